@@ -1,0 +1,394 @@
+"""Every error Flowyard raises on purpose.
+
+Fields are handed to ``super().__init__`` and the sentence is made in ``__str__``, so each error survives
+the pickling that brings it back from a worker.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+
+class FlowyardError(Exception):
+    """Base of every error of this package."""
+
+
+PrefectException = FlowyardError  # the name that code written for Prefect 2 catches
+
+
+# --- runs and their results -------------------------------------------------------------------------
+
+
+class CrashedRun(FlowyardError):
+    """The result of a run that crashed was asked for."""
+
+
+class FailedRun(FlowyardError):
+    """The result of a run that failed was asked for, and its exception is not known."""
+
+
+class CancelledRun(FlowyardError):
+    """The result of a run that was cancelled was asked for."""
+
+
+class PausedRun(FlowyardError):
+    """The result of a paused run was asked for."""
+
+    def __init__(self, *args: object, state: Any = None) -> None:
+        super().__init__(*args)
+        self.state = state
+
+
+class UnfinishedRun(FlowyardError):
+    """The result of a run that has not finished was asked for."""
+
+
+class MissingResult(FlowyardError):
+    """A run completed, but its value was not kept."""
+
+
+class UpstreamTaskError(FlowyardError):
+    """A task cannot start because an upstream run did not complete."""
+
+
+class TaskTimedOut(FlowyardError, TimeoutError):
+    """A run went on for longer than its `timeout_seconds`."""
+
+    def __init__(self, kind: str, seconds: float) -> None:
+        super().__init__(kind, seconds)
+        self.kind = kind
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"{self.kind} run exceeded timeout of {self.seconds} seconds"
+
+
+class WouldDeadlock(FlowyardError, RuntimeError):
+    """A blocking wait would block the very event loop that has to do the work."""
+
+    def __init__(self, task_name: str) -> None:
+        super().__init__(task_name)
+        self.task_name = task_name
+
+    def __str__(self) -> str:
+        return (
+            f"waiting for task {self.task_name!r} here would block the event loop that runs it; "
+            "write `await future.result()` (or `await future.wait()`), or submit the task from a sync flow"
+        )
+
+
+class WorkerLost(FlowyardError, RuntimeError):
+    """The process that executed a task died before it reported an outcome."""
+
+    def __init__(self, worker: str, cause: str) -> None:
+        super().__init__(worker, cause)
+        self.worker = worker
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"worker {self.worker} was lost: {self.cause}"
+
+
+class UnpicklableValue(FlowyardError, TypeError):
+    """A value that must travel to or from another process cannot be pickled."""
+
+    def __init__(self, what: str, type_name: str, cause: str) -> None:
+        super().__init__(what, type_name, cause)
+        self.what = what
+        self.type_name = type_name
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} (a {self.type_name}) cannot be sent to another process: {self.cause}; "
+            "pass something picklable, create it inside the task, or use ConcurrentTaskRunner"
+        )
+
+
+# --- definitions and calls --------------------------------------------------------------------------
+
+
+class ParameterTypeError(FlowyardError):
+    """Parameters of a flow do not have the annotated types."""
+
+    def __init__(self, msg: str) -> None:
+        super().__init__(msg)
+
+
+class ParameterBindError(FlowyardError, TypeError):
+    """The arguments of a call do not fit the function's signature."""
+
+    def __init__(self, msg: str) -> None:
+        super().__init__(msg)
+
+
+class SignatureMismatchError(FlowyardError, TypeError):
+    """Parameters by name do not fit the function's signature."""
+
+    def __init__(self, msg: str) -> None:
+        super().__init__(msg)
+
+
+class ReservedArgumentError(FlowyardError, TypeError):
+    """A flow or task function has a parameter with a reserved name."""
+
+
+class InvalidNameError(FlowyardError, ValueError):
+    """A name has a character that is not allowed."""
+
+
+class MappingLengthMismatch(FlowyardError):
+    """Iterables given to `map` have different lengths."""
+
+
+class MappingMissingIterable(FlowyardError):
+    """`map` was given nothing to iterate over."""
+
+
+class MissingContextError(FlowyardError, RuntimeError):
+    """Something that needs a run was used outside of one."""
+
+
+class VisualizationUnsupportedError(FlowyardError):
+    """`flow.visualize()` met something it cannot draw."""
+
+
+class TaskVizReturnValueError(FlowyardError):
+    """`flow.visualize()` met code that looks at a task's value, and no `viz_return_value` is set."""
+
+
+class FlowVisualizationError(FlowyardError):
+    """`flow.visualize()` could not draw the graph."""
+
+
+# --- loading flows ----------------------------------------------------------------------------------
+
+
+class MissingFlowError(FlowyardError):
+    """No flow of that name is where it was looked for."""
+
+
+class UnspecifiedFlowError(FlowyardError):
+    """There are several flows, and none was named."""
+
+
+class ScriptError(FlowyardError):
+    """A script raised while it was loaded."""
+
+    def __init__(self, user_exc: BaseException, path: str) -> None:
+        super().__init__(user_exc, path)
+        self.user_exc = user_exc
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"script at {self.path!r} raised {type(self.user_exc).__name__}: {self.user_exc}"
+
+
+FlowScriptError = ScriptError
+
+
+# --- task runners -----------------------------------------------------------------------------------
+
+
+class TaskRunnerNotStarted(FlowyardError, RuntimeError):
+    """A task reached a task runner that is not running."""
+
+    def __init__(self, runner: str) -> None:
+        super().__init__(runner)
+        self.runner = runner
+
+    def __str__(self) -> str:
+        return f"task runner {self.runner!r} is not started; submit inside `with runner.start():`"
+
+
+class TaskRunnerAlreadyStarted(FlowyardError, RuntimeError):
+    """A task runner was started twice; `duplicate()` makes a fresh one."""
+
+    def __init__(self, runner: str) -> None:
+        super().__init__(runner)
+        self.runner = runner
+
+    def __str__(self) -> str:
+        return f"task runner {self.runner!r} is already started; use `runner.duplicate()` for a second run"
+
+
+class LegacyTaskRunner(FlowyardError, TypeError):
+    """A task runner was written against the contract of Prefect 2."""
+
+    def __init__(self, runner: str) -> None:
+        super().__init__(runner)
+        self.runner = runner
+
+    def __str__(self) -> str:
+        return (
+            f"task runner {self.runner!r} implements Prefect 2's `wait`; Flowyard's contract is different: "
+            "see docs/how-to/write-a-task-runner.md"
+        )
+
+
+class UnknownPlugin(FlowyardError, LookupError):
+    """No plug-in of that name is installed."""
+
+    def __init__(self, kind: str, name: str, installed: tuple[str, ...], hint: str = "") -> None:
+        super().__init__(kind, name, installed, hint)
+        self.kind = kind
+        self.name = name
+        self.installed = installed
+        self.hint = hint
+
+    def __str__(self) -> str:
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"no {self.kind} named {self.name!r}; installed: {', '.join(self.installed) or 'none'}{hint}"
+
+
+# --- state backend ----------------------------------------------------------------------------------
+
+
+class BackendError(FlowyardError):
+    """The state backend cannot do what was asked."""
+
+
+class BackendUnavailable(BackendError):
+    """The state backend cannot be opened."""
+
+    def __init__(self, where: str, cause: str, advice: str) -> None:
+        super().__init__(where, cause, advice)
+        self.where = where
+        self.cause = cause
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"cannot open the state backend {self.where!r}: {self.cause}; {self.advice}"
+
+
+class RecordsNotDurable(BackendError):
+    """Records could not be written; says how many and of which runs."""
+
+    def __init__(self, records: int, flow_run_ids: tuple[str, ...], cause: str) -> None:
+        super().__init__(records, flow_run_ids, cause)
+        self.records = records
+        self.flow_run_ids = flow_run_ids
+        self.cause = cause
+
+    def __str__(self) -> str:
+        runs = ", ".join(self.flow_run_ids) or "no flow run"
+        return (
+            f"{self.records} records of flow run(s) {runs} are not on disk: {self.cause}; "
+            "what was committed before is safe; make room or repair the database, then run the flow again"
+        )
+
+
+class LeaseLost(BackendError):
+    """Another process owns the flow run now; what this one still records is refused."""
+
+    def __init__(self, flow_run_id: str) -> None:
+        super().__init__(flow_run_id)
+        self.flow_run_id = flow_run_id
+
+    def __str__(self) -> str:
+        return (
+            f"this process no longer owns flow run {self.flow_run_id}: it was taken over, most likely because "
+            "it was believed dead; the run stops here and its late records are refused"
+        )
+
+
+class ObjectNotFound(BackendError, LookupError):
+    """An object that was asked for by id or name does not exist."""
+
+    def __init__(self, kind: str, key: object) -> None:
+        super().__init__(kind, key)
+        self.kind = kind
+        self.key = key
+
+    def __str__(self) -> str:
+        key = str(self.key) if isinstance(self.key, UUID) else repr(self.key)
+        return f"no {self.kind} {key} in the state backend"
+
+
+class ObjectAlreadyExists(BackendError):
+    """An object of that name exists already."""
+
+    def __init__(self, kind: str, key: object) -> None:
+        super().__init__(kind, key)
+        self.kind = kind
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key!r} exists already"
+
+
+# --- settings ---------------------------------------------------------------------------------------
+
+
+class MissingProfileError(FlowyardError, ValueError):
+    """No settings profile of that name exists."""
+
+
+class InvalidSetting(FlowyardError, ValueError):
+    """A setting has a value that cannot be used, or does not exist."""
+
+    def __init__(self, name: str, value: object, advice: str) -> None:
+        super().__init__(name, value, advice)
+        self.name = name
+        self.value = value
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"setting {self.name}={self.value!r} is invalid: {self.advice}"
+
+
+# --- signals: not errors, they unwind a run ----------------------------------------------------------
+
+
+class FlowyardSignal(BaseException):
+    """Base of what unwinds a run on purpose; `except Exception` does not stop it."""
+
+
+PrefectSignal = FlowyardSignal
+
+
+class Abort(FlowyardSignal):
+    """The state backend refused a transition: the run must stop."""
+
+
+class Pause(FlowyardSignal):
+    """The run is paused and must leave its process."""
+
+    def __init__(self, *args: object, state: Any = None) -> None:
+        super().__init__(*args)
+        self.state = state
+
+
+class ExternalSignal(BaseException):
+    """Base of signals that come from outside the process."""
+
+
+class TerminationSignal(ExternalSignal):
+    """SIGTERM arrived."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
+# --- pause, suspend, resume ---------------------------------------------------------------------------
+
+
+class NotPausedError(FlowyardError):
+    """A run that is not paused was asked to resume."""
+
+
+class FlowPauseTimeout(FlowyardError):
+    """A pause lasted longer than its timeout."""
+
+
+class FlowRunWaitTimeout(FlowyardError):
+    """A flow run did not finish in the time it was waited for."""
+
+
+def exception_traceback(exc: BaseException) -> str:
+    """Return the traceback of `exc` as Python would print it."""
+    import traceback  # noqa: PLC0415  slow to import and only needed when something went wrong
+
+    return "".join(traceback.TracebackException.from_exception(exc).format())

@@ -1,0 +1,1 @@
+"""The records of control plane and API, each defined once."""

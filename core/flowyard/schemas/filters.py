@@ -1,0 +1,42 @@
+"""Which rows a list asks for. None means "any"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from flowyard.schemas.states import StateType
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRunFilter:
+    """Flow runs that match every criterion that is set."""
+
+    ids: tuple[UUID, ...] | None = None
+    flow_names: tuple[str, ...] | None = None
+    state_types: tuple[StateType, ...] | None = None
+    state_names: tuple[str, ...] | None = None
+    """Compared without regard to case."""
+    tags_all: tuple[str, ...] | None = None
+    parent_task_run_ids: tuple[UUID, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRunFilter:
+    """Task runs that match every criterion that is set."""
+
+    ids: tuple[UUID, ...] | None = None
+    flow_run_ids: tuple[UUID, ...] | None = None
+    names: tuple[str, ...] | None = None
+    state_types: tuple[StateType, ...] | None = None
+    state_names: tuple[str, ...] | None = None
+    """Compared without regard to case."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Log lines that match every criterion that is set."""
+
+    flow_run_id: UUID | None = None
+    task_run_id: UUID | None = None
+    level_at_least: int | None = None

@@ -1,0 +1,296 @@
+"""The contract of task runners: what they are handed, what they give back.
+
+The engine decides everything that a run means (retries, timeouts, hooks, persistence, logs); a runner only finds a place
+where a call executes. `flowyard.testing.runners` holds every runner to this contract.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, Self
+from uuid import UUID
+
+from flowyard.context import Slot
+from flowyard.exceptions import LegacyTaskRunner, TaskRunnerAlreadyStarted, TaskRunnerNotStarted
+from flowyard.ports import Recorder
+from flowyard.schemas.events import JournalEvent
+from flowyard.schemas.runs import FlowRun, TaskRun
+from flowyard.schemas.states import State
+
+
+class TaskConcurrencyType(enum.StrEnum):
+    """How the tasks of a runner relate in time."""
+
+    SEQUENTIAL = "SEQUENTIAL"
+    """One at a time, in the order of submission."""
+    CONCURRENT = "CONCURRENT"
+    """Overlapping in one process."""
+    PARALLEL = "PARALLEL"
+    """At the same time, in several processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a runner can do beyond executing calls."""
+
+    processes: bool = False
+    """Calls leave this process: they must pickle, and direct calls go through the runner too."""
+    kill: bool = False
+    """A running call can be stopped whatever it does."""
+    locality: bool = False
+    """Values can stay where they are made: the runner takes native references as arguments."""
+    resources: bool = False
+    """Calls can ask for CPUs, GPUs, memory."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaskSpec:
+    """What all calls of one task in one flow run share; shipped once per worker, by the hash of its pickle."""
+
+    task: Any
+    """The user's `Task`, for `get_run_context().task` and `retry_condition_fn`."""
+    fn: Callable[..., Any]
+    name: str
+    is_async: bool = False
+    timeout_seconds: float | None = None
+    log_prints: bool = False
+    retry_condition_fn: Callable[..., Any] | None = None
+    task_run_name: str | Callable[[], str] | None = None
+    results: Any = None
+    """How results of this task are kept (`results.ResultFactory`); opaque to runners."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CallContext:
+    """The small explicit context that travels with a call: never a live object."""
+
+    flow_run: FlowRun | None
+    flow_name: str | None = None
+    tags: frozenset[str] = frozenset()
+    deadline: datetime | None = None
+    """When the enclosing flow times out; None for never."""
+    longest_wait_in_place: float = 1.0
+    """A retry delay up to this many seconds is slept in the slot; a longer one ends the call as AwaitingRetry."""
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    """`FLOWYARD_*` values that differ from a worker's own."""
+
+
+@dataclass(slots=True, eq=False)
+class Outcome:
+    """How a call ended.
+
+    `state.data` holds the value or the exception. A state that is not final is AwaitingRetry: the engine submits the call
+    again when it is due.
+    """
+
+    task_run: TaskRun
+    """The run with its bookkeeping as the shim left it (run count, start and end time, name)."""
+    state: State[Any]
+    events: list[JournalEvent] = field(default_factory=list[JournalEvent])
+    """What was recorded elsewhere and must still reach the journal; empty when the shim recorded live."""
+    lost_worker: str | None = None
+    """Set when the worker died before it reported: the attempt counts against `crash_retries`."""
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+class Shim(Protocol):
+    """Executes calls where they have arrived; `engine.worker` has the only one."""
+
+    def execute(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
+        """Run a call in this thread. Never raises for what user code does.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: only where the user code itself was interrupted in the main thread.
+        """
+        ...
+
+    async def execute_async(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
+        """Run a call of an `async def` task on the running event loop."""
+        ...
+
+
+class TaskCall:
+    """One call of a task on its way to where it executes. Not changed after it is made."""
+
+    __slots__ = ("arguments", "attempt", "context", "loop", "recorder", "shim", "spec", "task_run")
+
+    def __init__(
+        self,
+        *,
+        spec: TaskSpec,
+        task_run: TaskRun,
+        arguments: Mapping[str, Any],
+        context: CallContext,
+        shim: Shim,
+        recorder: Recorder,
+        attempt: int = 0,
+        loop: Any = None,
+    ) -> None:
+        self.spec = spec
+        self.task_run = task_run
+        self.arguments = arguments
+        """Parameter name -> value, every future in it replaced by its value."""
+        self.context = context
+        self.shim = shim
+        self.recorder = recorder
+        """Takes events at once when the call executes in this process."""
+        self.attempt = attempt
+        """0, and 1 more for every attempt that was lost with its worker."""
+        self.loop = loop
+        """The event loop an async task must run on; None for the runner's own background loop."""
+
+
+class Handle:
+    """A call that was submitted; becomes done exactly once, with an `Outcome`."""
+
+    __slots__ = ("_callbacks", "_lock", "_outcome", "task_run_id")
+
+    def __init__(self, task_run_id: UUID) -> None:
+        self.task_run_id = task_run_id
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[Outcome], None]] = []
+        self._outcome: Outcome | None = None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The outcome, or None while the call is under way."""
+        return self._outcome
+
+    def add_done_callback(self, callback: Callable[[Outcome], None]) -> None:
+        """Call `callback` once with the outcome: at once if there is one, else on the thread that completes the call.
+
+        Callbacks must not raise and must not block.
+        """
+        with self._lock:
+            if self._outcome is None:
+                self._callbacks.append(callback)
+                return
+        callback(self._outcome)
+
+    def complete(self, outcome: Outcome) -> bool:
+        """Set the outcome and run the callbacks; False when the call was done already (a late report is dropped)."""
+        with self._lock:
+            if self._outcome is not None:
+                return False
+            self._outcome = outcome
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(outcome)
+        return True
+
+
+class TaskRunner(ABC):
+    """Finds a place where task calls execute.
+
+    One runner serves one flow run: the engine calls `duplicate()` on the flow's runner and starts the copy.
+    Two runners are equal when they have the same type and options.
+    """
+
+    capabilities: Capabilities = Capabilities()
+
+    def __init__(self) -> None:
+        self._started = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "wait" in cls.__dict__ and "submit" in cls.__dict__:
+            raise LegacyTaskRunner(cls.__name__)
+
+    @property
+    def name(self) -> str:
+        """The class name without `TaskRunner`, in lower case: what `FLOWYARD_TASK_RUNNER` names."""
+        return type(self).__name__.removesuffix("TaskRunner").lower()
+
+    @property
+    @abstractmethod
+    def concurrency_type(self) -> TaskConcurrencyType:
+        """How the tasks of this runner relate in time."""
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """Return the constructor's arguments, for `duplicate`, equality and `repr`."""
+
+    @abstractmethod
+    def submit(self, call: TaskCall, upstream: Mapping[str, Handle] | None = None) -> Handle:
+        """Take a call whose inputs are ready and return at once (a sequential runner: when it is done).
+
+        `upstream` names, for runners with `locality`, the arguments that are still handles of this runner.
+
+        Raises:
+            TaskRunnerNotStarted: outside of `start`.
+        """
+
+    def submit_many(self, calls: Sequence[TaskCall]) -> list[Handle]:
+        """Take several calls; the same as `submit` one by one, and faster where a runner can do better."""
+        return [self.submit(call) for call in calls]
+
+    @abstractmethod
+    def cancel(self, handle: Handle) -> bool:
+        """Try to stop a call; its handle becomes done, as Cancelled if it had not begun.
+
+        Returns False when it is done already or cannot be stopped (then it runs on, and its outcome is dropped).
+        """
+
+    def capacity(self) -> int | None:
+        """Return how many calls can execute at once; None when there is no limit."""
+        return None
+
+    def native_ref(self, handle: Handle) -> object | None:
+        """Return the runner's own reference to the value of a call (a Dask future, a Ray object reference)."""
+        del handle
+        return None
+
+    def duplicate(self) -> Self:
+        """Return a fresh runner with the same options, not started."""
+        return type(self)(**self.options())
+
+    @contextmanager
+    def start(self) -> Generator[Self]:
+        """Make the runner ready for calls; on exit every resource it holds is let go.
+
+        Raises:
+            TaskRunnerAlreadyStarted: the runner is in use.
+        """
+        if self._started:
+            raise TaskRunnerAlreadyStarted(self.name)
+        with ExitStack() as stack:
+            self._start(stack)
+            self._started = True
+            try:
+                yield self
+            finally:
+                self._started = False
+
+    def _start(self, stack: ExitStack) -> None:
+        """Acquire what the runner needs, and register on `stack` how to let it go."""
+
+    def _require_started(self) -> None:
+        if not self._started:
+            raise TaskRunnerNotStarted(self.name)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self) or not isinstance(other, TaskRunner):
+            return NotImplemented
+        return self.options() == other.options()
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]  options may be dicts
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{key}={value!r}" for key, value in self.options().items() if value is not None)
+        return f"{type(self).__name__}({options})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A runner that travels (in a Flow that cloudpickle sends to a worker) is its options, never its threads.
+        return self.options()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        type(self).__init__(self, **state)
+
+
+BaseTaskRunner = TaskRunner
