@@ -338,6 +338,19 @@ class InvalidSetting(FlowyardError, ValueError):
         return f"setting {self.name}={self.value!r} is invalid: {self.advice}"
 
 
+class ProfilesFileError(FlowyardError):
+    """The file of the settings profiles cannot be read or written."""
+
+    def __init__(self, path: str, problem: str, advice: str) -> None:
+        super().__init__(path, problem, advice)
+        self.path = path
+        self.problem = problem
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"the profiles file {self.path!r} {self.problem}; {self.advice}"
+
+
 # --- signals: not errors, they unwind a run ----------------------------------------------------------
 
 
