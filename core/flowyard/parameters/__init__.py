@@ -1,0 +1,1 @@
+"""Parameters of flow and task functions: binding, validation and schema."""
