@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Generic, TypeVar, cast
@@ -14,20 +13,24 @@ T = TypeVar("T")
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
-_CLOCK = re.compile(
-    r"(?:(?P<days>\d+)\s*(?:d|days?),?\s+)?(?P<hours>\d+):(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2}(?:\.\d+)?)"
-)
+_CLOCK = r"(?:(?P<days>\d+)\s*(?:d|days?),?\s+)?(?P<hours>\d+):(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2}(?:\.\d+)?)"
 
 
-@dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """A type of setting. `parse` raises ValueError or TypeError for what it does not take."""
+    """A type of setting.
 
-    allowed: str
-    """What may be written, as the end of the sentence "it must be ..."."""
-    parse: Callable[[object], T]
-    render: Callable[[T], str]
-    """The text that `parse` reads back as the same value."""
+    A plain class: importing `dataclasses` takes longer than everything else in this package.
+    """
+
+    __slots__ = ("allowed", "parse", "render")
+
+    def __init__(self, allowed: str, parse: Callable[[object], T], render: Callable[[T], str]) -> None:
+        self.allowed = allowed
+        """What may be written, as the end of the sentence "it must be ..."."""
+        self.parse = parse
+        """Raises ValueError or TypeError for what it does not take."""
+        self.render = render
+        """Makes the text that `parse` reads back as the same value."""
 
 
 def _parse_bool(value: object) -> bool:
@@ -74,7 +77,7 @@ def _parse_duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
     if isinstance(value, str):
-        clock = _CLOCK.fullmatch(value.strip())
+        clock = re.fullmatch(_CLOCK, value.strip())
         if clock:
             return timedelta(**{unit: float(text) for unit, text in clock.groupdict("0").items()})
     return timedelta(seconds=_parse_float(value))

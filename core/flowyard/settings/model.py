@@ -19,7 +19,7 @@ T = TypeVar("T")
 Source = Literal["code", "env", "profile", "default"]
 
 OBFUSCATED = "********"
-_REFERENCE = re.compile(r"\$(?:\{(FLOWYARD_\w+)\}|(FLOWYARD_\w+))")
+_REFERENCE = r"\$(?:\{(FLOWYARD_\w+)\}|(FLOWYARD_\w+))"
 _UNSET: Any = object()
 
 
@@ -108,10 +108,12 @@ class Settings(EngineFields, ServerFields):
         if name in path:
             raise InvalidSetting(name, str(self._raw(setting)), f"it refers to itself: {' -> '.join((*path, name))}")
         value = self._raw(setting)
+        if isinstance(value, list):
+            return cast("list[Any]", value).copy()  # so that nobody changes the default
         if name == "FLOWYARD_HOME":
             value = Path(os.path.abspath(value))
         if isinstance(value, (str, Path)) and "$FLOWYARD" in str(value).replace("{", ""):
-            text = _REFERENCE.sub(lambda match: self._referred(match, (*path, name)), str(value))
+            text = re.sub(_REFERENCE, lambda match: self._referred(match, (*path, name)), str(value))
             value = Path(text) if isinstance(value, Path) else text
         if name == "FLOWYARD_UI_URL" and value is None:
             value = _ui_url(self.FLOWYARD_API_URL)

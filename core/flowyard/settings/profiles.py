@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,16 +15,36 @@ from flowyard.settings.setting import Setting
 DEFAULT_PROFILE = "default"
 
 
-@dataclass(frozen=True, slots=True)
 class Profile:
-    """A named set of settings. Values are what the file says, text as a rule; they are checked when used."""
+    """A named set of settings. Values are what the file says, text as a rule; they are checked when used.
 
-    name: str
-    settings: Mapping[Setting[Any], object] = field(default_factory=dict[Setting[Any], object])
-    source: Path | None = None
-    """The file the profile was read from; None for one that was made in code, or is built in."""
-    unknown: Mapping[str, object] = field(default_factory=dict[str, object])
-    """What the file has under names that are no settings: kept, so that it can be unset, but an error when used."""
+    `source` is the file it was read from, None for one that was made in code or is built in. `unknown` is what the
+    file has under names that are no settings: kept, so that it can be unset, but an error when the profile is used.
+    """
+
+    __slots__ = ("name", "settings", "source", "unknown")
+
+    def __init__(
+        self,
+        name: str,
+        settings: Mapping[Setting[Any], object] | None = None,
+        source: Path | None = None,
+        unknown: Mapping[str, object] | None = None,
+    ) -> None:
+        self.name = name
+        self.settings: Mapping[Setting[Any], object] = settings or {}
+        self.source = source
+        self.unknown: Mapping[str, object] = unknown or {}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Profile):
+            return NotImplemented
+        return (self.name, self.to_record(), self.source) == (other.name, other.to_record(), other.source)
+
+    __hash__ = None  # type: ignore[assignment]  equality by content
+
+    def __repr__(self) -> str:
+        return f"Profile({self.name!r}, {[setting.name for setting in self.settings]!r}, source={self.source!r})"
 
     @classmethod
     def of(cls, name: str, values: Mapping[Setting[Any] | str, object], source: Path | None = None) -> Profile:
