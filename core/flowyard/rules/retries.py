@@ -57,11 +57,12 @@ def settle_failure(
 ) -> RunState:
     """Return the state a failed run enters next: AwaitingRetry, or `failure` itself.
 
-    `attempts` is how often the run has run. The new state keeps message and value of the failure.
+    `attempts` is how often the run has run; what failed has run once, whatever its counter says. The new state keeps message and value of the failure.
     """
+    attempts = max(attempts, 1)
     if attempts > policy.retries or failure.state_details.retriable is False:
         return failure
-    return awaiting_retry(failure, due=now + delay_before(policy, max(attempts, 1), spread=spread), now=now)
+    return awaiting_retry(failure, due=now + delay_before(policy, attempts, spread=spread), now=now)
 
 
 def settle_crash(crash: RunState, *, crashes: int, policy: RetryPolicy, now: datetime) -> RunState:
