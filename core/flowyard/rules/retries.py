@@ -57,7 +57,8 @@ def settle_failure(
 ) -> RunState:
     """Return the state a failed run enters next: AwaitingRetry, or `failure` itself.
 
-    `attempts` is how often the run has run; what failed has run once, whatever its counter says. The new state keeps message and value of the failure.
+    `attempts` is how often the run has run; what failed has run once, whatever its counter says. The new state keeps
+    message and value of the failure.
     """
     attempts = max(attempts, 1)
     if attempts > policy.retries or failure.state_details.retriable is False:
