@@ -106,6 +106,36 @@ class UnpicklableValue(FlowyardError, TypeError):
         )
 
 
+class RemoteException(FlowyardError):
+    """Stands for an exception of another process that could not be pickled, or whose class is not importable here."""
+
+    def __init__(self, type_name: str, message: str, traceback: str = "") -> None:
+        super().__init__(type_name, message, traceback)
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+        """The traceback as text, as it was printed where the exception was raised."""
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}" if self.message else self.type_name
+
+
+class UnknownWireFormat(FlowyardError, ValueError):
+    """Packed records are of a format that this version of Flowyard does not know."""
+
+    def __init__(self, what: str, found: object, known: int) -> None:
+        super().__init__(what, found, known)
+        self.what = what
+        self.found = found
+        self.known = known
+
+    def __str__(self) -> str:
+        return (
+            f"packed records have {self.what} {self.found!r}, and this version of Flowyard knows up to {self.known}; "
+            "use the same version of Flowyard on both sides"
+        )
+
+
 # --- definitions and calls --------------------------------------------------------------------------
 
 
