@@ -24,7 +24,8 @@ class IdSource:
         self._lock = threading.Lock()
         self._last_tick = 0
         self._reseed()
-        os.register_at_fork(after_in_child=self._after_fork)
+        if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+            os.register_at_fork(after_in_child=self._after_fork)
 
     def _reseed(self) -> None:
         self._random = int.from_bytes(os.urandom(8)) >> (64 - _RANDOM_BITS)

@@ -53,7 +53,7 @@ class ResultHandle(Protocol[R_co]):
 
 @dataclass(frozen=True, slots=True)
 class StateDetails:
-    """Facts about a state that rules and clients need; None and False mean "not so"."""
+    """Facts about a state that rules and clients need; None means "not said"."""
 
     flow_run_id: UUID | None = None
     task_run_id: UUID | None = None
@@ -76,7 +76,7 @@ class StateDetails:
         record: dict[str, Any] = {}
         for field in _DETAIL_FIELDS:
             value = getattr(self, field)
-            if value is None or value is False:
+            if value is None or (value is False and field in _DETAIL_FLAGS):
                 continue
             if isinstance(value, datetime):
                 record[field] = value.isoformat()
@@ -104,6 +104,7 @@ class StateDetails:
 
 _DETAIL_TIMES = frozenset({"scheduled_time", "cache_expiration", "pause_timeout"})
 _DETAIL_IDS = frozenset({"child_flow_run_id", "transition_id", "task_parameters_id"})
+_DETAIL_FLAGS = frozenset({"untrackable_result", "pause_reschedule"})  # False by default; elsewhere False means "no"
 _DETAIL_FIELDS = tuple(field.name for field in fields(StateDetails) if field.name not in ("flow_run_id", "task_run_id"))
 NO_DETAILS = StateDetails()
 
@@ -119,16 +120,15 @@ class State(Generic[R]):
 
     def __init__(
         self,
-        type: StateType | str,  # noqa: A002  the field's name in the REST API
+        type: StateType | str,
         name: str | None = None,
         message: str | None = None,
         data: Any = None,
         state_details: StateDetails | Mapping[str, Any] | None = None,
         timestamp: datetime | None = None,
-        id: UUID | None = None,  # noqa: A002
+        id: UUID | None = None,
     ) -> None:
-        kind = type if type.__class__ is StateType else StateType(type)
-        self.type: StateType = cast(StateType, kind)
+        self.type: StateType = type if isinstance(type, StateType) else StateType(type)
         self.name: str = name or DEFAULT_NAMES[self.type]
         self.message = message
         self.data: Any = data
@@ -302,7 +302,7 @@ def _states_in(data: Any) -> list[State[Any]]:
     if isinstance(data, State):
         return [cast("State[Any]", data)]
     if isinstance(data, (list, tuple, set)) and data:
-        items = cast("list[object]", list(cast("list[object]", data)))
+        items = list(cast("list[object]", data))
         if all(isinstance(item, State) for item in items):
             return cast("list[State[Any]]", items)
     return []
