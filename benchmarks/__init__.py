@@ -1,0 +1,1 @@
+"""What we claim, and how to measure it again: `python -m benchmarks`."""
