@@ -96,9 +96,12 @@ def test_a_log_that_was_pickled_records_where_it_arrives(
 def test_records_can_be_pickled_for_a_queue_handler(task_run: TaskRun, recorder: ListRecorder) -> None:
     setup_logging()
     caught: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = caught.append
-    logging.getLogger("flowyard.task_runs").addHandler(handler)
+
+    class Catching(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            caught.append(record)
+
+    logging.getLogger("flowyard.task_runs").addHandler(Catching())
     run_log_for_task(task_run, recorder).info("hello")
     copy = pickle.loads(pickle.dumps(caught[0]))
     assert copy.getMessage() == "hello"

@@ -173,3 +173,33 @@ def test_an_eavesdropper_collects_what_is_logged_in_its_block() -> None:
         logger.warning("two")
     logger.warning("too late")
     assert ear.text() == "[INFO]: one\n[WARNING]: two"
+
+
+def test_the_fields_of_a_mapping_fill_the_message(in_task: TaskRunContext, recorder: ListRecorder) -> None:
+    setup_logging()
+    get_run_logger().info("%(a)s and %(b)s", {"a": 1, "b": 2})
+    assert recorder.messages == ["1 and 2"]
+
+
+def test_a_field_that_the_record_has_is_refused(in_task: TaskRunContext) -> None:
+    setup_logging()
+    with pytest.raises(KeyError, match="extra field 'name' would overwrite"):
+        get_run_logger(name="x").info("hello")
+
+
+@pytest.mark.parametrize("way", ["lean", "with a stack"])
+def test_the_record_names_the_line_that_logged(
+    way: str, in_task: TaskRunContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    setup_logging()
+    logger = get_run_logger()
+
+    def deeper() -> None:
+        logger.info("two", stacklevel=2, stack_info=way != "lean")
+
+    logger.log(logging.INFO, "one", stack_info=way != "lean")
+    deeper()
+    names = [(record.filename, record.module, record.funcName) for record in caplog.records]
+    assert names == [("test_loggers.py", "test_loggers", "test_the_record_names_the_line_that_logged")] * 2
+    assert caplog.records[0].lineno > 0
+    assert (caplog.records[0].stack_info is not None) == (way != "lean")
