@@ -27,6 +27,7 @@ class Sizes:
     processes: int = 16
     tasks_a_process: int = 1000
     cpu_tasks: int = 40
+    journal_tasks: int = 20_000
     peer_tasks: Mapping[str, int] = field(
         default_factory=lambda: {"prefect2": 100, "prefect3": 500, "dbos": 1000, "parsl": 5000}
     )
@@ -43,6 +44,7 @@ QUICK = Sizes(
     processes=4,
     tasks_a_process=50,
     cpu_tasks=4,
+    journal_tasks=500,
     peer_tasks={"prefect2": 10, "prefect3": 20, "dbos": 20, "parsl": 200},
 )
 
@@ -62,7 +64,7 @@ class Case:
 def all_cases(sizes: Sizes, peers: Sequence[str]) -> list[Case]:
     """Return every case, in the order of the table."""
     return [
-        _noop(sizes, peers, mode="called", title="no-op tasks called one after another", targets=(5000, 2500)),
+        _noop(sizes, peers, mode="sequential", title="no-op tasks called one after another", targets=(5000, 2500)),
         _noop(sizes, peers, mode="submitted", title="no-op tasks by submit()", targets=(4000, None)),
         _noop(sizes, peers, mode="mapped", title="no-op tasks by map()", targets=(4000, None)),
         _async(sizes),
@@ -72,6 +74,7 @@ def all_cases(sizes: Sizes, peers: Sequence[str]) -> list[Case]:
         _growth(sizes),
         _crowd(sizes),
         _processes(sizes),
+        _journal(sizes),
     ]
 
 
@@ -103,7 +106,7 @@ def _noop(sizes: Sizes, peers: Sequence[str], *, mode: str, title: str, targets:
             ),
             measured.ratio_row(f"{title}: `ThreadPoolExecutor`, which records nothing", floor, error),
         ]
-        at_least = {"prefect2": 200.0, "prefect3": 20.0, "parsl": 1.0 if mode == "called" else None}
+        at_least = {"prefect2": 200.0, "prefect3": 20.0, "parsl": 1.0 if mode == "sequential" else None}
         for name in peers:
             peer = PEERS[name].title
             what = f"{title}: {peer}'s time over ours"
@@ -112,12 +115,12 @@ def _noop(sizes: Sizes, peers: Sequence[str], *, mode: str, title: str, targets:
             found.append(measured.ratio_row(what, peer, error, at_least=at_least.get(name)))
             if name == "prefect3":
                 recorded = f"{title}: {peer}'s time over ours, until all its states are recorded"
-                bound = 300.0 if mode == "called" else None
+                bound = 300.0 if mode == "sequential" else None
                 found.append(measured.ratio_row(recorded, peer, error, name="recorded_seconds", at_least=bound))
         return found
 
-    expected = Expected(tasks=sizes.tasks, parameters=("number",))
-    logged = Expected(tasks=sizes.tasks, parameters=("number",), logged=True)
+    expected = Expected(tasks=sizes.tasks)
+    logged = Expected(tasks=sizes.tasks, logged=True)
     return Case(mode, title, tuple(arms), rows, {error: expected, info: logged})
 
 
@@ -140,9 +143,8 @@ def _async(sizes: Sizes) -> Case:
             for label in (gathered, submitted)
         ]
 
-    expected = Expected(tasks=count, parameters=("number",))
     # The warm-up has the same flow as the measured run: both are looked at.
-    both = Expected(tasks=count + 10, flow_runs=2, parameters=expected.parameters)
+    both = Expected(tasks=count + 10, flow_runs=2)
     return Case("async", "async tasks", arms, rows, {gathered: both, submitted: both})
 
 
@@ -162,10 +164,10 @@ def _graph(sizes: Sizes) -> Case:
 def _startup() -> Case:
     python, imported, program, helped = "bare interpreter", "import flowyard", "one task", "flowyard --help"
     arms = (
-        Arm(python, ("-c", "pass")),
+        Arm(python, ("-c", "pass"), replies=False),
         Arm(imported, workload("import_time")),
-        Arm(program, workload("one_task"), warm_home=True),
-        Arm(helped, ("flowyard", "--help"), script=True, warm_home=True),
+        Arm(program, workload("one_task"), warm_home=True, replies=False),
+        Arm(helped, ("flowyard", "--help"), script=True, warm_home=True, replies=False),
     )
 
     def rows(measured: Measured) -> list[Row]:
@@ -218,7 +220,7 @@ def _memory(sizes: Sizes) -> Case:
             for mode, label in labels.items()
         ]
 
-    expected = Expected(tasks=tasks, parameters=("number",))
+    expected = Expected(tasks=tasks)
     return Case("memory", "memory kept", arms, rows, dict.fromkeys(labels.values(), expected))
 
 
@@ -247,7 +249,7 @@ def _growth(sizes: Sizes) -> Case:
             ]
         return found
 
-    expected = Expected(tasks=tasks, parameters=("number",))
+    expected = Expected(tasks=tasks)
     return Case("growth", "growth of the process", arms, rows, dict.fromkeys(labels.values(), expected))
 
 
@@ -260,7 +262,7 @@ def _crowd(sizes: Sizes) -> Case:
         what = f"{processes} processes x {tasks:,} tasks into one SQLite file that is not there yet"
         return [measured.row(f"{what}: nothing missing, no error", label, measured.rate(label))]
 
-    expected = Expected(tasks=processes * tasks, flow_runs=processes, parameters=("number",))
+    expected = Expected(tasks=processes * tasks, flow_runs=processes)
     return Case("crowd", "many processes, one file", arms, rows, {label: expected})
 
 
@@ -291,7 +293,21 @@ def _processes(sizes: Sizes) -> Case:
         ]
 
     expected = {
-        runner: Expected(tasks=sizes.tasks, parameters=("number",)),
-        runner_cpu: Expected(tasks=sizes.cpu_tasks + 4, parameters=("rounds",)),
+        runner: Expected(tasks=sizes.tasks),
+        runner_cpu: Expected(tasks=sizes.cpu_tasks + 4),
     }
     return Case("processes", "process runner", arms, rows, expected)
+
+
+def _journal(sizes: Sizes) -> Case:
+    label = "journal alone"
+    tasks = sizes.journal_tasks
+
+    def rows(measured: Measured) -> list[Row]:
+        seconds = measured.per_task(label)
+        figure = seconds.map(lambda value: value * 1e6, "us") if seconds else None
+        what = f"journal alone: {tasks:,} task runs of 3 states, until on disk, each"
+        return [measured.row(what, label, figure)]
+
+    arms = (Arm(label, workload("journal_floor", tasks=tasks)),)
+    return Case("journal", "the journal without the engine", arms, rows, {label: Expected(tasks=tasks)})

@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-MODES = ("called", "submitted", "mapped")
+MODES = ("sequential", "submitted", "mapped")
 
 
 class PlotUnavailable(Exception):

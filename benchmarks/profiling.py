@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def main(arguments: list[str]) -> int:
     """Run one case in this process and print where its time went."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks profile", description=__doc__)
-    parser.add_argument("case", choices=("called", "submitted", "mapped", "graph", "gathered"))
+    parser.add_argument("case", choices=("sequential", "submitted", "mapped", "graph", "gathered"))
     parser.add_argument("--tasks", type=int, default=5000)
     parser.add_argument("--level", default="ERROR", help="logging level of Flowyard (ERROR)")
     parser.add_argument("--sort", default="tottime", choices=("tottime", "cumulative", "ncalls"))

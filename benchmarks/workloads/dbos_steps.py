@@ -26,7 +26,7 @@ def one(number: int) -> int:
 
 
 @DBOS.workflow()
-def called(tasks: int) -> float:
+def sequential(tasks: int) -> float:
     begin = time.perf_counter()
     for number in range(tasks):
         noop(number)
@@ -42,12 +42,12 @@ def submitted(tasks: int) -> float:
     return time.perf_counter() - begin
 
 
-MODES = {"called": called, "submitted": submitted, "mapped": submitted}
+MODES = {"sequential": sequential, "submitted": submitted, "mapped": submitted}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--mode", choices=MODES, default="called")
+    parser.add_argument("--mode", choices=MODES, default="sequential")
     parser.add_argument("--tasks", type=int, default=1000)
     options = parser.parse_args()
     database = Path(os.environ["HOME"], "dbos.sqlite")

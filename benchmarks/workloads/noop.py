@@ -28,7 +28,7 @@ def noop(number: int) -> int:
     return number
 
 
-def called(tasks: int) -> float:
+def sequential(tasks: int) -> float:
     begin = time.perf_counter()
     for number in range(tasks):
         noop(number)
@@ -50,7 +50,7 @@ def mapped(tasks: int) -> float:
     return time.perf_counter() - begin
 
 
-MODES = {"called": called, "submitted": submitted, "mapped": mapped}
+MODES = {"sequential": sequential, "submitted": submitted, "mapped": mapped}
 
 
 def prefect_state_counts() -> dict[str, int]:
@@ -83,7 +83,7 @@ def settle(limit: float = 15.0) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--mode", choices=MODES, default="called")
+    parser.add_argument("--mode", choices=MODES, default="sequential")
     parser.add_argument("--tasks", type=int, default=5000)
     parser.add_argument("--runner", default="", help="name of a task runner class; the flow's default without")
     parser.add_argument("--workers", type=int, default=2, help="workers of that runner")

@@ -20,7 +20,7 @@ def noop(number: int) -> int:
     return number
 
 
-def called(tasks: int) -> float:
+def sequential(tasks: int) -> float:
     begin = time.perf_counter()
     for number in range(tasks):
         noop(number).result()
@@ -34,12 +34,12 @@ def submitted(tasks: int) -> float:
     return time.perf_counter() - begin
 
 
-MODES = {"called": called, "submitted": submitted, "mapped": submitted}
+MODES = {"sequential": sequential, "submitted": submitted, "mapped": submitted}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--mode", choices=MODES, default="called")
+    parser.add_argument("--mode", choices=MODES, default="sequential")
     parser.add_argument("--tasks", type=int, default=5000)
     options = parser.parse_args()
     run_dir = Path(os.environ["HOME"], "runinfo")
