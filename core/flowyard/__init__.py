@@ -1,1 +1,23 @@
-"""."""
+"""Flowyard: distributed, parallel Python dataflows that are fast and durably recorded."""
+
+from flowyard._version import __version__
+from flowyard.annotations import allow_failure, quote, unmapped
+from flowyard.context import tags
+from flowyard.flows import Flow, flow
+from flowyard.logging.loggers import get_run_logger
+from flowyard.schemas.states import State
+from flowyard.tasks import Task, task
+
+__all__ = [
+    "Flow",
+    "State",
+    "Task",
+    "__version__",
+    "allow_failure",
+    "flow",
+    "get_run_logger",
+    "quote",
+    "tags",
+    "task",
+    "unmapped",
+]

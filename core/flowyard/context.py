@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol, Self
 
@@ -49,6 +49,8 @@ class FlowRunContext:
     recorder: Recorder
     scope: Any = None
     """The engine's own bookkeeping of this flow run."""
+    counters: dict[str, Any] | None = None
+    """How often this run has called each task; None until it calls one."""
     start_time: datetime = field(default_factory=utcnow)
 
     @classmethod
@@ -73,7 +75,9 @@ class TaskRunContext:
     recorder: Recorder
     slot: Slot | None = None
     scope: Any = None
-    """The engine's own bookkeeping for nested calls."""
+    """The engine's own bookkeeping of the flow run, for nested calls."""
+    counters: dict[str, Any] | None = None
+    """How often this run has called each task; None until it calls one."""
     start_time: datetime = field(default_factory=utcnow)
 
     @classmethod
@@ -89,6 +93,8 @@ class RunContext:
     flow_run: FlowRunContext | None = None
     task_run: TaskRunContext | None = None
     tags: frozenset[str] = frozenset()
+    is_loading: bool = False
+    """A script is being loaded to find its flows: flows that it calls do not run."""
 
 
 _NOWHERE = RunContext()
@@ -136,7 +142,7 @@ def tags(*new_tags: str) -> Generator[set[str]]:
     """
     here = current()
     wanted = here.tags | frozenset(new_tags)
-    with entered(RunContext(here.flow_run, here.task_run, wanted)):
+    with entered(replace(here, tags=wanted)):
         yield set(wanted)
 
 

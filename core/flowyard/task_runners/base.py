@@ -18,6 +18,7 @@ from uuid import UUID
 
 from flowyard.context import Slot
 from flowyard.exceptions import LegacyTaskRunner, TaskRunnerAlreadyStarted, TaskRunnerNotStarted
+from flowyard.parameters.binding import CallSignature
 from flowyard.ports import Recorder
 from flowyard.schemas.events import JournalEvent
 from flowyard.schemas.runs import FlowRun, TaskRun
@@ -56,6 +57,7 @@ class TaskSpec:
     task: Any
     """The user's `Task`, for `get_run_context().task` and `retry_condition_fn`."""
     fn: Callable[..., Any]
+    signature: CallSignature
     name: str
     is_async: bool = False
     timeout_seconds: float | None = None

@@ -1,0 +1,161 @@
+"""Starting flows and tasks: what `Flow.__call__`, `Task.__call__`, `Task.submit` and `Task.map` do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+from flowyard.context import current
+from flowyard.engine.colour import returns_awaitable
+from flowyard.engine.drivers import run_async, run_blocking, run_detached
+from flowyard.engine.flow_run import FlowCall, FlowTemplate, run_flow
+from flowyard.engine.process import PROCESS
+from flowyard.engine.scope import Scope
+from flowyard.engine.signals import Interrupts, listening
+from flowyard.engine.submission import Submission
+from flowyard.engine.task_call import PreparedCall, TaskTemplate, call_task, crash_run
+from flowyard.engine.worker import LocalShim
+from flowyard.exceptions import MissingContextError
+from flowyard.schemas.states import State
+from flowyard.settings import get_current_settings
+from flowyard.task_runners.sequential import SequentialTaskRunner
+
+S = TypeVar("S", bound=Submission)
+
+
+# --- flows ------------------------------------------------------------------------------------------------------
+
+
+def call_flow(
+    template: FlowTemplate, parameters: Mapping[str, Any], wait_for: Iterable[Any] | None, *, return_state: bool
+) -> Any:
+    """Run a flow: its value (or, with `return_state`, its final state), or an awaitable of that."""
+    if template.is_async:
+        running = _flow_async(template, parameters, wait_for, return_state=return_state)
+        return running if returns_awaitable(True) else PROCESS.background.run(running)
+    if current().flow_run is not None:
+        state = run_blocking(run_flow(FlowCall(template, parameters, wait_for, Interrupts())))
+    else:
+        with listening() as interrupts:
+            state = run_blocking(run_flow(FlowCall(template, parameters, wait_for, interrupts)))
+    return state if return_state else state.result()
+
+
+async def _flow_async(
+    template: FlowTemplate, parameters: Mapping[str, Any], wait_for: Iterable[Any] | None, *, return_state: bool
+) -> Any:
+    if current().flow_run is not None:
+        state = await run_async(run_flow(FlowCall(template, parameters, wait_for, Interrupts())))
+    else:
+        with listening() as interrupts:
+            state = await run_async(run_flow(FlowCall(template, parameters, wait_for, interrupts)))
+    return state if return_state else state.result()
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------
+
+
+def call_task_now(
+    template: TaskTemplate, parameters: Mapping[str, Any], wait_for: Iterable[Any] | None, *, return_state: bool
+) -> Any:
+    """Run a task and wait for it: its value (or, with `return_state`, its state), or an awaitable of that."""
+    if template.spec.is_async and returns_awaitable(True):
+        return _task_async(template, parameters, wait_for, return_state=return_state)
+    scope = _scope_here()
+    if scope is None:
+        with ExitStack() as stack:
+            scope = _autonomous_scope(stack)
+            state = run_blocking(call_task(PreparedCall(scope, template, parameters, wait_for), None, None))
+    else:
+        state = run_blocking(call_task(PreparedCall(scope, template, parameters, wait_for), scope.runner, None))
+    return _answer(state, return_state)
+
+
+async def _task_async(
+    template: TaskTemplate, parameters: Mapping[str, Any], wait_for: Iterable[Any] | None, *, return_state: bool
+) -> Any:
+    scope = _scope_here()
+    if scope is None:
+        with ExitStack() as stack:
+            scope = _autonomous_scope(stack)
+            state = await run_async(call_task(PreparedCall(scope, template, parameters, wait_for), None, None))
+    else:
+        state = await run_async(call_task(PreparedCall(scope, template, parameters, wait_for), scope.runner, None))
+    return _answer(state, return_state)
+
+
+def _answer(state: State[Any], return_state: bool) -> Any:
+    if not return_state:
+        return state.result()
+    if state.is_crashed():
+        # A cancellation or Ctrl-C must reach who waits, or the loop could not be left any more.
+        error = state.result(raise_on_failure=False)
+        if isinstance(error, BaseException) and not isinstance(error, Exception):
+            raise error
+    return state
+
+
+def submit_task(
+    template: TaskTemplate,
+    parameters: Mapping[str, Any],
+    wait_for: Iterable[Any] | None,
+    make_future: Callable[..., S],
+    mapped_from: Mapping[str, list[dict[str, str]]] | None = None,
+) -> S:
+    """Hand a call to the flow's runner and return its future at once.
+
+    Raises:
+        MissingContextError: this is not inside a flow.
+    """
+    scope = _scope_here()
+    if scope is None or scope.runner is None:
+        raise MissingContextError(
+            f"task {template.spec.name!r} cannot be submitted here: there is no flow run whose task runner could take it; "
+            "call the task directly, or submit it inside a flow"
+        )
+    prepared = PreparedCall(scope, template, parameters, wait_for, mapped_from)
+    loops = prepared.loops
+    if template.spec.is_async and scope.loop is not None:
+        loops |= {scope.loop}
+    future = make_future(prepared.run, loops)
+    scope.admit(future)
+
+    def failed(error: BaseException) -> None:
+        future.settle(crash_run(scope, prepared.run, error))
+        scope.dismiss(future)
+
+    run_detached(_follow(prepared, scope, future), failed)
+    return future
+
+
+async def _follow(prepared: PreparedCall, scope: Scope, future: Submission) -> None:
+    state = await call_task(prepared, scope.runner, future)
+    future.settle(state)
+    scope.dismiss(future)
+
+
+def _scope_here() -> Scope | None:
+    here = current()
+    run = here.task_run or here.flow_run
+    return run.scope if run is not None else None
+
+
+def _autonomous_scope(stack: ExitStack) -> Scope:
+    """Return the bookkeeping of a task that is called outside of any flow; its records are on disk when the stack closes."""
+    settings = get_current_settings()
+    backend = PROCESS.backend(settings)
+    shim = LocalShim()
+    runner = SequentialTaskRunner()
+    stack.callback(backend.journal.flush)
+    stack.enter_context(runner.start())
+    scope = Scope(
+        flow_run=None,
+        recorder=backend.journal.recorder(None),
+        runner=runner,
+        settings=settings,
+        shim=shim,
+        background=PROCESS.background,
+    )
+    shim.scope = scope
+    return scope

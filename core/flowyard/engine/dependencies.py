@@ -1,0 +1,119 @@
+"""Which runs a call depends on, and the values they hand over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+from uuid import UUID
+
+from flowyard import containers
+from flowyard.engine.completion import Completion
+from flowyard.engine.submission import Submission
+from flowyard.schemas.states import State, StateType, state_exception, state_value
+
+_UPSTREAMS = (Submission, State)
+WAIT_FOR = "wait_for"
+
+
+class UpstreamFailed(Exception):
+    """An upstream run did not complete."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class Dependencies:
+    """The futures and states in the arguments of one call."""
+
+    __slots__ = ("_found", "completions", "loops", "task_inputs")
+
+    def __init__(self) -> None:
+        self._found: list[tuple[Submission | State[Any], bool]] = []
+        self.completions: list[Completion] = []
+        self.loops: frozenset[asyncio.AbstractEventLoop] = frozenset()
+        self.task_inputs: dict[str, list[dict[str, str]]] = {}
+
+    def add(self, parameter: str, value: object) -> bool:
+        """Note what `value` depends on; True when it must be rebuilt before the call."""
+        found = containers.scan(value, _UPSTREAMS)
+        if found is None:
+            return False
+        if not found.items:
+            return found.annotated
+        inputs = self.task_inputs.setdefault(parameter, [])
+        items = cast("list[tuple[Submission | State[Any], bool]]", found.items)
+        for upstream, allow_failure in items:
+            self._found.append((upstream, allow_failure))
+            if isinstance(upstream, Submission):
+                if upstream.settled_state is None:
+                    self.completions.append(upstream)
+                    self.loops |= upstream.loops
+                run_id: UUID | None = upstream.task_run.id
+            else:
+                run_id = upstream.state_details.task_run_id
+            if run_id is not None:
+                inputs.append({"input_type": "task_run", "id": str(run_id)})
+        return True
+
+    def require_ready(self) -> None:
+        """Check that every upstream allows the call to start.
+
+        Raises:
+            UpstreamFailed: one did not complete (and is not a failure that `allow_failure` lets through).
+        """
+        for upstream, allow_failure in self._found:
+            state = _state_of(upstream)
+            if not (state.is_completed() or (allow_failure and state.is_failed())):
+                raise UpstreamFailed(_name_of(upstream))
+
+
+def find_dependencies(
+    parameters: Mapping[str, Any], wait_for: Iterable[Any] | None
+) -> tuple[Dependencies | None, tuple[str, ...]]:
+    """Return what the call depends on, and the names of the parameters to resolve; (None, ()) when there is nothing.
+
+    Arguments that are all scalars and strings cost about 0.1 microseconds each and no visit.
+    """
+    dependencies: Dependencies | None = None
+    names: list[str] = []
+    for name, value in parameters.items():
+        if value.__class__ in containers.ATOMS:
+            continue
+        if dependencies is None:
+            dependencies = Dependencies()
+        if dependencies.add(name, value):
+            names.append(name)
+    if wait_for is not None:
+        if dependencies is None:
+            dependencies = Dependencies()
+        dependencies.add(WAIT_FOR, list(wait_for))
+    return dependencies, tuple(names)
+
+
+def resolve(parameters: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the parameters with every upstream in `names` replaced by its value.
+
+    Under `allow_failure` a failed upstream hands over its exception.
+    """
+    resolved = dict(parameters)
+    for name in names:
+        resolved[name] = containers.rebuild(resolved[name], _UPSTREAMS, _value_of)
+    return resolved
+
+
+def _value_of(upstream: Any, allow_failure: bool) -> Any:
+    state = _state_of(upstream)
+    return state_exception(state) if allow_failure and state.is_failed() else state_value(state, raise_on_failure=True)
+
+
+def _state_of(upstream: Submission | State[Any]) -> State[Any]:
+    state = upstream.settled_state if isinstance(upstream, Submission) else upstream
+    return state if state is not None else State(StateType.PENDING)
+
+
+def _name_of(upstream: Submission | State[Any]) -> str:
+    if isinstance(upstream, Submission):
+        return upstream.task_run.name
+    return str(upstream.state_details.task_run_id or upstream.state_details.flow_run_id or upstream.name)

@@ -1,0 +1,233 @@
+"""What steps may ask for, and the three ways to do it.
+
+Steps are `async def` functions that await effects and nothing else. A driver (`engine.drivers`) performs each effect by
+blocking its thread, by really awaiting on an event loop, or detached: by going on when a callback comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextvars import copy_context
+from datetime import datetime
+from typing import Any, Generic, TypeVar, cast
+
+from flowyard.context import RunContext, enter, leave
+from flowyard.engine.completion import Completion, when_all_done
+from flowyard.engine.interrupts import raise_in_thread
+from flowyard.exceptions import TaskTimedOut
+from flowyard.schemas.runs import utcnow
+
+T = TypeVar("T")
+Resume = Callable[[Any], None]
+
+_GRACE_SECONDS = 0.5
+"""How long a timed-out function in Python code has to leave before it is called stuck."""
+
+
+class Raised:
+    """What a `Call` returns when the function raised. Not thrown into the steps: a coroutine may not see StopIteration."""
+
+    __slots__ = ("error", "is_stuck", "is_timeout")
+
+    def __init__(self, error: BaseException, *, is_timeout: bool = False, is_stuck: bool = False) -> None:
+        self.error = error
+        self.is_timeout = is_timeout
+        self.is_stuck = is_stuck
+        """The function did not react to its timeout and still runs in an abandoned thread."""
+
+
+class Thrown(Raised):
+    """An error of an effect itself: a driver throws it into the steps."""
+
+
+class Effect(Generic[T]):
+    """Something a step waits for."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Effect[T], T, T]:
+        return (yield self)
+
+    def block(self) -> T:
+        """Do it in this thread."""
+        raise NotImplementedError
+
+    async def perform(self) -> T:
+        """Do it on the running event loop, without blocking it."""
+        raise NotImplementedError
+
+    def detach(self, resume: Resume) -> None:
+        """Start it, and call `resume` with its value from any thread, once, maybe before this returns.
+
+        What blocks and has no callback of its own gets a thread; hooks and barriers of submitted tasks are rare.
+        """
+
+        def work() -> None:
+            resume(_guarded(self.block))
+
+        threading.Thread(target=work, name="flowyard-detached", daemon=True).start()
+
+
+def _guarded(function: Callable[[], T]) -> T | Thrown:
+    try:
+        return function()
+    except BaseException as error:
+        return Thrown(error)
+
+
+class Call(Effect[Any]):
+    """Call a user's function in a run context; gives its value or `Raised`. About 1 microsecond around the function.
+
+    An `async def` function needs the async driver, a plain one the blocking driver; generators become lists.
+    """
+
+    __slots__ = ("args", "context", "fn", "kind", "kwargs", "timeout")
+
+    def __init__(
+        self,
+        context: RunContext,
+        fn: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        kind: str = "Task",
+    ) -> None:
+        self.context = context
+        self.fn = fn
+        self.args = args
+        self.kwargs = kwargs or {}
+        self.timeout = timeout
+        self.kind = kind
+
+    def block(self) -> Any:
+        if self.timeout is not None:
+            return self._block_with_timeout(self.timeout)
+        token = enter(self.context)
+        try:
+            value = self.fn(*self.args, **self.kwargs)
+            if inspect.isgenerator(value):
+                return list(cast("Generator[Any]", value))
+        except BaseException as error:  # the steps decide what it means
+            return Raised(_without_this_frame(error))
+        else:
+            return value
+        finally:
+            leave(token)
+
+    def _block_with_timeout(self, timeout: float) -> Any:
+        """Call the function in a thread of its own, so that the caller gets away on time whatever it does.
+
+        On time-out the function is interrupted where it executes Python code. One that is blocked in a C call cannot be; it is
+        abandoned (its thread is a daemon) and the state says so.
+        """
+        untimed = Call(self.context, self.fn, self.args, self.kwargs)
+        done = Completion()
+        outcome: list[Any] = []
+        user_context = copy_context()
+
+        def work() -> None:
+            outcome.append(user_context.run(untimed.block))
+            done.finish()
+
+        thread = threading.Thread(target=work, name=f"flowyard-timed-{self.kind.lower()}", daemon=True)
+        thread.start()
+        if done.block(timeout):
+            return outcome[0]
+        error = TaskTimedOut(self.kind, timeout)
+        raise_in_thread(thread, TaskTimedOut)
+        # The exception arrives between two bytecodes; user code may catch it, or be in a C call that never returns.
+        is_stuck = not done.block(_GRACE_SECONDS)
+        return Raised(error, is_timeout=True, is_stuck=is_stuck)
+
+    async def perform(self) -> Any:
+        token = enter(self.context)
+        scope = asyncio.timeout(self.timeout)
+        try:
+            async with scope:
+                made = self.fn(*self.args, **self.kwargs)
+                if inspect.isasyncgen(made):
+                    return [item async for item in cast("AsyncGenerator[Any]", made)]
+                value = await made
+                return list(cast("Generator[Any]", value)) if inspect.isgenerator(value) else value
+        except TimeoutError as error:
+            if scope.expired() and self.timeout is not None:
+                return Raised(TaskTimedOut(self.kind, self.timeout), is_timeout=True)
+            return Raised(_without_this_frame(error))
+        except BaseException as error:
+            return Raised(_without_this_frame(error))
+        finally:
+            # A generator-based runner may finish this coroutine in another context; the variable dies with it then.
+            with contextlib.suppress(ValueError):
+                leave(token)
+
+
+def _without_this_frame(error: BaseException) -> BaseException:
+    """Drop the driver's own frame from a traceback: users look for theirs."""
+    if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+        error.__traceback__ = error.__traceback__.tb_next
+    return error
+
+
+class SleepUntil(Effect[None]):
+    """Go on at a time; at once if it has passed."""
+
+    __slots__ = ("when",)
+
+    def __init__(self, when: datetime) -> None:
+        self.when = when
+
+    def _seconds(self) -> float:
+        return max((self.when - utcnow()).total_seconds(), 0.0)
+
+    def block(self) -> None:
+        time.sleep(self._seconds())
+
+    async def perform(self) -> None:
+        await asyncio.sleep(self._seconds())
+
+    def detach(self, resume: Resume) -> None:
+        timer = threading.Timer(self._seconds(), resume, (None,))
+        timer.daemon = True
+        timer.start()
+
+
+class WaitFor(Effect[None]):
+    """Go on when all of some completions are done."""
+
+    __slots__ = ("completions",)
+
+    def __init__(self, completions: Sequence[Completion]) -> None:
+        self.completions = completions
+
+    def block(self) -> None:
+        for completion in self.completions:
+            completion.block()
+
+    async def perform(self) -> None:
+        for completion in self.completions:
+            await completion.wait_async()
+
+    def detach(self, resume: Resume) -> None:
+        when_all_done(self.completions, lambda: resume(None))
+
+
+class Record(Effect[T]):
+    """A blocking operation of the state backend: a barrier, or a flow-run transition."""
+
+    __slots__ = ("operation",)
+
+    def __init__(self, operation: Callable[[], T]) -> None:
+        self.operation = operation
+
+    def block(self) -> T:
+        return self.operation()
+
+    async def perform(self) -> T:
+        # Shielded: what was asked of the backend happens, and its answer is known, even if the run is being cancelled.
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self.operation))

@@ -1,0 +1,442 @@
+"""The steps of a flow run: from the call of the flow to its final state.
+
+Each transition of the flow run is a compare-and-set in the state backend, and a barrier: when it returns, everything that was
+recorded before it is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from flowyard.context import FlowRunContext, RunContext, current
+from flowyard.engine.dependencies import UpstreamFailed, find_dependencies, resolve
+from flowyard.engine.effects import Call, Raised, Record, SleepUntil, WaitFor
+from flowyard.engine.final_state import final_state_of, unfinished_in
+from flowyard.engine.naming import random_name, render_name
+from flowyard.engine.process import PROCESS
+from flowyard.engine.scope import Scope
+from flowyard.engine.signals import Interrupts
+from flowyard.engine.task_call import Hook, crash_run, run_hooks
+from flowyard.engine.worker import LocalShim
+from flowyard.exceptions import Abort, BackendError, FlowyardSignal, ParameterTypeError
+from flowyard.logging.prints import patch_print
+from flowyard.logging.run_log import RunLog, run_log_for_flow
+from flowyard.parameters.binding import CallSignature
+from flowyard.ports import Backend, Lease
+from flowyard.results.factory import ResultOrigin
+from flowyard.results.handles import UnpersistedResult
+from flowyard.rules.bookkeeping import enter_state, stamp
+from flowyard.rules.crashes import crash_message, crashed_state
+from flowyard.schemas.events import TaskRunCreated, TaskRunEntered
+from flowyard.schemas.orchestration import OrchestrationResult, Verdict
+from flowyard.schemas.policies import RetryPolicy
+from flowyard.schemas.runs import FlowRun, StartInfo, TaskRun, utcnow
+from flowyard.schemas.states import State, StateDetails, StateType
+from flowyard.settings import get_current_settings
+from flowyard.task_runners.base import TaskRunner
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlowTemplate:
+    """What the engine needs to know of a flow to run it: the frozen form of `Flow`."""
+
+    flow: Any
+    fn: Callable[..., Any]
+    signature: CallSignature
+    name: str
+    is_async: bool
+    task_runner: TaskRunner
+    version: str | None = None
+    policy: RetryPolicy = RetryPolicy()
+    timeout_seconds: float | None = None
+    flow_run_name: str | Callable[[], str] | None = None
+    log_prints: bool | None = None
+    validate: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    serialize: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    start: StartInfo = field(default_factory=StartInfo)
+    results: Any = None
+    hooks: Mapping[StateType, Sequence[Hook]] = field(default_factory=dict[StateType, Sequence[Hook]])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlowCall:
+    """One call of a flow."""
+
+    template: FlowTemplate
+    parameters: Mapping[str, Any]
+    wait_for: Iterable[Any] | None
+    interrupts: Interrupts
+
+
+async def run_flow(call: FlowCall) -> State[Any]:
+    """Run a flow and return its final state.
+
+    Raises:
+        BaseException: what stopped the run from outside (Ctrl-C, SIGTERM, cancellation), after it was recorded as Crashed.
+        BackendError: the run could not be recorded.
+    """
+    parent = current().flow_run
+    if parent is None:
+        if call.wait_for is not None:
+            raise ValueError(
+                "`wait_for` is only for flows that are called inside a flow: this one has nothing to wait for"
+            )
+        return await _Run(call, call.parameters, None, None).to_end()
+    return await _run_subflow(call, parent.scope)
+
+
+# --- subflows ------------------------------------------------------------------------------------------------
+
+
+async def _run_subflow(call: FlowCall, parent: Scope) -> State[Any]:
+    """Run a flow as a child: a task run in the parent stands for it, and mirrors its states."""
+    if parent.is_remote:
+        raise RuntimeError(
+            f"flow {call.template.name!r} cannot start here: a worker has no state backend. "
+            "Call it from the flow, or set FLOWYARD_API_URL for the workers"
+        )
+    if parent.flow_run is None:
+        return await _Run(call, call.parameters, None, None).to_end()
+    dependencies, names = find_dependencies(call.parameters, call.wait_for)
+    run, is_new = _mirror_run(call, parent, dependencies.task_inputs if dependencies is not None else {})
+    if not is_new and run.state is not None and run.state.is_completed():
+        parent.note(run.state)
+        return run.state
+    parameters = call.parameters
+    if dependencies is not None:
+        if dependencies.completions:
+            await WaitFor(dependencies.completions)
+        try:
+            dependencies.require_ready()
+        except UpstreamFailed as failure:
+            message = f"Upstream task run '{failure.name}' did not reach a 'COMPLETED' state."
+            state = State(StateType.PENDING, name="NotReady", message=message)
+            _mirror(parent, run, state, None)
+            parent.note(state)
+            return state
+        if names:
+            parameters = resolve(parameters, names)
+    state = await _Run(call, parameters, parent, run).to_end()
+    parent.note(state)
+    return state
+
+
+def _mirror_run(call: FlowCall, parent: Scope, task_inputs: dict[str, Any]) -> tuple[TaskRun, bool]:
+    """Return the task run that stands for a subflow in its parent, and whether it is new (not an earlier attempt's)."""
+    caller = current().task_run
+    task_key = f"{call.template.fn.__module__}.{call.template.fn.__qualname__}"
+    dynamic_key, number = parent.next_dynamic_key(task_key, caller)
+    if parent.earlier_runs is not None and (task_key, dynamic_key) in parent.earlier_runs:
+        return parent.earlier_runs[task_key, dynamic_key], False
+    assert parent.flow_run is not None
+    run = TaskRun(
+        task_key,
+        dynamic_key,
+        f"{call.template.name}-{number}",
+        call.template.name,
+        parent.flow_run.id,
+        caller.task_run.id if caller is not None else None,
+        tags=tuple(sorted(current().tags)),
+        task_inputs=task_inputs,
+    )
+    parent.recorder.append(TaskRunCreated(run))
+    _mirror(parent, run, State(StateType.PENDING), None)
+    if parent.earlier_runs is not None:
+        parent.earlier_runs[task_key, dynamic_key] = run
+    return run, True
+
+
+def _mirror(parent: Scope, run: TaskRun, state: State[Any], child_flow_run_id: UUID | None) -> None:
+    """Enter a copy of a subflow's state into the task run that stands for it."""
+    details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id, child_flow_run_id=child_flow_run_id)
+    copied = State(state.type, state.name, state.message, state.data, details, state.timestamp)
+    enter_state(run, copied)
+    parent.recorder.append(TaskRunEntered(run.id, copied))
+
+
+# --- one run ----------------------------------------------------------------------------------------------------
+
+
+class _Run:
+    """A flow run on its way."""
+
+    def __init__(
+        self, call: FlowCall, parameters: Mapping[str, Any], parent: Scope | None, mirror: TaskRun | None
+    ) -> None:
+        self.call = call
+        self.template = call.template
+        self.parameters = parameters
+        self.parent = parent
+        self.mirror = mirror
+        self.settings = get_current_settings()
+        self.backend: Backend
+        self.lease: Lease
+        self.log: RunLog
+        self.scope: Scope | None = None
+
+    async def to_end(self) -> State[Any]:
+        """Create the run, execute it, and return its final state."""
+        self.backend = await Record(lambda: PROCESS.backend(self.settings))
+        invalid = self._validate()
+        self.flow_run = self._new_flow_run()
+        first = State(StateType.PENDING) if invalid is None else _invalid_parameters(invalid)
+        self._enter(first)
+        self.lease = await Record(lambda: self.backend.control.begin_flow_run(self.template.name, self.flow_run))
+        recorder = self.backend.journal.recorder(self.lease)
+        self.log = run_log_for_flow(self.flow_run, self.template.name, recorder)
+        what = "subflow run" if self.parent is not None else "flow run"
+        self.log.info("Created %s '%s' for flow '%s'", what, self.flow_run.name, self.template.name)
+        if invalid is not None:
+            self.log.error("Validation of flow parameters failed with error: %s", invalid)
+            self._mirror_state(first)
+            # Whatever state a run begins in, what `begin_flow_run` owns is let go by a final state.
+            await self._run_hooks(first)
+            return first
+        with ExitStack() as stack:
+            if self.template.log_prints or (
+                self.template.log_prints is None and self.settings.FLOWYARD_LOGGING_LOG_PRINTS
+            ):
+                stack.enter_context(patch_print())
+            runner = self.template.task_runner.duplicate()
+            runner_stack = ExitStack()
+            try:
+                await Record(lambda: runner_stack.enter_context(runner.start()))
+                self._open_scope(recorder, runner)
+                state = await self._attempts()
+            except BackendError as error:
+                self.log.error("Crash detected! %s", error)
+                raise
+            finally:
+                await Record(runner_stack.close)
+        return state
+
+    def _validate(self) -> ParameterTypeError | None:
+        if self.template.validate is None:
+            return None
+        try:
+            self.parameters = self.template.validate(self.parameters)
+        except ParameterTypeError as error:
+            return error
+        return None
+
+    def _new_flow_run(self) -> FlowRun:
+        here = current()
+        return FlowRun(
+            flow_id=UUID(int=0),
+            name=random_name(),
+            flow_name=self.template.name,
+            flow_version=self.template.version,
+            parameters=self.template.serialize(self.parameters),
+            tags=sorted(here.tags),
+            policy=self.template.policy,
+            parent_task_run_id=self.mirror.id if self.mirror is not None else None,
+            start=self.template.start,
+        )
+
+    def _open_scope(self, recorder: Any, runner: TaskRunner) -> None:
+        template = self.template
+        timeout = template.timeout_seconds
+        deadlines = [] if timeout is None else [utcnow() + timedelta(seconds=timeout)]
+        if self.parent is not None and self.parent.deadline is not None:
+            deadlines.append(self.parent.deadline)
+        shim = LocalShim()
+        loop = asyncio.get_running_loop() if template.is_async else None
+        scope = Scope(
+            flow_run=self.flow_run,
+            flow_name=template.name,
+            recorder=recorder,
+            runner=runner,
+            settings=self.settings,
+            shim=shim,
+            background=PROCESS.background,
+            loop=loop,
+            deadline=min(deadlines, default=None),
+            log=self.log,
+        )
+        shim.scope = scope
+        if template.policy.retries:
+            scope.earlier_runs = {}
+        log_prints = template.log_prints
+        if log_prints is None:
+            inherited = self.parent.context.log_prints if self.parent is not None and self.parent.context else None
+            log_prints = inherited if inherited is not None else self.settings.FLOWYARD_LOGGING_LOG_PRINTS
+        scope.context = FlowRunContext(
+            flow=template.flow,
+            flow_run=self.flow_run,
+            parameters=self.parameters,
+            task_runner=runner,
+            log_prints=log_prints,
+            is_async=template.is_async,
+            entry_loop=asyncio._get_running_loop(),  # pyright: ignore[reportPrivateUsage]
+            recorder=recorder,
+            scope=scope,
+        )
+        scope.results = template.results
+        self.scope = scope
+
+    async def _attempts(self) -> State[Any]:
+        """Call the flow's function until the run has a final state."""
+        args, kwargs = self.template.signature.to_call(self.parameters)
+        here = RunContext(self.scope.context, None, current().tags)
+        while True:
+            answer = await self._propose(State(StateType.RUNNING))
+            if answer.status is Verdict.ABORT:
+                raise Abort(answer.reason)
+            running = answer.state
+            if running is None or not running.is_running():
+                return running or State(StateType.PENDING)
+            if self.flow_run.run_count == 1 and self.template.flow_run_name is not None:
+                renamed = await Call(here, self._rename)
+                value = renamed if isinstance(renamed, Raised) else None
+            else:
+                value = None
+            await self._run_hooks(running)
+            if value is None:
+                value = await Call(here, self.template.fn, args, kwargs, timeout=self._timeout(), kind="Flow")
+            if isinstance(value, Raised) and not isinstance(value.error, Exception):
+                return await self._crash(value.error)
+            await WaitFor([self.scope.when_idle()])
+            if self.scope.exit_request is not None:
+                return await self._crash(self.scope.exit_request)
+            proposed = await self._proposed_state(value)
+            answer = await self._propose(proposed)
+            state = answer.state if answer.state is not None else proposed
+            if answer.status is Verdict.ABORT:
+                raise Abort(answer.reason)
+            if state.is_final() or state.is_paused():
+                self._log_end(state)
+                await self._run_hooks(state)
+                return state
+            self.log.info(
+                "Received non-final state %r when proposing final state %r and will attempt to run again...",
+                state.name,
+                proposed.name,
+            )
+            if state.state_details.scheduled_time is not None:
+                await SleepUntil(state.state_details.scheduled_time)
+            self.scope.begin_attempt()
+
+    async def _proposed_state(self, value: Any) -> State[Any]:
+        if isinstance(value, Raised):
+            if isinstance(value.error, FlowyardSignal):
+                raise value.error
+            return self._failed(value)
+        unfinished = unfinished_in(value)
+        if unfinished:
+            await WaitFor(unfinished)
+        origin = ResultOrigin(flow_run=self.flow_run, parameters=self.parameters)
+        keep = self.template.results.create_result
+        try:
+            return await Record(lambda: final_state_of(value, self.scope, lambda kept: keep(kept, origin)))
+        except Exception as error:
+            return self._failed(Raised(error))
+
+    def _failed(self, raised: Raised) -> State[Any]:
+        error = raised.error
+        if raised.is_timeout:
+            message = f"Flow run exceeded timeout of {self.template.timeout_seconds} seconds"
+            if raised.is_stuck:
+                message += "; its thread is blocked outside of Python code and could not be interrupted"
+            return State(StateType.FAILED, name="TimedOut", message=message, data=self._keep(error))
+        self.log.error("Encountered exception during execution:", exc_info=error)
+        message = f"Flow run encountered an exception. {type(error).__name__}: {error}"
+        return State(StateType.FAILED, message=message, data=self._keep(error))
+
+    def _keep(self, error: BaseException) -> Any:
+        origin = ResultOrigin(flow_run=self.flow_run, parameters=self.parameters, state_type=StateType.FAILED)
+        try:
+            return self.template.results.create_result(error, origin)
+        except Exception as unkept:
+            self.log.warning("The exception of the flow run could not be persisted: %s", unkept)
+            return UnpersistedResult(error)
+
+    async def _crash(self, error: BaseException) -> State[Any]:
+        """Record that something from outside ended the run, and raise that again."""
+        cause = KeyboardInterrupt() if self.call.interrupts.was_interrupted else error
+        state = crashed_state(cause, now=utcnow())
+        state.data = UnpersistedResult(error)
+        self.log.error("Crash detected! %s", crash_message(cause))
+        self._abandon_live_runs(cause)
+        await self._propose(state)
+        await self._run_hooks(state)
+        raise error
+
+    def _abandon_live_runs(self, cause: BaseException) -> None:
+        """Stop what can be stopped and record the rest as Crashed: nobody waits for threads that will not end."""
+        self.scope.cancel_live()
+        for submission in list(self.scope.live):
+            run = submission.task_run
+            if run.state is not None and not run.state.is_final():
+                state = crash_run(self.scope, run, cause)
+                self.scope.recorder.append(TaskRunEntered(run.id, state))
+                submission.settle(state)
+            self.scope.dismiss(submission)
+        self.scope.is_closed = True
+
+    def _timeout(self) -> float | None:
+        deadline = self.scope.deadline
+        return None if deadline is None else max((deadline - utcnow()).total_seconds(), 0.001)
+
+    def _rename(self) -> None:
+        template = self.template.flow_run_name
+        assert template is not None
+        name = render_name(template, self.parameters, "flow_run_name")
+        self.log.debug("Renamed flow run %r to %r", self.flow_run.name, name)
+        self.flow_run.name = name
+        self.backend.control.update_flow_run(self.flow_run.id, name=name)
+
+    # --- states -----------------------------------------------------------------------------------------------
+
+    def _enter(self, state: State[Any]) -> None:
+        stamp(state, self._ids())
+        enter_state(self.flow_run, state)
+
+    def _ids(self) -> StateDetails:
+        return StateDetails(
+            flow_run_id=self.flow_run.id, task_run_id=self.mirror.id if self.mirror is not None else None
+        )
+
+    async def _propose(self, state: State[Any]) -> OrchestrationResult:
+        """Propose a state of the flow run; the backend decides, and this process follows."""
+        stamp(state, self._ids())
+        while True:
+            answer = await Record(
+                lambda: self.backend.control.propose_flow_run_state(self.flow_run.id, state, lease=self.lease)
+            )
+            if answer.status is not Verdict.WAIT:
+                break
+            await SleepUntil(utcnow() + timedelta(seconds=answer.delay_seconds))
+        entered = answer.state
+        if entered is not None and (self.flow_run.state is None or entered.id != self.flow_run.state.id):
+            if entered.data is None:
+                entered.data = state.data
+            enter_state(self.flow_run, entered)
+            self._mirror_state(entered)
+        return answer
+
+    def _mirror_state(self, state: State[Any]) -> None:
+        if self.parent is not None and self.mirror is not None:
+            _mirror(self.parent, self.mirror, state, self.flow_run.id)
+
+    async def _run_hooks(self, state: State[Any]) -> None:
+        hooks = self.template.hooks.get(state.type, ())
+        if hooks:
+            here = RunContext(self.scope.context if self.scope is not None else None, None, current().tags)
+            await run_hooks(hooks, (self.template.flow, self.flow_run, state), self.log, here)
+
+    def _log_end(self, state: State[Any]) -> None:
+        if state.is_completed():
+            self.log.info("Finished in state %s", state)
+        else:
+            self.log.error("Finished in state %s", state)
+
+
+def _invalid_parameters(error: ParameterTypeError) -> State[Any]:
+    message = f"Validation of flow parameters failed with error: {error}"
+    return State(StateType.FAILED, message=message, data=UnpersistedResult(error))

@@ -1,0 +1,68 @@
+"""What the flow runs of one process share: state backends and a background event loop."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from datetime import UTC, datetime
+
+from flowyard.logging.configuration import setup_logging
+from flowyard.ports import Backend, open_backend
+from flowyard.settings import Settings, get_current_settings
+from flowyard.task_runners.loops import BackgroundLoop
+
+
+class Process:
+    """Opens each state backend once, and closes all of them when the interpreter ends."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._backends: dict[tuple[str, str], Backend] = {}
+        self.background = BackgroundLoop()
+        atexit.register(self.close)
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def backend(self, settings: Settings | None = None) -> Backend:
+        """Return the open backend that the settings name.
+
+        Raises:
+            BackendUnavailable: it cannot be opened; says why.
+        """
+        settings = settings or get_current_settings()
+        key = (str(settings.FLOWYARD_HOME), str(settings.FLOWYARD_API_DATABASE_CONNECTION_URL))
+        backend = self._backends.get(key)
+        if backend is not None:
+            return backend
+        with self._lock:
+            backend = self._backends.get(key)
+            if backend is None:
+                setup_logging()
+                backend = open_backend(settings)
+                # The first look of a process is when runs of dead processes are found.
+                backend.control.reap_dead_runs(datetime.now(UTC))
+                self._backends[key] = backend
+            return backend
+
+    def close(self) -> None:
+        """Write what is left and close every backend."""
+        with self._lock:
+            backends, self._backends = list(self._backends.values()), {}
+        for backend in backends:
+            backend.close()
+        self.background.close()
+
+    def _after_fork(self) -> None:
+        # Threads, locks and connections are the parent's.
+        self._lock = threading.Lock()
+        self._backends = {}
+        self.background = BackgroundLoop()
+
+
+PROCESS = Process()
+"""The one place where a process keeps what outlives a flow run."""
+
+
+def close_backends() -> None:
+    """Write what is left and let go of every state backend of this process; the next run opens them again."""
+    PROCESS.close()

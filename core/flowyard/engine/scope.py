@@ -1,0 +1,166 @@
+"""The engine's bookkeeping of one flow run in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from flowyard.context import FlowRunContext, TaskRunContext
+from flowyard.engine.completion import Completion
+from flowyard.engine.submission import Submission
+from flowyard.logging.run_log import RunLog
+from flowyard.ports import Recorder
+from flowyard.rules.aggregate import aggregate
+from flowyard.schemas.runs import FlowRun, TaskRun
+from flowyard.schemas.states import State, StateType
+from flowyard.settings import Settings
+from flowyard.task_runners.base import Handle, Shim, TaskRunner
+from flowyard.task_runners.loops import BackgroundLoop
+
+_KEPT_STATES = 100
+
+
+class Scope:
+    """Where task calls of one flow run (or of a task that was called outside of any) are counted and recorded.
+
+    What it keeps does not grow with the number of finished tasks: counters by state, and the first 100 states that are not
+    Completed. Pending submissions are in `live`.
+    """
+
+    def __init__(
+        self,
+        *,
+        flow_run: FlowRun | None,
+        recorder: Recorder,
+        runner: TaskRunner | None,
+        settings: Settings,
+        shim: Shim,
+        background: BackgroundLoop,
+        flow_name: str | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        deadline: datetime | None = None,
+        progress: Any = None,
+        is_remote: bool = False,
+        log: RunLog | None = None,
+    ) -> None:
+        self.flow_run = flow_run
+        self.flow_name = flow_name
+        self.recorder = recorder
+        self.runner = runner
+        self.settings = settings
+        self.shim = shim
+        self.background = background
+        self.loop = loop
+        """The loop of an async flow; None for a sync one, whose async tasks run on `background`."""
+        self.deadline = deadline
+        self.progress = progress
+        self.log = log
+        """The log of the flow run."""
+        self.is_remote = is_remote
+        """This is a worker: there is no state backend here, so no subflow can start."""
+        self.context: FlowRunContext | None = None
+        self.results: Any = None
+        """How the flow keeps results: tasks inherit what they do not set themselves."""
+        self.templates: dict[Any, Any] = {}
+        """`TaskTemplate` by task: what the engine knows of each task that was called here."""
+        self.live: dict[Submission, Handle | None] = {}
+        self.exit_request: BaseException | None = None
+        """A KeyboardInterrupt or SystemExit of a task, raised again when the flow has ended."""
+        self.is_closed = False
+        self.earlier_runs: dict[tuple[str, str], TaskRun] | None = None
+        """Task runs of this run's earlier attempts; None when it cannot have any."""
+        self.fingerprints: dict[UUID, str | None] = {}
+        """Hashes of the inputs of completed runs, by run id; kept only along with `earlier_runs`."""
+        self._lock = threading.Lock()
+        self._counters: dict[str, Any] = {}
+        self._counts: Counter[StateType] = Counter()
+        self._kept: list[State[Any]] = []
+        self._idle: list[Completion] = []
+
+    # --- identity of task runs ----------------------------------------------------------------------------
+
+    def next_dynamic_key(self, task_key: str, caller: TaskRunContext | None) -> tuple[str, int]:
+        """Return the dynamic key of the next call of a task, and how many calls of it the caller made before.
+
+        Calls from the flow are numbered 0, 1, ...; calls from a task are numbered per calling run, whose own key is a part of
+        theirs: so a key means the same call again when the flow is run again.
+        """
+        if caller is None:
+            counters = self._counters
+        else:
+            counters = caller.counters
+            if counters is None:
+                counters = caller.counters = {}
+        counter = counters.get(task_key)
+        if counter is None:
+            counter = counters.setdefault(task_key, itertools.count())
+        number = next(counter)
+        if caller is None:
+            return str(number), number
+        return f"{number}@{caller.task_run.task_key}-{caller.task_run.dynamic_key}", number
+
+    def begin_attempt(self) -> None:
+        """Forget what the last attempt of the flow run counted: its function starts from the top."""
+        self._counters = {}
+        self._counts = Counter()
+        self._kept = []
+
+    # --- submissions ---------------------------------------------------------------------------------------
+
+    def admit(self, submission: Submission) -> None:
+        """Note that a submission is under way."""
+        self.live[submission] = None
+
+    def dismiss(self, submission: Submission) -> None:
+        """Note that a submission is done; wakes whoever waits for the last one."""
+        with self._lock:
+            self.live.pop(submission, None)
+            waiting, self._idle = (self._idle, []) if not self.live else ([], self._idle)
+        for completion in waiting:
+            completion.finish()
+
+    def when_idle(self) -> Completion:
+        """Return a completion that is done when nothing is under way."""
+        completion = Completion()
+        with self._lock:
+            if self.live:
+                self._idle.append(completion)
+                return completion
+        completion.finish()
+        return completion
+
+    def cancel_live(self) -> None:
+        """Ask the runner to stop everything that is under way."""
+        if self.runner is None:
+            return
+        for handle in list(self.live.values()):
+            if handle is not None:
+                self.runner.cancel(handle)
+
+    # --- the flow's final state -----------------------------------------------------------------------------
+
+    def note(self, state: State[Any]) -> None:
+        """Count a state that a task run or a subflow run will not leave."""
+        with self._lock:
+            self._counts[state.type] += 1
+            if state.type is not StateType.COMPLETED and len(self._kept) < _KEPT_STATES:
+                self._kept.append(state)
+
+    @property
+    def counts(self) -> Mapping[StateType, int]:
+        """How many runs ended in each type of state."""
+        return self._counts
+
+    def final_state(self) -> State[Any]:
+        """Return the state of a flow that returned None: what its runs add up to."""
+        if not self._counts:
+            return State(StateType.COMPLETED)
+        state_type, message = aggregate(self._counts)
+        data = list(self._kept) if state_type is not StateType.COMPLETED else None
+        return State(state_type, message=message, data=data)

@@ -1,0 +1,60 @@
+"""A task call seen from outside: what a future is made of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from flowyard.context import current
+from flowyard.engine.completion import Completion
+from flowyard.exceptions import WouldDeadlock
+from flowyard.schemas.runs import TaskRun
+from flowyard.schemas.states import State
+
+
+class Submission(Completion):
+    """A task run that was submitted; done when it has a state that it will not leave.
+
+    That is a final state, or Pending with the name NotReady. Public futures are a subclass (`futures.FlowyardFuture`), so that
+    a pending task is one object. Nothing of the engine refers to a finished one: its value lives as long as the user wants.
+    """
+
+    __slots__ = ("loops", "settled_state", "task_run")
+
+    def __init__(self, task_run: TaskRun, loops: frozenset[asyncio.AbstractEventLoop]) -> None:
+        super().__init__()
+        self.task_run = task_run
+        self.loops = loops
+        """Event loops that must turn for this to become done: its own, and those of its upstreams."""
+        self.settled_state: State[Any] | None = None
+
+    def settle(self, state: State[Any]) -> None:
+        """Become done with `state`."""
+        self.settled_state = state
+        self.finish()
+
+    def block_politely(self, timeout: float | None = None) -> bool:
+        """Block until done, giving the place of the waiting task back meanwhile; False on time-out.
+
+        Raises:
+            WouldDeadlock: this thread runs an event loop that has to do the work.
+        """
+        if self._is_done:
+            return True
+        if self.loops and asyncio._get_running_loop() in self.loops:  # pyright: ignore[reportPrivateUsage]
+            raise WouldDeadlock(self.task_run.name)
+        return wait_politely(lambda: self.block(timeout))
+
+
+def wait_politely(wait: Callable[[], bool]) -> bool:
+    """Wait while another task may run in the place of the one that waits."""
+    running = current().task_run
+    slot = running.slot if running is not None else None
+    if slot is None:
+        return wait()
+    slot.release()
+    try:
+        return wait()
+    finally:
+        slot.acquire()

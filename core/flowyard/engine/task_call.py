@@ -1,0 +1,349 @@
+"""The steps of a task call in the flow's process: create the run, wait for its inputs, have it executed, run its hooks.
+
+Written once: a direct call drives them by blocking or awaiting, `submit` and `map` by callbacks (`drivers.run_detached`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flowyard.context import RunContext, TaskRunContext, current
+from flowyard.engine.dependencies import Dependencies, UpstreamFailed, find_dependencies, resolve
+from flowyard.engine.effects import Effect, Raised, Resume, SleepUntil, WaitFor
+from flowyard.engine.invoke import Invoke
+from flowyard.engine.replay import Fingerprint, reusable_state
+from flowyard.engine.scope import Scope
+from flowyard.engine.submission import Submission
+from flowyard.logging.loggers import get_logger
+from flowyard.logging.run_log import RunLog, run_log_for_task
+from flowyard.rules.bookkeeping import enter_state
+from flowyard.rules.crashes import crashed_state
+from flowyard.schemas.events import TaskRunCreated, TaskRunEntered
+from flowyard.schemas.policies import RetryPolicy
+from flowyard.schemas.runs import TaskRun, utcnow
+from flowyard.schemas.states import State, StateDetails, StateType
+from flowyard.task_runners.base import CallContext, Outcome, TaskCall, TaskConcurrencyType, TaskRunner, TaskSpec
+
+_FOR_EVER = float("inf")
+Hook = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaskTemplate:
+    """What the engine needs to know of a task to call it: the frozen form of `Task`."""
+
+    spec: TaskSpec
+    task_key: str
+    version: str | None = None
+    tags: frozenset[str] = frozenset()
+    policy: RetryPolicy = RetryPolicy()
+    on_completion: Sequence[Hook] = ()
+    on_failure: Sequence[Hook] = ()
+
+
+class PreparedCall:
+    """A task run that exists, is Pending, and knows its inputs."""
+
+    __slots__ = ("context", "dependencies", "names", "parameters", "run", "scope", "template")
+
+    def __init__(
+        self,
+        scope: Scope,
+        template: TaskTemplate,
+        parameters: Mapping[str, Any],
+        wait_for: Iterable[Any] | None,
+        mapped_from: Mapping[str, list[dict[str, str]]] | None = None,
+    ) -> None:
+        here = current()
+        self.scope = scope
+        self.template = template
+        self.parameters = parameters
+        self.dependencies, self.names = find_dependencies(parameters, wait_for)
+        if mapped_from:
+            # `map` took these values out of futures, which the children depend on all the same.
+            self.dependencies = self.dependencies or Dependencies()
+            for name, inputs in mapped_from.items():
+                self.dependencies.task_inputs.setdefault(name, []).extend(inputs)
+        tags = template.tags | here.tags if here.tags else template.tags
+        self.context = CallContext(
+            flow_run=scope.flow_run,
+            flow_name=scope.flow_name,
+            tags=here.tags,
+            deadline=scope.deadline,
+        )
+        self.run = _task_run(scope, template, self.dependencies, tags, here.task_run)
+
+    @property
+    def loops(self) -> frozenset[asyncio.AbstractEventLoop]:
+        """The event loops that the upstreams of this call need."""
+        return self.dependencies.loops if self.dependencies is not None else frozenset()
+
+
+def _task_run(
+    scope: Scope,
+    template: TaskTemplate,
+    dependencies: Dependencies | None,
+    tags: frozenset[str],
+    caller: TaskRunContext | None,
+) -> TaskRun:
+    """Create and record the run of a call, or find the one that an earlier attempt of the flow run made."""
+    spec = template.spec
+    dynamic_key, number = scope.next_dynamic_key(template.task_key, caller)
+    if scope.earlier_runs is not None:
+        earlier = scope.earlier_runs.get((template.task_key, dynamic_key))
+        if earlier is not None:
+            return earlier
+    flow_run = scope.flow_run
+    name = f"{spec.name}-{number}"
+    run = TaskRun(
+        template.task_key,
+        dynamic_key,
+        name,
+        spec.name,
+        flow_run.id if flow_run is not None else None,
+        caller.task_run.id if caller is not None else None,
+        task_version=template.version,
+        tags=tuple(sorted(tags)) if tags else (),
+        policy=template.policy,
+    )
+    if flow_run is None:
+        # Without a flow run there is no counter: part of the id keeps key and name apart from other calls.
+        suffix = run.id.hex[-8:]
+        run.dynamic_key = f"{template.task_key}-{suffix}"
+        run.name = f"{spec.name}-{suffix}"
+    else:
+        run.flow_run_run_count = flow_run.run_count
+    if dependencies is not None:
+        run.task_inputs = dependencies.task_inputs
+    scope.recorder.append(TaskRunCreated(run))
+    pending = State(StateType.PENDING)
+    enter_state(run, pending)
+    scope.recorder.append(TaskRunEntered(run.id, pending))
+    if scope.earlier_runs is not None:
+        scope.earlier_runs[template.task_key, dynamic_key] = run
+    return run
+
+
+class Execute(Effect[Outcome]):
+    """Have a call executed: in this thread when its caller waits for it and the runner is in this process, else by the runner."""
+
+    __slots__ = ("call", "runner", "scope", "submission")
+
+    def __init__(self, scope: Scope, runner: TaskRunner | None, call: TaskCall, submission: Submission | None) -> None:
+        self.scope = scope
+        self.runner = runner
+        self.call = call
+        self.submission = submission
+
+    def _is_local(self) -> bool:
+        return self.runner is None or not self.runner.capabilities.processes
+
+    def block(self) -> Outcome:
+        call = self.call
+        if self._is_local():
+            slot = _slot_of_caller()
+            if not call.spec.is_async:
+                return call.shim.execute(call, slot)
+            return self.scope.background.run(call.shim.execute_async(call, slot))
+        return self._through_runner(lambda submission: submission.block_politely())
+
+    def _through_runner(self, wait: Callable[[Submission], object]) -> Outcome:
+        submission = Submission(self.call.task_run, frozenset())
+        got: list[Outcome] = []
+
+        def done(outcome: Outcome) -> None:
+            got.append(outcome)
+            submission.finish()
+
+        assert self.runner is not None
+        handle = self.runner.submit(self.call)
+        self.scope.live[submission] = handle
+        try:
+            handle.add_done_callback(done)
+            wait(submission)
+        finally:
+            self.scope.dismiss(submission)
+        return got[0]
+
+    async def perform(self) -> Outcome:
+        call = self.call
+        if self._is_local() and call.spec.is_async:
+            return await call.shim.execute_async(call, _slot_of_caller())
+        if self._is_local():
+            return await asyncio.to_thread(call.shim.execute, call, _slot_of_caller())
+        assert self.runner is not None
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Outcome] = loop.create_future()
+        handle = self.runner.submit(call)
+        handle.add_done_callback(lambda outcome: loop.call_soon_threadsafe(_resolve, waiter, outcome))
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            self.runner.cancel(handle)
+            raise
+
+    def detach(self, resume: Resume) -> None:
+        assert self.runner is not None
+        handle = self.runner.submit(self.call)
+        if self.submission is not None and self.submission in self.scope.live:
+            self.scope.live[self.submission] = handle
+        handle.add_done_callback(resume)
+
+
+def _resolve(waiter: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not waiter.done():
+        waiter.set_result(outcome)
+
+
+def _slot_of_caller() -> Any:
+    caller = current().task_run
+    return caller.slot if caller is not None else None
+
+
+async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submission: Submission | None) -> State[Any]:
+    """Bring a prepared call to a state that it will not leave, and return that state.
+
+    `submission` is None for a direct call, whose caller waits in the place where it runs.
+    """
+    scope, template, run = prepared.scope, prepared.template, prepared.run
+    spec = template.spec
+    # As in Prefect 2, what happens to a call is told by its flow run, what happens in it by the task run.
+    log = scope.log if scope.log is not None else run_log_for_task(run, scope.recorder)
+    log.info("Created task run '%s' for task '%s'", run.name, spec.name)
+    parameters = prepared.parameters
+    if prepared.dependencies is not None:
+        if prepared.dependencies.completions:
+            await WaitFor(prepared.dependencies.completions)
+        try:
+            prepared.dependencies.require_ready()
+        except UpstreamFailed as failure:
+            state = _enter_not_ready(scope, run, failure)
+            scope.note(state)
+            return state
+        if prepared.names:
+            parameters = resolve(parameters, prepared.names)
+    fingerprint = Fingerprint(parameters)
+    reused = reusable_state(scope, run, fingerprint, log)
+    if reused is not None:
+        scope.note(reused)
+        return reused
+    # What is not wanted any more is let go here: the arguments of a finished task belong to the user alone.
+    prepared.parameters = {}
+    is_patient = submission is None or (
+        runner is not None and runner.concurrency_type is TaskConcurrencyType.SEQUENTIAL
+    )
+    context = prepared.context
+    if is_patient:
+        context = CallContext(
+            context.flow_run, context.flow_name, context.tags, context.deadline, longest_wait_in_place=_FOR_EVER
+        )
+    if submission is None:
+        log.info("Executing '%s' immediately...", run.name)
+    else:
+        log.info("Submitted task run '%s' for execution.", run.name)
+    attempt = 0
+    while True:
+        call = TaskCall(
+            spec=spec,
+            task_run=run,
+            arguments=parameters,
+            context=context,
+            shim=scope.shim,
+            recorder=scope.recorder,
+            attempt=attempt,
+            loop=scope.loop if scope.loop is not None else scope.background.get() if spec.is_async else None,
+        )
+        outcome = await Execute(scope, runner, call, submission)
+        run = _absorb(run, outcome, scope)
+        state = outcome.state
+        if outcome.lost_worker is not None and attempt < template.policy.crash_retries:
+            attempt += 1
+            log.warning(
+                "Lost worker %s; starting attempt %s of %s that may be lost...",
+                outcome.lost_worker,
+                attempt,
+                template.policy.crash_retries,
+            )
+            continue
+        if state.is_final():
+            break
+        due = state.state_details.scheduled_time
+        await SleepUntil(due if due is not None else utcnow())
+    fingerprint.keep_for_retry(scope, run)
+    if state.is_crashed():
+        _remember_exit(scope, state)
+    scope.note(state)
+    hooks = template.on_completion if state.is_completed() else template.on_failure if state.is_failed() else ()
+    if hooks:
+        await run_hooks(hooks, (spec.task, run, state), log, RunContext(scope.context, None, prepared.context.tags))
+    return state
+
+
+async def run_hooks(hooks: Sequence[Hook], args: Sequence[Any], log: RunLog, here: RunContext) -> None:
+    """Run state hooks in order; what one raises is logged and hurts nobody."""
+    for hook in hooks:
+        name = getattr(hook, "__name__", None) or getattr(getattr(hook, "func", None), "__name__", repr(hook))
+        log.info("Running hook '%s' in response to entering state '%s'", name, args[-1].name)
+        outcome = await Invoke(here, hook, args)
+        if isinstance(outcome, Raised):
+            log.error("An error was encountered while running hook '%s'", name, exc_info=outcome.error)
+        else:
+            log.info("Hook '%s' finished running successfully", name)
+
+
+def _absorb(run: TaskRun, outcome: Outcome, scope: Scope) -> TaskRun:
+    """Bring what was recorded elsewhere into the journal, and the run up to date."""
+    for event in outcome.events:
+        scope.recorder.append(event)
+    if outcome.task_run is not run:
+        copy_progress(outcome.task_run, run)
+    return run
+
+
+def copy_progress(source: TaskRun, target: TaskRun) -> None:
+    """Bring a run up to date with its copy that came back from a worker."""
+    for attribute in _PROGRESS:
+        setattr(target, attribute, getattr(source, attribute))
+
+
+_PROGRESS = (
+    "name",
+    "state",
+    "run_count",
+    "expected_start_time",
+    "next_scheduled_start_time",
+    "start_time",
+    "end_time",
+    "total_run_time",
+    "updated",
+)
+
+
+def _enter_not_ready(scope: Scope, run: TaskRun, failure: UpstreamFailed) -> State[Any]:
+    state = State(
+        StateType.PENDING,
+        name="NotReady",
+        message=f"Upstream task run '{failure.name}' did not reach a 'COMPLETED' state.",
+        state_details=StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id),
+    )
+    enter_state(run, state)
+    scope.recorder.append(TaskRunEntered(run.id, state))
+    return state
+
+
+def _remember_exit(scope: Scope, state: State[Any]) -> None:
+    data = state.data.get() if hasattr(state.data, "get") else state.data
+    if isinstance(data, (KeyboardInterrupt, SystemExit)) and scope.exit_request is None:
+        scope.exit_request = data
+
+
+def crash_run(scope: Scope, run: TaskRun, error: BaseException) -> State[Any]:
+    """Enter and return Crashed for a run that the engine itself could not bring to an end."""
+    details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
+    state = crashed_state(error, now=utcnow(), details=details)
+    enter_state(run, state)
+    get_logger("engine").error("Task run %r crashed: %s", run.name, error)
+    return state

@@ -1,0 +1,208 @@
+"""The steps of a task run where it executes: Running, the user's function, retries, the final state.
+
+The same steps run in the flow's process and in a worker on the other side of the world (`engine.worker`). One run that
+succeeds at once costs about 40 microseconds here; `benchmarks sequential` guards it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import timedelta
+from typing import Any
+
+from flowyard.context import FlowRunContext, RunContext, Slot, TaskRunContext
+from flowyard.engine.effects import Call, Raised, Record, SleepUntil
+from flowyard.engine.invoke import Invoke
+from flowyard.engine.naming import render_name
+from flowyard.exceptions import TaskTimedOut
+from flowyard.logging.run_log import RunLog, run_log_for_task
+from flowyard.results.factory import ResultOrigin
+from flowyard.results.fingerprints import fingerprint_of
+from flowyard.results.handles import UnpersistedResult
+from flowyard.rules.bookkeeping import apply_decision, enter_state
+from flowyard.rules.crashes import crash_message
+from flowyard.rules.task_runs import TaskRunFacts, decide_task_run
+from flowyard.schemas.events import TaskRunEntered, TaskRunRenamed
+from flowyard.schemas.orchestration import Verdict
+from flowyard.schemas.runs import utcnow
+from flowyard.schemas.states import State, StateDetails, StateType
+from flowyard.task_runners.base import Outcome, TaskCall
+
+
+async def run_task(call: TaskCall, flow_context: FlowRunContext | None, scope: Any, slot: Slot | None) -> Outcome:
+    """Execute a call until it has an outcome: a final state, or AwaitingRetry when the delay is too long to wait here."""
+    spec, run, recorder = call.spec, call.task_run, call.recorder
+    log = run_log_for_task(run, recorder)
+    context = TaskRunContext(
+        task=spec.task,
+        task_run=run,
+        parameters=call.arguments,
+        log_prints=spec.log_prints,
+        is_async=spec.is_async,
+        entry_loop=asyncio._get_running_loop(),  # pyright: ignore[reportPrivateUsage]
+        recorder=recorder,
+        slot=slot,
+        scope=scope,
+    )
+    here = RunContext(flow_context, context, call.context.tags)
+    details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
+    args, kwargs = spec.signature.to_call(call.arguments)
+    flow_run = call.context.flow_run
+    facts = TaskRunFacts(
+        StateType.RUNNING, flow_run.run_count if flow_run is not None else 0, lost_attempts=call.attempt
+    )
+    while True:
+        decision = decide_task_run(run, State(StateType.RUNNING, state_details=details), now=utcnow(), facts=facts)
+        running = decision.state
+        assert running is not None, "nothing stops a task run whose flow run this process owns"
+        apply_decision(run, decision)
+        recorder.append(TaskRunEntered(run.id, running))
+        context.counters = None
+        value: Any = None
+        if spec.task_run_name is not None and run.run_count == 1:
+            value = await Call(here, _rename, (call, log))
+        if not isinstance(value, Raised):
+            value = await Call(here, spec.fn, args, kwargs, timeout=_seconds_left(call))
+        if value.__class__ is not Raised:
+            # The value as the state keeps it, or `Raised` if it must be persisted and cannot be.
+            value = (
+                UnpersistedResult(value) if spec.results is None else await _persist(call, value, StateType.COMPLETED)
+            )
+        if value.__class__ is Raised:
+            state = await _settle_failure(call, value, facts, here, log)
+        else:
+            state = State(StateType.COMPLETED, data=value, state_details=details)
+            enter_state(run, state)
+            recorder.append(TaskRunEntered(run.id, state))
+        if state.is_final():
+            _log_end(log, state)
+            return Outcome(run, state)
+        due = state.state_details.scheduled_time
+        assert due is not None
+        if (due - utcnow()).total_seconds() > call.context.longest_wait_in_place:
+            return Outcome(run, state)
+        await SleepUntil(due)
+
+
+async def _settle_failure(
+    call: TaskCall, raised: Raised, facts: TaskRunFacts, here: RunContext, log: RunLog
+) -> State[Any]:
+    """Enter and return what follows a function that raised: a retry, Failed, or Crashed."""
+    spec, run = call.spec, call.task_run
+    details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
+    error = raised.error
+    if not isinstance(error, Exception):
+        state = State(
+            StateType.CRASHED,
+            message=crash_message(error),
+            data=UnpersistedResult(error),
+            state_details=details,
+        )
+        log.error("Crash detected! %s", state.message)
+        log.debug("Crash details:", exc_info=error)
+    else:
+        proposed = _failed(raised, details, await _keep_error(call, error, log))
+        if not raised.is_timeout:
+            log.error("Encountered exception during execution:", exc_info=error)
+        elif raised.is_stuck:
+            log.error("%s", proposed.message)
+        if spec.retry_condition_fn is not None and run.run_count <= run.policy.retries:
+            retriable = await Invoke(here, spec.retry_condition_fn, (spec.task, run, proposed))
+            if isinstance(retriable, Raised):
+                log.error(
+                    "An error was encountered while running `retry_condition_fn` of task %r; the run is not retried.",
+                    spec.name,
+                    exc_info=retriable.error,
+                )
+            if isinstance(retriable, Raised) or not retriable:
+                proposed = proposed.copy(update={"state_details": _not_retriable(details)})
+        decision = decide_task_run(run, proposed, now=utcnow(), facts=facts, spread=random.random())
+        assert decision.state is not None
+        state = decision.state
+        if decision.verdict is Verdict.REJECT and not state.is_final():
+            log.info(
+                "Received non-final state %r when proposing final state %r and will attempt to run again...",
+                state.name,
+                proposed.name,
+            )
+    enter_state(run, state)
+    call.recorder.append(TaskRunEntered(run.id, state))
+    return state
+
+
+def _log_end(log: RunLog, state: State[Any]) -> None:
+    if state.is_completed():
+        log.info("Finished in state %s", state)
+    else:
+        log.error("Finished in state %s", state)
+
+
+def _failed(raised: Raised, details: StateDetails, data: Any) -> State[Any]:
+    error = raised.error
+    if raised.is_timeout and isinstance(error, TaskTimedOut):
+        message = f"{error}"
+        if raised.is_stuck:
+            message += (
+                "; its thread is blocked outside of Python code and could not be interrupted: it goes on in the background, "
+                "and its result will be dropped"
+            )
+        return State(StateType.FAILED, name="TimedOut", message=message, data=data, state_details=details)
+    message = f"Task run encountered an exception. {type(error).__name__}: {error}"
+    return State(StateType.FAILED, message=message, data=data, state_details=details)
+
+
+def _not_retriable(details: StateDetails) -> StateDetails:
+    return StateDetails(flow_run_id=details.flow_run_id, task_run_id=details.task_run_id, retriable=False)
+
+
+async def _persist(call: TaskCall, value: Any, state_type: StateType) -> Any:
+    """Return the handle of a value that the task's options keep in storage; `Raised` when it cannot be written."""
+    flow_run = call.context.flow_run
+
+    def write() -> Any:
+        fingerprint = fingerprint_of(call.arguments) if state_type is StateType.COMPLETED else None
+        origin = ResultOrigin(
+            flow_run=flow_run,
+            task_run=call.task_run,
+            parameters=call.arguments,
+            fingerprint=fingerprint,
+            state_type=state_type,
+        )
+        try:
+            return call.spec.results.create_result(value, origin)
+        except Exception as error:
+            return Raised(error)
+
+    return await Record(write)
+
+
+async def _keep_error(call: TaskCall, error: BaseException, log: RunLog) -> Any:
+    """Return the handle of an exception; one that cannot be persisted is kept in memory, and the log says so."""
+    if call.spec.results is None:
+        return UnpersistedResult(error)
+    kept = await _persist(call, error, StateType.FAILED)
+    if isinstance(kept, Raised):
+        log.warning("The exception of task run '%s' could not be persisted: %s", call.task_run.name, kept.error)
+        return UnpersistedResult(error)
+    return kept
+
+
+def _rename(call: TaskCall, log: RunLog) -> None:
+    template = call.spec.task_run_name
+    assert template is not None
+    run = call.task_run
+    name = render_name(template, call.arguments, "task_run_name")
+    log.debug("Renamed task run %r to %r", run.name, name)
+    run.name = name
+    call.recorder.append(TaskRunRenamed(run.id, name))
+
+
+def _seconds_left(call: TaskCall) -> float | None:
+    """Return the function's own timeout, cut to what the flow's deadline leaves."""
+    deadline = call.context.deadline
+    timeout = call.spec.timeout_seconds
+    if deadline is None:
+        return timeout
+    left = max((deadline - utcnow()) / timedelta(seconds=1), 0.001)
+    return left if timeout is None else min(left, timeout)

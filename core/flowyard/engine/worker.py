@@ -1,0 +1,84 @@
+"""The shim: executes a task call where it has arrived, in the flow's process or in a worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowyard.context import FlowRunContext, Slot
+from flowyard.engine.drivers import run_async, run_blocking
+from flowyard.engine.scope import Scope
+from flowyard.engine.task_run import run_task
+from flowyard.settings import get_current_settings
+from flowyard.task_runners.base import Outcome, TaskCall
+from flowyard.task_runners.loops import BackgroundLoop
+from flowyard.task_runners.sequential import SequentialTaskRunner
+
+
+class LocalShim:
+    """Executes calls in the process of their flow run: states and logs go straight to the journal."""
+
+    def __init__(self) -> None:
+        self.scope: Scope | None = None
+        """Set by the engine as soon as there is one; a scope refers to its shim."""
+
+    def execute(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
+        """Run a call in this thread."""
+        return run_blocking(run_task(call, self._context(), self.scope, slot))
+
+    async def execute_async(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
+        """Run a call of an async task on the running event loop."""
+        return await run_async(run_task(call, self._context(), self.scope, slot))
+
+    def _context(self) -> FlowRunContext | None:
+        return self.scope.context if self.scope is not None else None
+
+
+class WorkerShim:
+    """Executes calls that came from another process; `call.recorder` brings their events home."""
+
+    def __init__(self) -> None:
+        self._background = BackgroundLoop()
+
+    def execute(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
+        """Run a call in this thread."""
+        scope = self._scope(call)
+        return run_blocking(run_task(call, scope.context, scope, slot))
+
+    async def execute_async(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
+        """Run a call of an async task on the running event loop."""
+        scope = self._scope(call)
+        return await run_async(run_task(call, scope.context, scope, slot))
+
+    def _scope(self, call: TaskCall) -> Scope:
+        """Return the bookkeeping for what the task calls in turn: nested tasks run right here, and ride in its outcome."""
+        inner = LocalShim()
+        flow_run = call.context.flow_run
+        runner = SequentialTaskRunner()
+        scope = Scope(
+            flow_run=flow_run,
+            flow_name=call.context.flow_name,
+            recorder=call.recorder,
+            runner=runner,
+            settings=get_current_settings(),
+            shim=inner,
+            background=self._background,
+            deadline=call.context.deadline,
+            is_remote=True,
+        )
+        inner.scope = scope
+        if flow_run is not None:
+            scope.context = FlowRunContext(
+                flow=None,
+                flow_run=flow_run,
+                parameters=flow_run.parameters,
+                task_runner=runner,
+                log_prints=call.spec.log_prints,
+                recorder=call.recorder,
+                scope=scope,
+            )
+        return scope
+
+
+def shim() -> Any:
+    """Return the shim of a worker process; runners load it by the name of this function."""
+    return WorkerShim()

@@ -1,0 +1,496 @@
+"""The `@task` decorator and the `Task` it makes."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from types import CodeType
+from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
+
+from flowyard.annotations import BaseAnnotation, NotSet, allow_failure, quote, unmapped
+from flowyard.containers import rebuild, scan
+from flowyard.context import current
+from flowyard.engine.calls import call_task_now, submit_task
+from flowyard.engine.submission import Submission
+from flowyard.engine.task_call import TaskTemplate
+from flowyard.exceptions import MappingLengthMismatch, MappingMissingIterable
+from flowyard.futures import AsyncFlowyardFuture, FlowyardFuture, FutureList, states_of, states_of_async
+from flowyard.options import check_function, check_hooks, check_name, check_number, check_run_name, is_async_function
+from flowyard.parameters.binding import CallSignature, raise_for_reserved_arguments
+from flowyard.results.cache_keys import task_input_hash
+from flowyard.results.options import task_result_options
+from flowyard.rules.retries import exponential_backoff, resolve_delays
+from flowyard.schemas.policies import RetryPolicy
+from flowyard.schemas.states import State
+from flowyard.settings import get_current_settings
+from flowyard.task_runners.base import TaskSpec
+
+__all__ = ["Task", "exponential_backoff", "task", "task_input_hash"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+RetryDelay = float | int | Sequence[float] | Callable[[int], Sequence[float]]
+_RESERVED = ("return_state", "wait_for")
+
+
+class Task(Generic[P, R]):
+    """A function whose calls are recorded as task runs. Made by `@task`, which describes the options."""
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        name: str | None = None,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+        version: str | None = None,
+        cache_key_fn: Callable[..., str | None] | None = None,
+        cache_expiration: timedelta | None = None,
+        task_run_name: str | Callable[[], str] | None = None,
+        retries: int | None = None,
+        retry_delay_seconds: RetryDelay | None = None,
+        retry_jitter_factor: float | None = None,
+        persist_result: bool | None = None,
+        result_storage: Any = None,
+        result_serializer: Any = None,
+        result_storage_key: str | None = None,
+        cache_result_in_memory: bool = True,
+        timeout_seconds: float | None = None,
+        log_prints: bool | None = None,
+        refresh_cache: bool | None = None,
+        on_completion: Sequence[Callable[..., Any]] | None = None,
+        on_failure: Sequence[Callable[..., Any]] | None = None,
+        retry_condition_fn: Callable[..., Any] | None = None,
+        viz_return_value: Any = None,
+        crash_retries: int | None = None,
+    ) -> None:
+        check_function(fn, "task")
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.isasync = is_async_function(fn)
+        self.name: str = name if name is not None else getattr(fn, "__name__", type(fn).__name__)
+        check_name(self.name, "task")
+        self.description = description if description is not None else inspect.getdoc(fn)
+        if isinstance(tags, str):
+            raise TypeError(f"tags={tags!r} must be a list of strings, such as `tags=[{tags!r}]`")
+        self.tags = frozenset(tags or ())
+        self.version = version
+        raise_for_reserved_arguments(fn, _RESERVED)
+        self.signature = CallSignature(fn)
+        self.task_key = task_key_of(fn)
+        self.cache_key_fn = cache_key_fn
+        self.cache_expiration = cache_expiration
+        self.refresh_cache = refresh_cache
+        check_run_name(task_run_name, "task_run_name")
+        self.task_run_name = task_run_name
+        check_number(retries, "retries", whole=True)
+        check_number(crash_retries, "crash_retries", whole=True)
+        check_number(retry_jitter_factor, "retry_jitter_factor")
+        check_number(timeout_seconds, "timeout_seconds")
+        self.retries = retries
+        self.crash_retries = crash_retries
+        self.retry_delay_seconds = retry_delay_seconds
+        self.retry_jitter_factor = retry_jitter_factor
+        if retry_delay_seconds is not None:
+            resolve_delays(retries or 0, retry_delay_seconds)  # refused here, where the user wrote it
+        self.timeout_seconds = float(timeout_seconds) if timeout_seconds else None
+        self.persist_result = persist_result
+        self.result_storage = result_storage
+        self.result_serializer = result_serializer
+        self.result_storage_key = result_storage_key
+        self.cache_result_in_memory = cache_result_in_memory
+        self.log_prints = log_prints
+        self.on_completion = check_hooks(on_completion, "on_completion")
+        self.on_failure = check_hooks(on_failure, "on_failure")
+        if retry_condition_fn is not None and not callable(retry_condition_fn):
+            raise TypeError(
+                f"retry_condition_fn={retry_condition_fn!r} must be a function (task, task_run, state) -> bool"
+            )
+        self.retry_condition_fn = retry_condition_fn
+        self.viz_return_value = viz_return_value
+        self._templates: dict[Any, TaskTemplate] = {}
+
+    # --- calling --------------------------------------------------------------------------------------------
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    def __call__(
+        self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = None, **kwargs: Any
+    ) -> State[R]: ...
+    @overload
+    def __call__(
+        self, *args: Any, wait_for: Iterable[Any] | None, return_state: Literal[False] = False, **kwargs: Any
+    ) -> R: ...
+
+    def __call__(
+        self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """Run the task and return its value, or its state with ``return_state=True``.
+
+        Arguments may be futures and states of other runs, however nested: their values are passed. The run starts when those
+        and the ones in `wait_for` are completed. An async task gives an awaitable, except in a sync flow or task.
+
+        Raises:
+            ParameterBindError: the arguments do not fit the function.
+            BaseException: what the function raised, when no retry is left.
+        """
+        parameters = self.signature.bind(args, kwargs)
+        return call_task_now(self._template(), parameters, wait_for, return_state=return_state)
+
+    def submit(
+        self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """Hand the call to the flow's task runner and return a future at once.
+
+        In an async flow the future of an async task is awaited (``await future.result()``); all others block. With
+        ``return_state=True`` the run is waited for, and its state returned.
+
+        Raises:
+            ParameterBindError: the arguments do not fit the function.
+            MissingContextError: this is not inside a flow.
+        """
+        parameters = self.signature.bind(args, kwargs)
+        template = self._template()
+        future = submit_task(template, parameters, wait_for, self._future_class())
+        if return_state:
+            return future.wait()
+        return future
+
+    def map(self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
+        """Submit the task once for each item of the iterables among the arguments, and return the futures in order.
+
+        Everything iterable is mapped over, except text, bytes, files, and what is wrapped in `unmapped`; other values are
+        passed to every call. Parameters that are not given keep their defaults.
+
+        Raises:
+            MappingMissingIterable: there is nothing to iterate over.
+            MappingLengthMismatch: the iterables have different lengths.
+            MissingContextError: this is not inside a flow.
+        """
+        given, defaults = self._given_parameters(args, kwargs)
+        mapped_from: dict[str, list[dict[str, str]]] = {}
+        columns, static = _columns(self.signature.explode_variadic(given), mapped_from)
+        length = _common_length(columns, self.name)
+        template = self._template()
+        future_class = self._future_class()
+        waits = list(wait_for) if wait_for is not None else None
+        futures: FutureList[Any] = FutureList()
+        for index in range(length):
+            parameters = {**defaults, **static, **{name: items[index] for name, items in columns.items()}}
+            parameters = self.signature.collapse_variadic(parameters)
+            futures.append(submit_task(template, parameters, waits, future_class, mapped_from))
+        if return_state:
+            return states_of_async(futures) if future_class is AsyncFlowyardFuture else states_of(futures)
+        return futures
+
+    def _given_parameters(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Split the parameters of a call into those that were given and those that keep their defaults."""
+        bound = self.signature.bind(args, kwargs)
+        given_names = set(self.signature.signature.bind(*args, **kwargs).arguments)
+        given = {name: value for name, value in bound.items() if name in given_names}
+        return given, {name: value for name, value in bound.items() if name not in given_names}
+
+    def _future_class(self) -> type[FlowyardFuture[Any]]:
+        here = current()
+        run = here.task_run or here.flow_run
+        is_awaited = self.isasync and run is not None and run.scope is not None and run.scope.loop is not None
+        return AsyncFlowyardFuture if is_awaited else FlowyardFuture
+
+    # --- the engine's view ----------------------------------------------------------------------------------
+
+    def _template(self) -> TaskTemplate:
+        """Return what the engine needs to know, made once per flow run: it depends on the flow's options and the settings."""
+        here = current()
+        run = here.task_run or here.flow_run
+        scope = run.scope if run is not None else None
+        if scope is None:
+            return self._make_template(None, None)
+        template = scope.templates.get(self)
+        if template is None:
+            template = scope.templates[self] = self._make_template(scope, here.flow_run)
+        return template
+
+    def _make_template(self, scope: Any, flow_context: Any) -> TaskTemplate:
+        settings = get_current_settings()
+        retries = self.retries if self.retries is not None else settings.FLOWYARD_TASK_DEFAULT_RETRIES
+        delays = self.retry_delay_seconds
+        if delays is None:
+            delays = settings.FLOWYARD_TASK_DEFAULT_RETRY_DELAY_SECONDS
+        crash_retries = self.crash_retries
+        if crash_retries is None:
+            crash_retries = settings.FLOWYARD_TASK_DEFAULT_CRASH_RETRIES
+        log_prints = self.log_prints
+        if log_prints is None:
+            log_prints = flow_context.log_prints if flow_context is not None else settings.FLOWYARD_LOGGING_LOG_PRINTS
+        results = task_result_options(
+            self,
+            settings,
+            flow=flow_context.flow if flow_context is not None else None,
+            flow_results=scope.results if scope is not None else None,
+        )
+        spec = TaskSpec(
+            task=self,
+            fn=self.fn,
+            signature=self.signature,
+            name=self.name,
+            is_async=self.isasync,
+            timeout_seconds=self.timeout_seconds,
+            log_prints=log_prints,
+            retry_condition_fn=self.retry_condition_fn,
+            task_run_name=self.task_run_name,
+            # None is the fast path of most tasks: the value is only wrapped.
+            results=None if results.keeps_in_memory_only else results,
+        )
+        return TaskTemplate(
+            spec=spec,
+            task_key=self.task_key,
+            version=self.version,
+            tags=self.tags,
+            policy=RetryPolicy(
+                retries=retries,
+                delays=resolve_delays(retries, delays),
+                jitter_factor=self.retry_jitter_factor,
+                crash_retries=crash_retries,
+            ),
+            on_completion=self.on_completion,
+            on_failure=self.on_failure,
+        )
+
+    # --- copies ---------------------------------------------------------------------------------------------
+
+    def with_options(
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+        version: str | None = None,
+        cache_key_fn: Callable[..., str | None] | None = None,
+        cache_expiration: timedelta | None = None,
+        task_run_name: str | Callable[[], str] | None = None,
+        retries: int | type[NotSet] | None = NotSet,
+        retry_delay_seconds: RetryDelay | type[NotSet] | None = NotSet,
+        retry_jitter_factor: float | type[NotSet] | None = NotSet,
+        persist_result: bool | type[NotSet] | None = NotSet,
+        result_storage: Any = NotSet,
+        result_serializer: Any = NotSet,
+        result_storage_key: str | type[NotSet] | None = NotSet,
+        cache_result_in_memory: bool | None = None,
+        timeout_seconds: float | None = None,
+        log_prints: bool | type[NotSet] | None = NotSet,
+        refresh_cache: bool | type[NotSet] | None = NotSet,
+        on_completion: Sequence[Callable[..., Any]] | None = None,
+        on_failure: Sequence[Callable[..., Any]] | None = None,
+        retry_condition_fn: Callable[..., Any] | None = None,
+        viz_return_value: Any = None,
+        crash_retries: int | type[NotSet] | None = NotSet,
+    ) -> Self:
+        """Return a copy of the task with the given options; what is not given stays as it is.
+
+        For retries, results, prints and the cache, None means "the default", which is not the same as leaving it away.
+        """
+        kept = self._options()
+        changed = {
+            "name": name,
+            "description": description,
+            "tags": tags,
+            "version": version,
+            "cache_key_fn": cache_key_fn,
+            "cache_expiration": cache_expiration,
+            "task_run_name": task_run_name,
+            "cache_result_in_memory": cache_result_in_memory,
+            "timeout_seconds": timeout_seconds,
+            "on_completion": on_completion,
+            "on_failure": on_failure,
+            "retry_condition_fn": retry_condition_fn,
+            "viz_return_value": viz_return_value,
+        }
+        kept.update({option: value for option, value in changed.items() if value is not None})
+        nullable = {
+            "retries": retries,
+            "retry_delay_seconds": retry_delay_seconds,
+            "retry_jitter_factor": retry_jitter_factor,
+            "persist_result": persist_result,
+            "result_storage": result_storage,
+            "result_serializer": result_serializer,
+            "result_storage_key": result_storage_key,
+            "log_prints": log_prints,
+            "refresh_cache": refresh_cache,
+            "crash_retries": crash_retries,
+        }
+        kept.update({option: value for option, value in nullable.items() if value is not NotSet})
+        return type(self)(self.fn, **kept)
+
+    def _options(self) -> dict[str, Any]:
+        options = {
+            name: getattr(self, name)
+            for name in inspect.signature(Task.__init__).parameters
+            if name not in ("self", "fn")
+        }
+        # An empty list of hooks is refused, and stands here for "none".
+        return options | {name: options[name] or None for name in ("on_completion", "on_failure")}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_task, (type(self), self.fn, self._options())
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name!r}>"
+
+
+def _rebuild_task(cls: type[Task[Any, Any]], fn: Callable[..., Any], options: dict[str, Any]) -> Task[Any, Any]:
+    return cls(fn, **options)
+
+
+def task_key_of(fn: Callable[..., Any]) -> str:
+    """Return what identifies a task across runs: its function's name and a hash of its code."""
+    code = getattr(inspect.unwrap(fn), "__code__", None)
+    if code is None:
+        return f"{type(fn).__module__}.{type(fn).__qualname__}"
+    return f"{getattr(fn, '__name__', 'task')}-{_code_hash(code)[:8]}"
+
+
+def _code_hash(code: CodeType) -> str:
+    digest = hashlib.sha256(code.co_code)
+    digest.update(repr(code.co_names).encode())
+    for constant in code.co_consts:
+        # The text of a code object has its address in it, which differs from process to process.
+        text = _code_hash(constant) if isinstance(constant, CodeType) else repr(constant)
+        digest.update(text.encode())
+    return digest.hexdigest()
+
+
+# --- map ----------------------------------------------------------------------------------------------------------
+
+
+def _columns(
+    parameters: Mapping[str, Any], mapped_from: dict[str, list[dict[str, str]]]
+) -> tuple[dict[str, Sequence[Any]], dict[str, Any]]:
+    """Split parameters into those to map over, as sequences, and those that every call gets whole.
+
+    A future that is itself an argument is waited for, and its value mapped over; `mapped_from` gets its run.
+    """
+    columns: dict[str, Sequence[Any]] = {}
+    static: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if isinstance(value, unmapped):
+            static[name] = cast("unmapped[Any]", value).unwrap()
+            continue
+        wrappers: list[BaseAnnotation[Any]] = []
+        inner: Any = value
+        while isinstance(inner, (allow_failure, unmapped)):
+            wrappers.append(cast("BaseAnnotation[Any]", inner))
+            inner = cast("BaseAnnotation[Any]", inner).unwrap()
+        if any(isinstance(wrapper, unmapped) for wrapper in wrappers):
+            static[name] = value
+            continue
+        if isinstance(inner, (Submission, State)):
+            found = scan(inner, (Submission, State))
+            if found is not None and isinstance(inner, Submission):
+                mapped_from[name] = [{"input_type": "task_run", "id": str(inner.task_run.id)}]
+            inner = rebuild(inner, (Submission, State), _wait_for_value)
+        if isinstance(inner, quote) or not _is_mappable(inner):
+            static[name] = value
+            continue
+        items: Sequence[Any] = inner if isinstance(inner, (list, tuple, range)) else list(inner)
+        for wrapper in reversed(wrappers):
+            items = [wrapper.rewrap(item) for item in items]
+        columns[name] = items
+    return columns, static
+
+
+def _wait_for_value(upstream: Any, _allow_failure: bool) -> Any:
+    if isinstance(upstream, FlowyardFuture):
+        return FlowyardFuture.result(cast("FlowyardFuture[Any]", upstream))
+    return upstream.result()
+
+
+def _is_mappable(value: object) -> bool:
+    return hasattr(value, "__iter__") and not isinstance(value, (str, bytes, io.IOBase))
+
+
+def _common_length(columns: Mapping[str, Sequence[Any]], task_name: str) -> int:
+    if not columns:
+        raise MappingMissingIterable(
+            f"task {task_name!r} cannot be mapped: none of its arguments is iterable; pass a list, or call it directly"
+        )
+    lengths = {name: len(items) for name, items in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise MappingLengthMismatch(
+            f"task {task_name!r} cannot be mapped: its iterables have different lengths, "
+            + ", ".join(f"{name}: {length}" for name, length in lengths.items())
+            + "; make them equal, or wrap what every call shall get whole in `unmapped(...)`"
+        )
+    return next(iter(lengths.values()))
+
+
+# --- the decorator --------------------------------------------------------------------------------------------------
+
+
+@overload
+def task(fn: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    tags: Iterable[str] | None = None,
+    version: str | None = None,
+    cache_key_fn: Callable[..., str | None] | None = None,
+    cache_expiration: timedelta | None = None,
+    task_run_name: str | Callable[[], str] | None = None,
+    retries: int | None = None,
+    retry_delay_seconds: RetryDelay | None = None,
+    retry_jitter_factor: float | None = None,
+    persist_result: bool | None = None,
+    result_storage: Any = None,
+    result_storage_key: str | None = None,
+    result_serializer: Any = None,
+    cache_result_in_memory: bool = True,
+    timeout_seconds: float | None = None,
+    log_prints: bool | None = None,
+    refresh_cache: bool | None = None,
+    on_completion: Sequence[Callable[..., Any]] | None = None,
+    on_failure: Sequence[Callable[..., Any]] | None = None,
+    retry_condition_fn: Callable[..., Any] | None = None,
+    viz_return_value: Any = None,
+    crash_retries: int | None = None,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+
+def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a function a task; use it bare or with options.
+
+    Args:
+        fn: the function, sync or async.
+        name: default: the function's name.
+        description: default: the docstring.
+        tags: tags of every run, in addition to those of `with tags(...)`.
+        version: free text, stored with every run.
+        cache_key_fn: `(context, parameters) -> key or None`; a run whose key was seen before is not executed again.
+        cache_expiration: how long a cached result counts; None for ever.
+        task_run_name: a template over the parameters, or a function without arguments.
+        retries: how often a run that raised is tried again.
+        retry_delay_seconds: seconds before each retry: a number, a list (the last one repeats), or a function of the number of
+            retries that returns a list, such as `exponential_backoff(10)`.
+        retry_jitter_factor: spreads the delays: up to `(1 + factor)` times as long, the mean stays.
+        persist_result: keep results in storage; None: only where a feature needs it.
+        result_storage: where results are kept.
+        result_storage_key: a template for the place of a result.
+        result_serializer: how results are written.
+        cache_result_in_memory: keep the value in memory as well.
+        timeout_seconds: a run that takes longer fails as TimedOut.
+        log_prints: turn `print` into log lines; None: as the flow does.
+        refresh_cache: run and overwrite the cached result.
+        on_completion: functions `(task, task_run, state)` to call when a run completed.
+        on_failure: functions `(task, task_run, state)` to call when a run failed, with no retry left.
+        retry_condition_fn: `(task, task_run, state) -> bool`: whether a failed run shall be retried.
+        viz_return_value: what the task returns in `flow.visualize()`.
+        crash_retries: how often a run whose worker died is executed again; errors of the function never use this.
+    """
+    if fn is None:
+        return functools.partial(Task, **options)
+    return Task(fn, **options)
