@@ -310,7 +310,8 @@ def _states_in(data: Any) -> list[State[Any]]:
 
 def _read(state: State[Any]) -> Any:
     data = state.data
-    if isinstance(data, ResultHandle):
+    # By its methods: `isinstance` with a protocol costs 15 microseconds, as much as a third of a task.
+    if hasattr(data, "to_record") and not isinstance(data, type):
         return cast("ResultHandle[Any]", data).get()
     if data is None and state.is_completed():
         raise MissingResult(

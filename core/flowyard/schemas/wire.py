@@ -4,8 +4,8 @@ A record is one array, `[kind, field, field, ...]`, with the fields in the order
 the version before it. A reader ignores what stands behind the fields it knows, so a later release may append fields
 without a new version. Times are integers (microseconds since the epoch, UTC), ids are 16 bytes.
 
-Values never travel here: the `data` of a state is what its handle's `to_record` says about it. About 5 microseconds
-for a task run, 2 for a state.
+Values never travel here: the `data` of a state is what its handle's `to_record` says about it. A task run takes about 7
+microseconds to pack and 10 to unpack, a state 4 and 7.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def encode_data(data: Any) -> dict[str, Any] | None:
     return _UNPERSISTED if to_record is None or not hasattr(data, "get") else data.to_record()
 
 
-_TYPES = tuple(StateType)
+_TYPES: tuple[StateType, ...] = tuple(StateType)
 _TYPE_NUMBER = {kind: number for number, kind in enumerate(_TYPES)}
 
 
