@@ -1,0 +1,104 @@
+"""The embedded backend: a journal and a control plane on a database that this process opens itself."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Self
+
+from typing_extensions import override
+
+from flowyard.journal.sql import SqlJournal
+from flowyard.local.control import LocalControlPlane
+from flowyard.ports import Backend
+from flowyard.services.lease_keeper import LeaseKeeper
+from flowyard.services.ownership import Presence
+from flowyard.store import leases
+from flowyard.store.database import Database, open_database
+
+
+class LocalBackend(Backend):
+    """The state backend of a process without a server. Made by `LocalBackend.open`; thread-safe."""
+
+    def __init__(self, database: Database, presence: Presence, journal: SqlJournal, keeper: LeaseKeeper | None) -> None:
+        self._database = database
+        self._presence = presence
+        self._journal = journal
+        self._keeper = keeper
+        self._control = LocalControlPlane(database, journal, presence.owner, keeper)
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        home: Path,
+        *,
+        connect_timeout: float | None = None,
+        echo: bool = False,
+        migrate: bool = True,
+        commit_interval: float = 0.05,
+        max_pending: int = 100_000,
+        give_up_seconds: float = 15.0,
+    ) -> Self:
+        """Open the database, bring its schema up to date and start the journal.
+
+        Raises:
+            BackendUnavailable: the home folder or the database cannot be used; says why.
+        """
+        database = open_database(url, connect_timeout=connect_timeout, echo=echo, migrate=migrate)
+        try:
+            presence = Presence.announce(_owners_folder(database, home))
+        except BaseException:
+            database.close()
+            raise
+        journal = SqlJournal(
+            database,
+            presence.owner,
+            commit_interval=commit_interval,
+            max_pending=max_pending,
+            give_up_seconds=give_up_seconds,
+        )
+        # A file can only be shared by processes that see its locks; leases on a server are also looked at from afar.
+        keeper = LeaseKeeper(url, presence.owner.id) if database.dialect.name == "postgresql" else None
+        return cls(database, presence, journal, keeper)
+
+    @property
+    @override
+    def journal(self) -> SqlJournal:
+        return self._journal
+
+    @property
+    @override
+    def control(self) -> LocalControlPlane:
+        return self._control
+
+    @property
+    def database(self) -> Database:
+        """The database, for the commands that manage it."""
+        return self._database
+
+    @override
+    def close(self) -> None:
+        try:
+            if not self._database.is_in_memory:
+                with contextlib.suppress(Exception):
+                    self._journal.execute(lambda connection: leases.leave(connection, self._presence.owner.id))
+            self._journal.close()
+        finally:
+            if self._keeper is not None:
+                self._keeper.stop()
+            self._presence.withdraw()
+            self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _owners_folder(database: Database, home: Path) -> Path | None:
+    if database.is_in_memory:
+        return None
+    # Beside the database file, because processes with different homes can share one; by default that is the home.
+    return (home if database.file is None else database.file.parent) / "owners"

@@ -1,0 +1,61 @@
+"""Transitions of flow runs, as a compare-and-set: read, decide with `rules`, write, in one transaction."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.engine import Connection
+
+from flowyard.exceptions import LeaseLost
+from flowyard.ports import Lease
+from flowyard.rules.bookkeeping import apply_decision
+from flowyard.rules.flow_runs import decide_flow_run
+from flowyard.schemas.orchestration import OrchestrationResult
+from flowyard.schemas.runs import FlowRun
+from flowyard.schemas.states import State
+from flowyard.store import flow_runs, leases, states
+
+
+def propose_flow_run_state(
+    connection: Connection,
+    flow_run_id: UUID,
+    state: State[Any],
+    *,
+    lease: Lease | None,
+    force: bool,
+    now: datetime,
+) -> tuple[FlowRun, OrchestrationResult]:
+    """Decide on a proposed state of a flow run and write what was decided.
+
+    Returns the run as it is afterwards and the answer; a final state releases the lease.
+
+    Raises:
+        ObjectNotFound: there is no such flow run.
+        LeaseLost: `lease` is not the current one.
+    """
+    run = flow_runs.lock(connection, flow_run_id)
+    if lease is not None and not leases.is_current(connection, flow_run_id, lease.token):
+        raise LeaseLost(str(flow_run_id))
+    spread = random.random() if run.policy.jitter_factor else None
+    decision = decide_flow_run(run, state, now=now, force=force, spread=spread)
+    if decision.state is not None:
+        details = decision.state.state_details
+        details = replace(details, flow_run_id=flow_run_id, task_run_id=run.parent_task_run_id or details.task_run_id)
+        decision.state.state_details = details
+    if apply_decision(run, decision):
+        assert run.state is not None
+        write_state(connection, run)
+        if run.state.is_final():
+            leases.release(connection, flow_run_id)
+    return run, OrchestrationResult(decision.verdict, run.state, decision.reason, decision.delay_seconds)
+
+
+def write_state(connection: Connection, run: FlowRun) -> None:
+    """Store the state that a run has just entered, and what it changed."""
+    assert run.state is not None
+    states.insert_flow_run_state(connection, run.id, run.state)
+    flow_runs.store_flow_run(connection, run)

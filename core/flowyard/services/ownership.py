@@ -1,0 +1,142 @@
+"""Which process owns what, and whether it is alive.
+
+On one host, life is a lock on a file: the kernel frees it when the process dies, however it dies, and no heartbeat can
+be late. It is a POSIX record lock: a forked child does not inherit it, and *any* close of the file by the owning
+process would free it, so that process opens its file once and never again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+from uuid import UUID
+
+from flowyard.exceptions import BackendUnavailable
+from flowyard.schemas.ids import new_id
+from flowyard.store.leases import HeldLease, Owner
+
+_STAT_START_TIME = 22 - 3  # field 22 of /proc/PID/stat, counted from the one after the command's closing bracket
+
+
+class Presence:
+    """The sign of life of this process. Made by `announce`."""
+
+    def __init__(self, owner: Owner, descriptor: int | None) -> None:
+        self.owner = owner
+        self._descriptor = descriptor
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def announce(cls, folder: Path | None) -> Self:
+        """Make this process known: create and lock its file in `folder`. None: there is nobody to be known to.
+
+        Raises:
+            BackendUnavailable: the file cannot be made.
+        """
+        owner_id = new_id()
+        pid = os.getpid()
+        path = None if folder is None else folder / f"{owner_id}.lock"
+        started = process_start_time(pid) or datetime.now(UTC)
+        owner = Owner(owner_id, host_name(), pid, started, None if path is None else str(path))
+        if path is None:
+            return cls(owner, None)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(descriptor, f"{owner.pid}\n{owner.process_start_time.isoformat()}\n{owner.host}\n".encode())
+        except OSError as error:
+            raise BackendUnavailable(
+                str(path), str(error), "make the folder writable, or set FLOWYARD_HOME to a place that is"
+            ) from error
+        return cls(owner, descriptor)
+
+    def withdraw(self) -> None:
+        """Delete the file and free the lock, after this process has given up what it owned."""
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, None
+            # A forked child has the descriptor but neither the lock nor a right to the file.
+            if descriptor is None or os.getpid() != self._pid:
+                return
+            if self.owner.lock_path is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(self.owner.lock_path)
+            os.close(descriptor)
+
+
+def is_alive(lease: HeldLease, *, now: datetime, own_id: UUID, is_shared_file: bool) -> bool:
+    """Say whether the process that holds a lease lives.
+
+    Args:
+        lease: whose owner to look for.
+        now: the present time, for leases that expire.
+        own_id: the owner id of this process, which is alive, and whose file must not be opened.
+        is_shared_file: the database is a file, so whoever writes to it can also see the lock files beside it, whatever
+            name its host has (a container with the folder mounted).
+    """
+    owner = lease.owner
+    if owner.id == own_id:
+        return True
+    if owner.lock_path is None or not (is_shared_file or owner.host == host_name()):
+        return lease.expires is None or lease.expires > now
+    held = is_locked(Path(owner.lock_path))
+    if held is not None:
+        return held
+    # No such file: the process withdrew or its folder was removed under it.
+    return owner.host == host_name() and process_start_time(owner.pid) == owner.process_start_time
+
+
+def is_locked(path: Path) -> bool | None:
+    """Say whether a process holds the lock on a file; None when there is no such file. Never call it for one's own."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return True  # it is there and cannot be looked at: nobody is declared dead on a guess
+    try:
+        # A shared lock, so that two processes that look at the same time do not take each other for the owner.
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def remove_stale_file(owner: Owner) -> None:
+    """Delete the file of a process that is dead and owns nothing any more."""
+    if owner.lock_path is not None:
+        with contextlib.suppress(OSError):
+            os.unlink(owner.lock_path)
+
+
+def host_name() -> str:
+    """Return the name of this host."""
+    return socket.gethostname()
+
+
+def process_start_time(pid: int) -> datetime | None:
+    """Return when a process of this host started, to the tick (10 ms); None when that cannot be known."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks = int(fields[_STAT_START_TIME])
+        booted = _boot_time()
+    except (OSError, ValueError, IndexError):
+        return None
+    return datetime.fromtimestamp(booted + round(ticks / os.sysconf("SC_CLK_TCK"), 2), UTC)
+
+
+def _boot_time() -> int:
+    for line in Path("/proc/stat").read_text().splitlines():
+        if line.startswith("btime "):
+            return int(line.split()[1])
+    raise ValueError("no btime in /proc/stat")

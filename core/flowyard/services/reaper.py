@@ -1,0 +1,91 @@
+"""Finds runs whose process is dead and says so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.engine import Connection
+
+from flowyard.exceptions import ObjectNotFound
+from flowyard.rules.bookkeeping import enter_state, stamp
+from flowyard.rules.crashes import reaped_state
+from flowyard.schemas.states import State, StateDetails, StateType
+from flowyard.services import ownership
+from flowyard.services.orchestration import write_state
+from flowyard.store import flow_runs, leases, rollups, states, task_runs
+from flowyard.store.dialects import Dialect
+from flowyard.store.leases import HeldLease
+
+_logger = logging.getLogger("flowyard.reaper")
+# What a run can be doing in a process. A paused or scheduled one has none and waits for somebody to start it.
+_EXECUTING = frozenset({StateType.PENDING, StateType.RUNNING, StateType.CANCELLING})
+
+
+def find_dead(held: Collection[HeldLease], *, now: datetime, own_id: UUID, is_shared_file: bool) -> list[HeldLease]:
+    """Return the leases whose process is dead. Looks at each process once."""
+    alive: dict[tuple[UUID, datetime | None], bool] = {}
+    dead: list[HeldLease] = []
+    for lease in held:
+        key = (lease.owner.id, lease.expires)
+        if key not in alive:
+            alive[key] = ownership.is_alive(lease, now=now, own_id=own_id, is_shared_file=is_shared_file)
+        if not alive[key]:
+            dead.append(lease)
+    return dead
+
+
+def reap(connection: Connection, dialect: Dialect, dead: Collection[HeldLease], *, now: datetime) -> list[UUID]:
+    """Take the runs of dead processes away from them and mark as Crashed what they had not finished.
+
+    Returns the flow runs that were marked. A lease that changed hands since it was looked at is left alone.
+    """
+    crashed: list[UUID] = []
+    for lease in dead:
+        if not leases.is_current(connection, lease.flow_run_id, lease.token):
+            continue
+        if lease.flow_run_id == lease.owner.id:  # for what happened outside of flow runs: there is no run to mark
+            leases.leave(connection, lease.owner.id)
+        elif crash_flow_run(connection, dialect, lease.flow_run_id, str(lease.owner), now=now):
+            crashed.append(lease.flow_run_id)
+    return crashed
+
+
+def crash_flow_run(connection: Connection, dialect: Dialect, flow_run_id: UUID, owner: str, *, now: datetime) -> bool:
+    """Mark a flow run and its unfinished task runs as Crashed and fence its owner off; False when it had ended."""
+    try:
+        run = flow_runs.lock(connection, flow_run_id)
+    except ObjectNotFound:
+        leases.leave(connection, flow_run_id)
+        return False
+    leases.revoke(connection, flow_run_id)
+    if run.state is not None and run.state.type not in _EXECUTING:
+        return False
+    crash_task_runs(connection, dialect, flow_run_id, owner, now=now)
+    details = StateDetails(flow_run_id=flow_run_id, task_run_id=run.parent_task_run_id)
+    enter_state(run, reaped_state(owner, now=now, details=details))
+    write_state(connection, run)
+    _logger.warning("flow run %r (%s) is Crashed: %s is gone", run.name, flow_run_id, owner)
+    return True
+
+
+def crash_task_runs(connection: Connection, dialect: Dialect, flow_run_id: UUID, owner: str, *, now: datetime) -> None:
+    """Mark the unfinished task runs of a flow run as Crashed."""
+    deltas: dict[rollups.RollupKey, int] = {}
+    entered: list[tuple[UUID, State[Any]]] = []
+    for run in task_runs.unfinished(connection, flow_run_id):
+        before = run.state
+        state = reaped_state(owner, now=now)
+        stamp(state, StateDetails(flow_run_id=flow_run_id, task_run_id=run.id))
+        enter_state(run, state)
+        task_runs.store_state(connection, run)
+        entered.append((run.id, state))
+        for counted, delta in ((before, -1), (state, 1)):
+            if counted is not None:
+                key = (flow_run_id, run.task_name, counted.name, counted.type.value)
+                deltas[key] = deltas.get(key, 0) + delta
+    states.insert_task_run_states(connection, entered)
+    rollups.change(connection, dialect, deltas)

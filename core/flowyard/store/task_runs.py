@@ -1,0 +1,139 @@
+"""Rows of task runs, read; the journal's projection writes them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.engine import Connection, Row
+from sqlalchemy.sql import ColumnElement, Select
+
+from flowyard.exceptions import ObjectNotFound
+from flowyard.schemas.filters import TaskRunFilter
+from flowyard.schemas.policies import RetryPolicy
+from flowyard.schemas.runs import TaskRun
+from flowyard.schemas.states import FINAL_TYPES
+from flowyard.store.states import current_state
+from flowyard.store.tables import task_run, task_run_state
+
+_FINAL = [kind.value for kind in FINAL_TYPES]
+_STATE_COLUMNS = [column.label(f"state__{column.name}") for column in task_run_state.c if column.name != "task_run_id"]
+
+
+def read(connection: Connection, task_run_id: UUID) -> TaskRun:
+    """Return a task run with its current state.
+
+    Raises:
+        ObjectNotFound: there is none of that id.
+    """
+    row = connection.execute(_select().where(task_run.c.id == task_run_id)).first()
+    if row is None:
+        raise ObjectNotFound("task run", task_run_id)
+    return _task_run_of(row)
+
+
+def read_many(connection: Connection, where: TaskRunFilter | None, *, limit: int, offset: int) -> list[TaskRun]:
+    """Return task runs, newest first."""
+    query = _select().where(*_conditions(where)).order_by(task_run.c.id.desc()).limit(limit).offset(offset)
+    return [_task_run_of(row) for row in connection.execute(query)]
+
+
+def count(connection: Connection, where: TaskRunFilter | None) -> int:
+    """Return how many task runs match."""
+    query = select(func.count()).select_from(task_run).where(*_conditions(where))
+    return connection.execute(query).scalar_one()
+
+
+def flow_run_id_of(connection: Connection, task_run_id: UUID) -> UUID | None:
+    """Return the flow run of a task run; None when it has none.
+
+    Raises:
+        ObjectNotFound: there is none of that id.
+    """
+    row = connection.execute(select(task_run.c.flow_run_id).where(task_run.c.id == task_run_id)).first()
+    if row is None:
+        raise ObjectNotFound("task run", task_run_id)
+    return row.flow_run_id
+
+
+def unfinished(connection: Connection, flow_run_id: UUID) -> list[TaskRun]:
+    """Return the task runs of a flow run that are not in a final state, oldest first."""
+    query = _select().where(
+        task_run.c.flow_run_id == flow_run_id,
+        task_run.c.state_type.is_(None) | task_run.c.state_type.not_in(_FINAL),
+    )
+    return [_task_run_of(row) for row in connection.execute(query.order_by(task_run.c.id))]
+
+
+def store_state(connection: Connection, run: TaskRun) -> None:
+    """Write what entering a state changed in a task run."""
+    assert run.state is not None
+    values = {
+        "state_id": run.state.id,
+        "state_type": run.state.type.value,
+        "state_name": run.state.name,
+        "state_timestamp": run.state.timestamp,
+        "run_count": run.run_count,
+        "expected_start_time": run.expected_start_time,
+        "next_scheduled_start_time": run.next_scheduled_start_time,
+        "start_time": run.start_time,
+        "end_time": run.end_time,
+        "total_run_time": run.total_run_time,
+        "updated": run.updated,
+    }
+    connection.execute(update(task_run).where(task_run.c.id == run.id), values)
+
+
+def _select() -> Select[Any]:
+    joined = task_run.outerjoin(
+        task_run_state,
+        (task_run_state.c.task_run_id == task_run.c.id) & (task_run_state.c.id == task_run.c.state_id),
+    )
+    return select(task_run, *_STATE_COLUMNS).select_from(joined)
+
+
+def _conditions(where: TaskRunFilter | None) -> list[ColumnElement[bool]]:
+    if where is None:
+        return []
+    found: list[ColumnElement[bool]] = []
+    if where.ids is not None:
+        found.append(task_run.c.id.in_(where.ids))
+    if where.flow_run_ids is not None:
+        found.append(task_run.c.flow_run_id.in_(where.flow_run_ids))
+    if where.names is not None:
+        found.append(task_run.c.name.in_(where.names))
+    if where.state_types is not None:
+        found.append(task_run.c.state_type.in_([kind.value for kind in where.state_types]))
+    if where.state_names is not None:
+        found.append(func.lower(task_run.c.state_name).in_([name.lower() for name in where.state_names]))
+    return found
+
+
+def _task_run_of(row: Row[Any]) -> TaskRun:
+    return TaskRun(
+        task_key=row.task_key,
+        dynamic_key=row.dynamic_key,
+        name=row.name,
+        task_name=row.task_name,
+        flow_run_id=row.flow_run_id,
+        parent_task_run_id=row.parent_task_run_id,
+        id=row.id,
+        task_version=row.task_version,
+        tags=tuple(row.tags),
+        policy=RetryPolicy.from_record(row.empirical_policy),
+        task_inputs=row.task_inputs,
+        cache_key=row.cache_key,
+        cache_expiration=row.cache_expiration,
+        flow_run_run_count=row.flow_run_run_count,
+        state=current_state(row, flow_run_id=row.flow_run_id, task_run_id=row.id),
+        run_count=row.run_count,
+        expected_start_time=row.expected_start_time,
+        next_scheduled_start_time=row.next_scheduled_start_time,
+        start_time=row.start_time,
+        end_time=row.end_time,
+        total_run_time=row.total_run_time or timedelta(0),
+        created=row.created,
+        updated=row.updated,
+    )
