@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import io
 import os
 import pstats
 import signal
@@ -61,16 +60,17 @@ def _work(case: str, tasks: int) -> Callable[[int], Any]:
 
 
 def _profile_threads(work: Callable[[], Any], tasks: int, sort: str, limit: int) -> None:
-    profiles: dict[str, cProfile.Profile] = {}
+    profiles: list[tuple[str, cProfile.Profile]] = []
 
     def begin(frame: FrameType, event: str, argument: object) -> None:
         del frame, event, argument
         profile = cProfile.Profile(time.thread_time)
-        profiles.setdefault(f"{threading.current_thread().name} #{threading.get_ident()}", profile)
+        profiles.append((threading.current_thread().name.rstrip("0123456789").rstrip("-_"), profile))
         profile.enable()  # takes the place of this function for the rest of the thread
 
     threading.setprofile(begin)
-    main_profile = profiles["calling thread"] = cProfile.Profile(time.thread_time)
+    main_profile = cProfile.Profile(time.thread_time)
+    profiles.append(("calling thread", main_profile))
     begin_wall, begin_cpu = time.perf_counter(), time.process_time()
     main_profile.enable()
     try:
@@ -80,13 +80,18 @@ def _profile_threads(work: Callable[[], Any], tasks: int, sort: str, limit: int)
         threading.setprofile(None)
     wall, cpu = time.perf_counter() - begin_wall, time.process_time() - begin_cpu
     print(f"{wall / tasks * 1e6:,.0f} us a task (CPU {cpu / tasks * 1e6:,.0f} us); without the profiler it is less")
-    for name, profile in profiles.items():
+    by_name: dict[str, Any] = {}
+    threads = Counter[str]()
+    for name, profile in profiles:  # the threads of a pool are shown as one
         profile.create_stats()
-        text = io.StringIO()
-        stats: Any = pstats.Stats(profile, stream=text)
-        if stats.total_tt / tasks < 1e-7:
-            continue
-        print(f"\n=== {name}: {stats.total_tt / tasks * 1e6:,.1f} us a task\n    us a task  calls a task  function")
+        threads[name] += 1
+        if name in by_name:
+            by_name[name].add(profile)
+        else:
+            by_name[name] = pstats.Stats(profile)
+    for name, stats in by_name.items():
+        print(f"\n=== {name} ({threads[name]}): {stats.total_tt / tasks * 1e6:,.1f} us a task")
+        print("    us a task  calls a task  function")
         ranked = sorted(stats.stats.items(), key=lambda item: _key(item[1], sort), reverse=True)
         for (file, line, function), (_, calls, own, total, _) in ranked[:limit]:
             cost = total if sort == "cumulative" else own
