@@ -48,6 +48,34 @@ class MissingResult(FlowyardError):
     """A run completed, but its value was not kept."""
 
 
+class CorruptResult(MissingResult):
+    """A persisted result is there, and cannot be read: truncated, changed, or of a serializer that is not installed."""
+
+    def __init__(self, where: str, cause: str) -> None:
+        super().__init__(where, cause)
+        self.where = where
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"the persisted result {self.where!r} cannot be read: {self.cause}; run its task again to make it anew"
+
+
+class SerializationError(FlowyardError, TypeError):
+    """A value that must be persisted cannot be turned into bytes."""
+
+    def __init__(self, type_name: str, serializer: str, cause: str) -> None:
+        super().__init__(type_name, serializer, cause)
+        self.type_name = type_name
+        self.serializer = serializer
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return (
+            f"a result of type {self.type_name} cannot be persisted with the {self.serializer!r} serializer: "
+            f"{self.cause}; return something else, choose another `result_serializer`, or pass `persist_result=False`"
+        )
+
+
 class UpstreamTaskError(FlowyardError):
     """A task cannot start because an upstream run did not complete."""
 
@@ -366,6 +394,13 @@ class InvalidSetting(FlowyardError, ValueError):
 
     def __str__(self) -> str:
         return f"setting {self.name}={self.value!r} is invalid: {self.advice}"
+
+
+class UnknownSetting(InvalidSetting):
+    """There is no setting of that name."""
+
+    def __str__(self) -> str:
+        return f"there is no setting {self.name!r}; {self.advice}"
 
 
 class ProfilesFileError(FlowyardError):

@@ -37,7 +37,7 @@ def fn(
     day: date | None = None,
     moment: datetime = datetime(2020, 1, 1, tzinfo=UTC),
     model: Model = None,  # pyright: ignore[reportArgumentType]  accepted, as it is common
-    models: list[Model] = [],
+    models: list[Model] | None = None,
     path: Path | None = None,
     positive: Annotated[int, pydantic.Field(gt=0)] = 1,
     choice: Literal["a", "b"] = "a",

@@ -1,0 +1,164 @@
+"""How the values of one flow or task are kept, and the making of their handles."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+from flowyard.annotations import NotSet
+from flowyard.filesystems import LocalFileSystem, WritableFileSystem
+from flowyard.results.blob import make_blob
+from flowyard.results.handles import LITERAL_TYPES, BaseResult, LiteralResult, PersistedResult, UnpersistedResult
+from flowyard.results.storage import write_bytes
+from flowyard.schemas.runs import FlowRun, TaskRun
+from flowyard.schemas.states import StateType
+from flowyard.serializers.base import Serializer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultOrigin:
+    """Which run made a value, from what: it decides the place of a persisted result and is written into its header."""
+
+    flow_run: FlowRun | None = None
+    task_run: TaskRun | None = None
+    """None for the value of the flow run itself."""
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    fingerprint: str | None = None
+    state_type: StateType = StateType.COMPLETED
+    state_name: str | None = None
+
+
+_NOWHERE = ResultOrigin()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultFactory:
+    """How results are kept. Travels to workers with the task; `results.options` makes it from what users declare."""
+
+    persist_result: bool
+    storage: WritableFileSystem
+    serializer: Serializer
+    cache_result_in_memory: bool = True
+    storage_key: str | None = None
+    """A task's `result_storage_key`: a template over `parameters`, `flow_run`, `task_run` and `deployment`."""
+    storage_block_id: UUID | None = None
+    is_default_storage: bool = False
+    """The storage is the one of the settings: references to it stay valid when its folder moves."""
+
+    @property
+    def keeps_in_memory_only(self) -> bool:
+        """Whether `create_result` would only wrap the value: callers on a hot path then do that themselves."""
+        return not self.persist_result and self.cache_result_in_memory
+
+    def create_result(self, value: Any, origin: ResultOrigin | None = None) -> BaseResult[Any]:
+        """Return a handle for a value, after writing it to storage if results are persisted.
+
+        Raises:
+            SerializationError: the value must be persisted, and the serializer refuses it.
+            OSError: the storage cannot be written.
+            ValueError: the template of `result_storage_key` cannot be filled, or leads out of the storage.
+        """
+        if not self.persist_result:
+            return UnpersistedResult(value if self.cache_result_in_memory else NotSet)
+        if value.__class__ in LITERAL_TYPES:
+            return LiteralResult(value)
+        origin = origin or _NOWHERE
+        key = self.key_for(origin)
+        flow_run_id = _flow_run_id(origin)
+        run = origin.task_run
+        blob = make_blob(
+            value,
+            self.serializer,
+            flow_run_id=None if flow_run_id is None else str(flow_run_id),
+            task_run_id=None if run is None else str(run.id),
+            task_key=None if run is None else run.task_key,
+            dynamic_key=None if run is None else run.dynamic_key,
+            attempt=_run_count(origin),
+            fingerprint=origin.fingerprint,
+            state_type=origin.state_type.value,
+            state_name=origin.state_name,
+        )
+        write_bytes(self.storage, key, blob)
+        return PersistedResult(
+            storage=self.storage,
+            storage_key=self._recorded_key(key),
+            serializer_type=self.serializer.type,
+            storage_block_id=self.storage_block_id,
+            cache_object=self.cache_result_in_memory,
+            value=value,
+        )
+
+    def key_for(self, origin: ResultOrigin) -> str:
+        """Return where in the storage the value of a run goes: from the template, else from the run's identity."""
+        if self.storage_key is not None:
+            return self._key_from_template(self.storage_key, origin)
+        return derived_key(_flow_run_id(origin), origin.task_run)
+
+    def _key_from_template(self, template: str, origin: ResultOrigin) -> str:
+        run = origin.flow_run
+        names: dict[str, Any] = {
+            "parameters": origin.parameters,
+            "flow_run": run,
+            "task_run": origin.task_run,
+            "deployment": SimpleNamespace(id=None if run is None else run.deployment_id),
+        }
+        try:
+            key = template.format(**names)
+        except (KeyError, IndexError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"result_storage_key={template!r} cannot be filled: {type(error).__name__} {error}; it can use "
+                f"parameters[...] ({', '.join(origin.parameters) or 'none'}) and attributes of flow_run, task_run and "
+                "deployment"
+            ) from error
+        if not key:
+            raise ValueError(f"result_storage_key={template!r} gives an empty key; name a file")
+        return key
+
+    def _recorded_key(self, key: str) -> str:
+        # Another process knows the default storage from its settings; any other folder must be in the key.
+        if isinstance(self.storage, LocalFileSystem) and not self.is_default_storage and self.storage_block_id is None:
+            return str(self.storage.resolve(key))
+        return key
+
+
+def _flow_run_id(origin: ResultOrigin) -> UUID | None:
+    if origin.task_run is not None and origin.task_run.flow_run_id is not None:
+        return origin.task_run.flow_run_id
+    return None if origin.flow_run is None else origin.flow_run.id
+
+
+def _run_count(origin: ResultOrigin) -> int:
+    run = origin.task_run or origin.flow_run
+    return 0 if run is None else run.run_count
+
+
+def run_folder(flow_run_id: UUID) -> str:
+    """Return the folder of a flow run's results."""
+    return f"runs/{flow_run_id}"
+
+
+def derived_key(flow_run_id: UUID | None, run: TaskRun | None) -> str:
+    """Return the first location of a run's value: from (flow run, task key, dynamic key), the same in every attempt.
+
+    Tasks outside of flows have their id instead; a value without a run gets a random key.
+    """
+    if flow_run_id is None:
+        return f"tasks/{uuid4().hex if run is None else run.id}"
+    if run is None:
+        return f"{run_folder(flow_run_id)}/flow"
+    return f"{run_folder(flow_run_id)}/tasks/{_file_name(run.task_key)}/{_file_name(run.dynamic_key)}"
+
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def _file_name(key: str) -> str:
+    """Return a key as the name of a file on every platform; different keys have different names."""
+    if key and len(key) <= 100 and not _UNSAFE.search(key):
+        return key
+    return f"{_UNSAFE.sub('_', key)[:60]}-{hashlib.blake2b(key.encode(), digest_size=6).hexdigest()}"

@@ -1,0 +1,133 @@
+"""Which of the declared result options hold for a flow or a task."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from flowyard.filesystems import LocalFileSystem, WritableFileSystem
+from flowyard.results.factory import ResultFactory
+from flowyard.serializers.base import Serializer
+from flowyard.serializers.registry import resolve_serializer
+from flowyard.settings import Settings
+
+
+def flow_features_require_result_persistence(flow: Any) -> bool:
+    """Say whether a flow's own options need its result on storage."""
+    return not flow.cache_result_in_memory
+
+
+def flow_features_require_child_result_persistence(flow: Any) -> bool:
+    """Say whether a flow's options need the results of its tasks and subflows on storage: a retry uses them again."""
+    return bool(flow.retries)
+
+
+def task_features_require_result_persistence(task: Any) -> bool:
+    """Say whether a task's options need its result on storage."""
+    return task.cache_key_fn is not None or not task.cache_result_in_memory
+
+
+def flow_result_options(
+    flow: Any, settings: Settings, *, parent: ResultFactory | None = None, parent_flow: Any = None
+) -> ResultFactory:
+    """Return how a flow's own result is kept; its tasks inherit storage and serializer from it.
+
+    `parent` and `parent_flow` are those of the flow that called it, if any.
+    """
+    return resolve_result_options(
+        persist_result=flow.persist_result,
+        result_storage=flow.result_storage,
+        result_serializer=flow.result_serializer,
+        cache_result_in_memory=flow.cache_result_in_memory,
+        is_required=flow_features_require_result_persistence(flow)
+        or (parent_flow is not None and flow_features_require_child_result_persistence(parent_flow)),
+        inherited=parent,
+        settings=settings,
+    )
+
+
+def task_result_options(
+    task: Any, settings: Settings, *, flow: Any = None, flow_results: ResultFactory | None = None
+) -> ResultFactory:
+    """Return how a task's results are kept in a flow (or outside of one)."""
+    return resolve_result_options(
+        persist_result=task.persist_result,
+        result_storage=task.result_storage,
+        result_serializer=task.result_serializer,
+        cache_result_in_memory=task.cache_result_in_memory,
+        result_storage_key=task.result_storage_key,
+        is_required=task_features_require_result_persistence(task)
+        or (flow is not None and flow_features_require_child_result_persistence(flow)),
+        inherited=flow_results,
+        settings=settings,
+    )
+
+
+def resolve_result_options(
+    *,
+    persist_result: bool | None,
+    result_storage: WritableFileSystem | str | None,
+    result_serializer: Serializer | str | None,
+    cache_result_in_memory: bool,
+    is_required: bool,
+    settings: Settings,
+    inherited: ResultFactory | None = None,
+    result_storage_key: str | None = None,
+) -> ResultFactory:
+    """Return what holds of the declared options: own, else inherited (storage and serializer), else the settings'.
+
+    `persist_result` None means: persist if a feature needs it (`is_required`), or if the settings say so.
+
+    Raises:
+        TypeError: an option has the wrong type.
+        ValueError: a storage or serializer that is named does not exist.
+    """
+    persist = persist_result
+    if persist is None:
+        persist = is_required or settings.FLOWYARD_RESULTS_PERSIST_BY_DEFAULT
+    own = result_storage if result_storage is not None else settings.FLOWYARD_DEFAULT_RESULT_STORAGE_BLOCK
+    is_default = False
+    if result_storage is None and inherited is not None:
+        storage, is_default = inherited.storage, inherited.is_default_storage
+    elif own is not None:
+        storage = resolve_storage(own)
+    else:
+        storage, is_default = default_storage(settings), True
+    if result_serializer is not None:
+        serializer = resolve_serializer(result_serializer)
+    elif inherited is not None:
+        serializer = inherited.serializer
+    else:
+        serializer = resolve_serializer(settings.FLOWYARD_RESULTS_DEFAULT_SERIALIZER)
+    return ResultFactory(
+        persist_result=persist,
+        storage=storage,
+        serializer=serializer,
+        cache_result_in_memory=cache_result_in_memory,
+        storage_key=result_storage_key,
+        is_default_storage=is_default,
+    )
+
+
+def default_storage(settings: Settings) -> LocalFileSystem:
+    """Return the folder that `FLOWYARD_LOCAL_STORAGE_PATH` names."""
+    return LocalFileSystem(basepath=str(settings.FLOWYARD_LOCAL_STORAGE_PATH))
+
+
+def resolve_storage(storage: WritableFileSystem | str) -> WritableFileSystem:
+    """Return a storage object.
+
+    Raises:
+        ValueError: it is the name of a block: there are none yet.
+        TypeError: it is no storage.
+    """
+    if isinstance(storage, WritableFileSystem):
+        return storage
+    if inspect.isclass(storage):
+        raise TypeError(f"result_storage={storage!r} is a class: did you mean to call it?")
+    if not isinstance(storage, str):  # pyright: ignore[reportUnnecessaryIsInstance]  users may pass anything
+        raise TypeError(f"result_storage={storage!r} is not a `flowyard.filesystems.WritableFileSystem`")
+    raise ValueError(
+        f"result_storage={storage!r} names a block, and this version has no blocks; pass a storage object, such as "
+        "`flowyard.filesystems.LocalFileSystem(basepath=...)`"
+    )

@@ -1,0 +1,67 @@
+"""Results that another process recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+from flowyard.exceptions import MissingResult
+from flowyard.filesystems import LocalFileSystem, ReadableFileSystem
+from flowyard.results.blob import BlobHeader, read_header
+from flowyard.results.factory import run_folder
+from flowyard.results.handles import LiteralResult, PersistedResult, UnpersistedResult
+from flowyard.results.storage import location_of
+from flowyard.schemas.states import ResultHandle
+from flowyard.schemas.unknown_result import UnknownResult
+
+_LONGEST_HEADER = 512 * 1024
+
+
+def result_from_record(record: Mapping[str, Any], storage: ReadableFileSystem) -> ResultHandle[Any]:
+    """Return the handle that `to_record` described; `storage` is the default one of the reader's settings.
+
+    Raises:
+        ValueError: the record is of a kind that this version does not know.
+    """
+    kind = record.get("type")
+    if kind == "unpersisted":
+        return UnpersistedResult()
+    if kind == "literal":
+        value = record.get("value")
+        return LiteralResult(UUID(value) if isinstance(value, str) else value)
+    if kind == "unknown":
+        return UnknownResult()
+    if kind == "reference":
+        key: str = record["storage_key"]
+        block_id = record.get("storage_block_id")
+        if PurePath(key).is_absolute():
+            storage = LocalFileSystem()  # a folder that was given as an object: the key says all
+        return PersistedResult(
+            storage=storage,
+            storage_key=key,
+            serializer_type=record["serializer_type"],
+            storage_block_id=None if block_id is None else UUID(block_id),
+        )
+    raise ValueError(
+        f"a result of type {kind!r} is not known to this version of Flowyard; upgrade it to read {record!r}"
+    )
+
+
+def stored_results(storage: LocalFileSystem, flow_run_id: UUID) -> Iterator[tuple[str, BlobHeader]]:
+    """Yield the key and the header of every readable result in a flow run's folder: one listing, no value is read.
+
+    A result whose run's state never reached the journal counts as what its header says. Damaged files are left out:
+    their tasks run again.
+    """
+    for key in storage.iter_paths(run_folder(flow_run_id)):
+        with storage.resolve(key).open("rb") as file:
+            head = file.readline(_LONGEST_HEADER)
+            size = file.seek(0, 2) - len(head)
+        try:
+            header = read_header(head, location_of(storage, key))
+        except MissingResult:
+            continue
+        if header.size == size:
+            yield key, header

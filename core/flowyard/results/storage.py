@@ -1,0 +1,64 @@
+"""Reading and writing storage whose methods may be plain or `async def`."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+from flowyard.filesystems import LocalFileSystem, ReadableFileSystem, WritableFileSystem
+
+
+def read_bytes(storage: ReadableFileSystem, key: str) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    return _finish(storage.read_path(key))
+
+
+def write_bytes(storage: WritableFileSystem, key: str, content: bytes) -> None:
+    """Write a file."""
+    _finish(storage.write_path(key, content))
+
+
+def location_of(storage: ReadableFileSystem, key: str) -> str:
+    """Return where a file is, for people."""
+    if isinstance(storage, LocalFileSystem):
+        try:
+            return str(storage.resolve(key))
+        except ValueError:
+            return key
+    return f"{type(storage).__name__}: {key}"
+
+
+def _finish(made: Any) -> Any:
+    """Return what a method returned; an awaitable runs to its end first, in a thread of its own if a loop runs here."""
+    if not inspect.isawaitable(made):
+        return made
+    import asyncio  # noqa: PLC0415  50 ms that a script with local storage need not pay
+
+    coroutine = cast("Coroutine[Any, Any, Any]", made)
+    if asyncio._get_running_loop() is None:  # pyright: ignore[reportPrivateUsage]
+        return asyncio.run(coroutine)
+    outcome: list[Callable[[], Any]] = []
+
+    def work() -> None:
+        try:
+            value = asyncio.run(coroutine)
+        except BaseException as error:  # handed to the thread that waits
+            failure = error
+
+            def fail() -> Any:
+                raise failure
+
+            outcome.append(fail)
+        else:
+            outcome.append(lambda: value)
+
+    thread = threading.Thread(target=work, name="flowyard-storage")
+    thread.start()
+    thread.join()
+    return outcome[0]()
