@@ -8,7 +8,9 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
+from typing import Any, Generic, Literal, ParamSpec, Self, overload
+
+from typing_extensions import TypeVar
 
 from flowyard.annotations import NotSet
 from flowyard.context import current
@@ -44,7 +46,7 @@ __all__ = [
 ]
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", default=Any)
 _RESERVED = ("return_state", "wait_for")
 _HOOKS = {
     StateType.COMPLETED: "on_completion",
@@ -357,7 +359,7 @@ def flow(
 ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 
 
-def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # noqa: D417  the overloads name the options
     """Make a function a flow; use it bare or with options.
 
     Args:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Iterable
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, cast
 from uuid import UUID
+
+from typing_extensions import TypeVar
 
 from flowyard.containers import rebuild
 from flowyard.context import current
 from flowyard.engine.submission import Submission
 from flowyard.schemas.states import State, StateType
 
-R = TypeVar("R")
+R = TypeVar("R", default=Any)
 
 
 class FlowyardFuture(Submission, Generic[R]):
@@ -84,13 +86,13 @@ class AsyncFlowyardFuture(FlowyardFuture[R]):
         yield  # what makes this a generator
 
     async def wait(  # pyright: ignore[reportIncompatibleMethodOverride]  the same call, awaited
-        self, timeout: float | None = None
+        self, timeout: float | None = None  # noqa: ASYNC109  the name users know
     ) -> State[R] | None:
         """Wait for the final state; None when `timeout` seconds passed first."""
         return self.settled_state if await _wait_async(self, timeout) else None
 
     async def result(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, timeout: float | None = None, raise_on_failure: bool = True
+        self, timeout: float | None = None, raise_on_failure: bool = True  # noqa: ASYNC109
     ) -> R:
         """Wait for the value and return it; see `FlowyardFuture.result`."""
         if not await _wait_async(self, timeout):
@@ -127,7 +129,7 @@ def _state_now(future: FlowyardFuture[R]) -> State[R]:
     return future.settled_state or future.task_run.state or State(StateType.PENDING)
 
 
-async def _wait_async(future: Submission, timeout: float | None) -> bool:
+async def _wait_async(future: Submission, timeout: float | None) -> bool:  # noqa: ASYNC109
     """Wait without blocking the loop, in nobody's place; False on time-out."""
     if future.settled_state is not None:
         return True

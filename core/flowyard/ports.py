@@ -99,9 +99,7 @@ class ControlPlane(Protocol):
         """
         ...
 
-    def read_flow_runs(
-        self, where: FlowRunFilter | None = None, *, limit: int = 200, offset: int = 0
-    ) -> list[FlowRun]:
+    def read_flow_runs(self, where: FlowRunFilter | None = None, *, limit: int = 200, offset: int = 0) -> list[FlowRun]:
         """Return flow runs, newest first."""
         ...
 
@@ -127,9 +125,7 @@ class ControlPlane(Protocol):
         """
         ...
 
-    def read_task_runs(
-        self, where: TaskRunFilter | None = None, *, limit: int = 200, offset: int = 0
-    ) -> list[TaskRun]:
+    def read_task_runs(self, where: TaskRunFilter | None = None, *, limit: int = 200, offset: int = 0) -> list[TaskRun]:
         """Return task runs, newest first."""
         ...
 
@@ -145,7 +141,7 @@ class ControlPlane(Protocol):
 
     def read_logs(
         self, where: LogFilter, *, limit: int = 200, offset: int = 0, newest_first: bool = False
-    ) -> Sequence[LogEmitted]: ...  # noqa: D102
+    ) -> Sequence[LogEmitted]: ...
 
     def reap_dead_runs(self, now: datetime) -> list[UUID]:
         """Mark as Crashed every unfinished flow run whose owner is dead, with its unfinished task runs.

@@ -9,7 +9,9 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import CodeType
-from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Generic, Literal, ParamSpec, Self, cast, overload
+
+from typing_extensions import TypeVar
 
 from flowyard.annotations import BaseAnnotation, NotSet, allow_failure, quote, unmapped
 from flowyard.containers import rebuild, scan
@@ -32,7 +34,7 @@ from flowyard.task_runners.base import TaskSpec
 __all__ = ["Task", "exponential_backoff", "task", "task_input_hash"]
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", default=Any)
 RetryDelay = float | int | Sequence[float] | Callable[[int], Sequence[float]]
 _RESERVED = ("return_state", "wait_for")
 
@@ -395,7 +397,7 @@ def _columns(
         if isinstance(inner, quote) or not _is_mappable(inner):
             static[name] = value
             continue
-        items: Sequence[Any] = inner if isinstance(inner, (list, tuple, range)) else list(inner)
+        items: Sequence[Any] = cast("Sequence[Any]", inner) if isinstance(inner, (list, tuple, range)) else list(inner)
         for wrapper in reversed(wrappers):
             items = [wrapper.rewrap(item) for item in items]
         columns[name] = items
@@ -461,7 +463,7 @@ def task(
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
-def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # noqa: D417  the overloads name the options
     """Make a function a task; use it bare or with options.
 
     Args:

@@ -16,6 +16,8 @@ from contextvars import copy_context
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
+from typing_extensions import override
+
 from flowyard.context import RunContext, enter, leave
 from flowyard.engine.completion import Completion, when_all_done
 from flowyard.engine.interrupts import raise_in_thread
@@ -105,6 +107,7 @@ class Call(Effect[Any]):
         self.timeout = timeout
         self.kind = kind
 
+    @override
     def block(self) -> Any:
         if self.timeout is not None:
             return self._block_with_timeout(self.timeout)
@@ -145,6 +148,7 @@ class Call(Effect[Any]):
         is_stuck = not done.block(_GRACE_SECONDS)
         return Raised(error, is_timeout=True, is_stuck=is_stuck)
 
+    @override
     async def perform(self) -> Any:
         token = enter(self.context)
         scope = asyncio.timeout(self.timeout)
@@ -185,12 +189,15 @@ class SleepUntil(Effect[None]):
     def _seconds(self) -> float:
         return max((self.when - utcnow()).total_seconds(), 0.0)
 
+    @override
     def block(self) -> None:
         time.sleep(self._seconds())
 
+    @override
     async def perform(self) -> None:
         await asyncio.sleep(self._seconds())
 
+    @override
     def detach(self, resume: Resume) -> None:
         timer = threading.Timer(self._seconds(), resume, (None,))
         timer.daemon = True
@@ -205,14 +212,17 @@ class WaitFor(Effect[None]):
     def __init__(self, completions: Sequence[Completion]) -> None:
         self.completions = completions
 
+    @override
     def block(self) -> None:
         for completion in self.completions:
             completion.block()
 
+    @override
     async def perform(self) -> None:
         for completion in self.completions:
             await completion.wait_async()
 
+    @override
     def detach(self, resume: Resume) -> None:
         when_all_done(self.completions, lambda: resume(None))
 
@@ -225,9 +235,11 @@ class Record(Effect[T]):
     def __init__(self, operation: Callable[[], T]) -> None:
         self.operation = operation
 
+    @override
     def block(self) -> T:
         return self.operation()
 
+    @override
     async def perform(self) -> T:
         # Shielded: what was asked of the backend happens, and its answer is known, even if the run is being cancelled.
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self.operation))

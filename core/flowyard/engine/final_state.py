@@ -37,14 +37,14 @@ def final_state_of(returned: Any, scope: Scope, keep: Callable[[Any], Any]) -> S
             return state
     runs = _runs_in(returned)
     if not runs:
-        value = returned.unwrap() if isinstance(returned, quote) else returned
+        value: Any = cast("quote[Any]", returned).unwrap() if isinstance(returned, quote) else returned
         return State(StateType.COMPLETED, data=keep(value))
     states = [cast("State[Any]", run.settled_state) if isinstance(run, Submission) else run for run in runs]
     state_type, message = aggregate_states(states)
-    value = states[0] if isinstance(returned, (Submission, State)) else _like(returned, states)
+    combined: Any = states[0] if isinstance(returned, (Submission, State)) else _like(returned, states)
     if state_type is StateType.COMPLETED:
-        return State(state_type, message=message, data=UnpersistedResult(value))
-    return State(state_type, message=message, data=value)
+        return State(state_type, message=message, data=UnpersistedResult(combined))
+    return State(state_type, message=message, data=combined)
 
 
 def _runs_in(returned: Any) -> list[Submission | State[Any]]:

@@ -35,7 +35,7 @@ from flowyard.rules.bookkeeping import enter_state, stamp
 from flowyard.rules.crashes import crash_message, crashed_state
 from flowyard.schemas.events import TaskRunCreated, TaskRunEntered
 from flowyard.schemas.orchestration import OrchestrationResult, Verdict
-from flowyard.schemas.policies import RetryPolicy
+from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
 from flowyard.schemas.runs import FlowRun, StartInfo, TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.settings import get_current_settings
@@ -53,7 +53,7 @@ class FlowTemplate:
     is_async: bool
     task_runner: TaskRunner
     version: str | None = None
-    policy: RetryPolicy = RetryPolicy()
+    policy: RetryPolicy = NO_RETRIES
     timeout_seconds: float | None = None
     flow_run_name: str | Callable[[], str] | None = None
     log_prints: bool | None = None
@@ -178,7 +178,8 @@ class _Run:
         self.backend: Backend
         self.lease: Lease
         self.log: RunLog
-        self.scope: Scope | None = None
+        self.scope: Scope
+        self.context: FlowRunContext | None = None
 
     async def to_end(self) -> State[Any]:
         """Create the run, execute it, and return its final state."""
@@ -266,7 +267,7 @@ class _Run:
         if log_prints is None:
             inherited = self.parent.context.log_prints if self.parent is not None and self.parent.context else None
             log_prints = inherited if inherited is not None else self.settings.FLOWYARD_LOGGING_LOG_PRINTS
-        scope.context = FlowRunContext(
+        scope.context = self.context = FlowRunContext(
             flow=template.flow,
             flow_run=self.flow_run,
             parameters=self.parameters,
@@ -354,7 +355,8 @@ class _Run:
             return self.template.results.create_result(error, origin)
         except Exception as unkept:
             self.log.warning("The exception of the flow run could not be persisted: %s", unkept)
-            return UnpersistedResult(error)
+            kept: Any = UnpersistedResult(error)
+            return kept
 
     async def _crash(self, error: BaseException) -> State[Any]:
         """Record that something from outside ended the run, and raise that again."""
@@ -427,7 +429,7 @@ class _Run:
     async def _run_hooks(self, state: State[Any]) -> None:
         hooks = self.template.hooks.get(state.type, ())
         if hooks:
-            here = RunContext(self.scope.context if self.scope is not None else None, None, current().tags)
+            here = RunContext(self.context, None, current().tags)
             await run_hooks(hooks, (self.template.flow, self.flow_run, state), self.log, here)
 
     def _log_end(self, state: State[Any]) -> None:

@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from flowyard.context import RunContext, entered
 from flowyard.engine.effects import Effect, Raised
 
@@ -24,6 +26,7 @@ class Invoke(Effect[Any]):
         self.fn = fn
         self.args = args
 
+    @override
     def block(self) -> Any:
         try:
             with entered(self.context):
@@ -32,6 +35,7 @@ class Invoke(Effect[Any]):
         except Exception as error:
             return Raised(error)
 
+    @override
     async def perform(self) -> Any:
         try:
             with entered(self.context):

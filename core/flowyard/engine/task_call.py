@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import override
+
 from flowyard.context import RunContext, TaskRunContext, current
 from flowyard.engine.dependencies import Dependencies, UpstreamFailed, find_dependencies, resolve
 from flowyard.engine.effects import Effect, Raised, Resume, SleepUntil, WaitFor
@@ -22,7 +24,7 @@ from flowyard.logging.run_log import RunLog, run_log_for_task
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.rules.crashes import crashed_state
 from flowyard.schemas.events import TaskRunCreated, TaskRunEntered
-from flowyard.schemas.policies import RetryPolicy
+from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
 from flowyard.schemas.runs import TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.task_runners.base import CallContext, Outcome, TaskCall, TaskConcurrencyType, TaskRunner, TaskSpec
@@ -39,7 +41,7 @@ class TaskTemplate:
     task_key: str
     version: str | None = None
     tags: frozenset[str] = frozenset()
-    policy: RetryPolicy = RetryPolicy()
+    policy: RetryPolicy = NO_RETRIES
     on_completion: Sequence[Hook] = ()
     on_failure: Sequence[Hook] = ()
 
@@ -141,6 +143,7 @@ class Execute(Effect[Outcome]):
     def _is_local(self) -> bool:
         return self.runner is None or not self.runner.capabilities.processes
 
+    @override
     def block(self) -> Outcome:
         call = self.call
         if self._is_local():
@@ -168,6 +171,7 @@ class Execute(Effect[Outcome]):
             self.scope.dismiss(submission)
         return got[0]
 
+    @override
     async def perform(self) -> Outcome:
         call = self.call
         if self._is_local() and call.spec.is_async:
@@ -178,13 +182,18 @@ class Execute(Effect[Outcome]):
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Outcome] = loop.create_future()
         handle = self.runner.submit(call)
-        handle.add_done_callback(lambda outcome: loop.call_soon_threadsafe(_resolve, waiter, outcome))
+        
+        def done(outcome: Outcome) -> None:
+            loop.call_soon_threadsafe(_resolve, waiter, outcome)
+
+        handle.add_done_callback(done)
         try:
             return await waiter
         except asyncio.CancelledError:
             self.runner.cancel(handle)
             raise
 
+    @override
     def detach(self, resume: Resume) -> None:
         assert self.runner is not None
         handle = self.runner.submit(self.call)

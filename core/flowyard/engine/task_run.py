@@ -7,6 +7,7 @@ succeeds at once costs about 40 microseconds here; `benchmarks sequential` guard
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from datetime import timedelta
 from typing import Any
@@ -100,7 +101,7 @@ async def _settle_failure(
             state_details=details,
         )
         log.error("Crash detected! %s", state.message)
-        log.debug("Crash details:", exc_info=error)
+        log.log(logging.DEBUG, "Crash details:", exc_info=error)
     else:
         proposed = _failed(raised, details, await _keep_error(call, error, log))
         if not raised.is_timeout:
@@ -180,12 +181,16 @@ async def _persist(call: TaskCall, value: Any, state_type: StateType) -> Any:
 async def _keep_error(call: TaskCall, error: BaseException, log: RunLog) -> Any:
     """Return the handle of an exception; one that cannot be persisted is kept in memory, and the log says so."""
     if call.spec.results is None:
-        return UnpersistedResult(error)
+        return _in_memory(error)
     kept = await _persist(call, error, StateType.FAILED)
     if isinstance(kept, Raised):
         log.warning("The exception of task run '%s' could not be persisted: %s", call.task_run.name, kept.error)
-        return UnpersistedResult(error)
+        return _in_memory(error)
     return kept
+
+
+def _in_memory(value: Any) -> Any:
+    return UnpersistedResult(value)
 
 
 def _rename(call: TaskCall, log: RunLog) -> None:

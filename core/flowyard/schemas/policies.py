@@ -37,10 +37,10 @@ class RetryPolicy:
         """Read what `to_record` wrote; unknown keys are ignored."""
         record = record or {}
         delay = record.get("retry_delay")
-        delays = () if delay is None else tuple(delay) if isinstance(delay, list) else (float(delay),)
+        given: list[Any] = [] if delay is None else delay if isinstance(delay, list) else [delay]
         return cls(
             retries=record.get("retries") or 0,
-            delays=delays,
+            delays=tuple(float(item) for item in given),
             jitter_factor=record.get("retry_jitter_factor"),
             crash_retries=record.get("crash_retries") or 0,
         )

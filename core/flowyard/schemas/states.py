@@ -6,14 +6,16 @@ import enum
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar, cast, overload, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, Self, cast, overload, runtime_checkable
 from uuid import UUID
+
+from typing_extensions import TypeVar
 
 from flowyard.exceptions import CancelledRun, CrashedRun, FailedRun, MissingResult, PausedRun, UnfinishedRun
 from flowyard.schemas.ids import new_id
 
-R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R", default=Any)
+R_co = TypeVar("R_co", covariant=True, default=Any)
 
 
 class StateType(enum.StrEnum):

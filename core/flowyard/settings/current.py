@@ -15,6 +15,7 @@ from flowyard.settings.profiles import (
     DEFAULT_PROFILE,
     Profile,
     ProfilesCollection,
+    ValuesBySetting,
     read_profiles,
     write_profiles,
 )
@@ -132,7 +133,7 @@ def load_current_profile() -> Profile:
     return _active_profile(load_profiles(), os.environ)
 
 
-def update_current_profile(settings: Mapping[Setting[Any] | str, Any]) -> Profile:
+def update_current_profile(settings: ValuesBySetting) -> Profile:
     """Change settings of the active profile and save it; None removes a setting.
 
     Raises:

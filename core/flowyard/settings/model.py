@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, Self, TypeVar, cast
 
-from flowyard.exceptions import InvalidSetting
+from flowyard.exceptions import InvalidSetting, UnknownSetting
 from flowyard.settings.definitions import EngineFields
 from flowyard.settings.definitions_server import ServerFields
 from flowyard.settings.setting import Setting
@@ -198,7 +198,7 @@ class Settings(EngineFields, ServerFields):
     def __getattr__(self, name: str) -> NoReturn:
         if not name.startswith("FLOWYARD_"):
             raise AttributeError(name)
-        raise AttributeError(str(unknown_setting(name, None)))
+        raise AttributeError(str(unknown_setting(name)))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"settings are frozen; use `temporary_settings({{{name}: {value!r}}})`")
@@ -235,13 +235,13 @@ def _settings_of(given: Mapping[str, tuple[Any, Source]]) -> Settings:
     return Settings._of(given)  # pyright: ignore[reportPrivateUsage]  the pickled form is this module's own
 
 
-def unknown_setting(name: str, value: object) -> InvalidSetting:
+def unknown_setting(name: str, value: object = None) -> UnknownSetting:
     """Return the error for a name that is no setting, with the closest names that are."""
     import difflib  # noqa: PLC0415  5 ms that only a mistake needs
 
     close = difflib.get_close_matches(name.upper(), BY_NAME, n=3, cutoff=0.75)
     advice = f"did you mean {' or '.join(close)}?" if close else "see `flowyard config view --show-defaults`"
-    return InvalidSetting(name, value, f"there is no such setting; {advice}")
+    return UnknownSetting(name, value, advice)
 
 
 def find_setting(setting: Setting[Any] | str) -> Setting[Any]:
@@ -254,7 +254,7 @@ def find_setting(setting: Setting[Any] | str) -> Setting[Any]:
         return setting
     found = BY_NAME.get(setting)
     if found is None:
-        raise unknown_setting(setting, None)
+        raise unknown_setting(setting)
     return found
 
 

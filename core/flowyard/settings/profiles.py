@@ -14,6 +14,8 @@ from flowyard.settings.setting import Setting
 
 DEFAULT_PROFILE = "default"
 
+ValuesBySetting = Mapping[Setting[Any], object] | Mapping[str, object] | Mapping[Setting[Any] | str, object]
+
 
 class Profile:
     """A named set of settings. Values are what the file says, text as a rule; they are checked when used.
@@ -47,7 +49,7 @@ class Profile:
         return f"Profile({self.name!r}, {[setting.name for setting in self.settings]!r}, source={self.source!r})"
 
     @classmethod
-    def of(cls, name: str, values: Mapping[Setting[Any] | str, object], source: Path | None = None) -> Profile:
+    def of(cls, name: str, values: ValuesBySetting, source: Path | None = None) -> Profile:
         """Make a profile from settings or their names."""
         known: dict[Setting[Any], object] = {}
         unknown: dict[str, object] = {}
@@ -70,7 +72,7 @@ class Profile:
         for setting, value in self.settings.items():
             setting.parse(value)
 
-    def with_updates(self, values: Mapping[Setting[Any] | str, object]) -> Profile:
+    def with_updates(self, values: ValuesBySetting) -> Profile:
         """Return the profile with some settings changed; those given as None are removed.
 
         Raises:
@@ -137,9 +139,7 @@ class ProfilesCollection:
             raise ValueError(f"profile {profile.name!r} exists already; choose another name")
         self._profiles[profile.name] = profile
 
-    def update_profile(
-        self, name: str, settings: Mapping[Setting[Any] | str, object], source: Path | None = None
-    ) -> Profile:
+    def update_profile(self, name: str, settings: ValuesBySetting, source: Path | None = None) -> Profile:
         """Change settings of a profile, which is made if it does not exist; None removes a setting."""
         present = self._profiles.get(name) or Profile(name, source=source)
         updated = self._profiles[name] = present.with_updates(settings)
@@ -212,7 +212,7 @@ def read_profiles(path: Path) -> ProfilesCollection:
             raise ProfilesFileError(
                 str(path), f"has profiles.{name}={values!r}", "a profile is a table `[profiles.NAME]` of settings"
             )
-        profiles[name] = Profile.of(name, cast("dict[Setting[Any] | str, object]", values), path)
+        profiles[name] = Profile.of(name, cast("dict[str, object]", values), path)
     return ProfilesCollection(profiles.values(), str(document.get("active", active)))
 
 

@@ -12,7 +12,6 @@ from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, SmallIntege
 from flowyard.store.types import Duration, Identifier, Json, PlainText, Timestamp
 
 metadata = MetaData()
-_CLUSTERED = {"sqlite_with_rowid": False}
 
 flow = Table(
     "flow",
@@ -23,7 +22,7 @@ flow = Table(
     Column("created", Timestamp, nullable=False),
     Column("updated", Timestamp, nullable=False),
     UniqueConstraint("name", name="uq_flow__name"),
-    **_CLUSTERED,
+    sqlite_with_rowid=False,
 )
 
 flow_run = Table(
@@ -75,7 +74,7 @@ flow_run_state = Table(
     Column("timestamp", Timestamp, nullable=False),
     Column("state_details", Json),
     Column("data", Json),
-    **_CLUSTERED,
+    sqlite_with_rowid=False,
 )
 
 task_run = Table(
@@ -112,7 +111,7 @@ task_run = Table(
     # first, for lists, resuming, deleting and reaping. A unique key over (flow_run_id, task_key, dynamic_key) would
     # cost 5 more; the engine makes dynamic keys under the run's lease, so nobody else can make the same.
     Index("ix_task_run__flow_run_id", "flow_run_id", "id"),
-    **_CLUSTERED,
+    sqlite_with_rowid=False,
 )
 
 task_run_state = Table(
@@ -126,7 +125,7 @@ task_run_state = Table(
     Column("timestamp", Timestamp, nullable=False),
     Column("state_details", Json),
     Column("data", Json),
-    **_CLUSTERED,
+    sqlite_with_rowid=False,
 )
 
 log = Table(
@@ -141,7 +140,7 @@ log = Table(
     Column("level", SmallInteger, nullable=False),
     Column("message", PlainText, nullable=False),
     Column("timestamp", Timestamp, nullable=False),
-    **_CLUSTERED,
+    sqlite_with_rowid=False,
 )
 
 lease = Table(
@@ -163,7 +162,7 @@ lease = Table(
     Column("expires", Timestamp),
     # What the reaper looks at: the runs that have an owner, few at any time.
     Index("ix_lease__owner_id", "owner_id"),
-    **_CLUSTERED,
+    sqlite_with_rowid=False,
 )
 
 rollup = Table(
@@ -175,7 +174,7 @@ rollup = Table(
     Column("state_name", PlainText, primary_key=True),
     Column("state_type", Text, primary_key=True),
     Column("count", Integer, nullable=False),
-    **_CLUSTERED,
+    sqlite_with_rowid=False,
 )
 
 # Alembic's own table, under Alembic's names: its version can be read without importing Alembic.

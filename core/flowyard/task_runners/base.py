@@ -277,7 +277,7 @@ class TaskRunner(ABC):
             raise TaskRunnerNotStarted(self.name)
 
     def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self) or not isinstance(other, TaskRunner):
+        if not isinstance(other, TaskRunner) or type(other) is not type(self):
             return NotImplemented
         return self.options() == other.options()
 

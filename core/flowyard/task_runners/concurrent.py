@@ -259,5 +259,9 @@ class _Place(Slot):
     async def acquire_async(self) -> None:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
-        self._queue_up(lambda: loop.call_soon_threadsafe(waiter.set_result, None))
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(waiter.set_result, None)
+
+        self._queue_up(wake)
         await waiter

@@ -1,8 +1,8 @@
 """Task calls as bytes: what every runner with processes sends. `packing_outcomes` has the way back.
 
-The control part is msgpack (`schemas.wire`): ids, states, times, names. Values are pickles beside it, and nobody reads them on
-the way: each argument is a pickle of its own. What all calls of a task share (its function and options) and what all calls
-of a flow run share (ids, deadline, settings) is shipped once to each worker, by the hash of its bytes.
+The control part is msgpack (`schemas.wire`): ids, states, times, names. Values are pickles beside it, and nobody reads
+them on the way: each argument is a pickle of its own. What all calls of a task share (its function and options) and what
+all calls of a flow run share (ids, deadline, settings) is shipped once to each worker, by the hash of its bytes.
 """
 
 from __future__ import annotations

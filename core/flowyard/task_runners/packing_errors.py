@@ -60,15 +60,8 @@ def pack_error(error: BaseException, buffers: list[Buffer]) -> list[Any]:
         return number[id(other)]
 
     for link in chain:  # grows while it is walked
-        nodes.append(
-            [
-                *describe(link),
-                _pickle_of(link, buffers),
-                place_of(link.__cause__),
-                place_of(link.__context__),
-                link.__suppress_context__,
-            ]
-        )
+        ways_on = (place_of(link.__cause__), place_of(link.__context__), link.__suppress_context__)
+        nodes.append([*describe(link), _pickle_of(link, buffers), *ways_on])
     return nodes
 
 

@@ -147,7 +147,7 @@ def _pack_data(outcome: Outcome, buffers: list[Buffer]) -> list[Any] | None:
         return None
     record = encode_data(data)
     value = data
-    if hasattr(type(data), "to_record"):
+    if hasattr(cast("object", type(data)), "to_record"):
         if record != _UNPERSISTED:
             return [_HANDLE, put(pickled_or_blame(data, f"result handle of task {name!r}"), buffers)]
         try:
@@ -162,7 +162,7 @@ def _pack_data(outcome: Outcome, buffers: list[Buffer]) -> list[Any] | None:
 def _fail(outcome: Outcome, error: UnpicklableValue) -> None:
     """Replace the state of an outcome whose value cannot leave its process."""
     run, completed = outcome.task_run, outcome.state
-    failed = State(
+    failed: State[Any] = State(
         StateType.FAILED,
         message=f"Task run encountered an exception. {type(error).__name__}: {error}",
         data=error,
@@ -181,7 +181,7 @@ def _fail(outcome: Outcome, error: UnpicklableValue) -> None:
 
 
 def unpack_outcome(envelope: Envelope, task_run: TaskRun) -> Outcome:
-    """Return the outcome of `task_run`, which is left as it is: the outcome has a copy with its bookkeeping brought forward."""
+    """Return the outcome of `task_run`, which is left as it is: the outcome has a copy that was brought forward."""
     _, progress, state_wire, payload, events, lost_worker, metrics, where = read_control(envelope.control)[:8]
     data: Any = None
     if payload is not None:

@@ -1,1 +1,1 @@
-"""."""
+"""Tools with the names of Prefect 2's `prefect.utilities`."""

@@ -1,0 +1,37 @@
+"""`flowyard flow`: the flows that have been run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flowyard.cli.invocation import Invocation, Output, OutputFormat
+from flowyard.cli.lazy import command_group
+from flowyard.cli.output import ago, say, write_json, write_table
+from flowyard.cli.records import flow_record
+
+app = command_group("List the flows that have been run.")
+
+
+@app.callback()
+def group() -> None:
+    """List the flows that have been run."""
+
+
+@app.command()
+def ls(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 15,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """List the flows, newest first."""
+    run = Invocation(context, output)
+    with run.control() as control:
+        flows = control.read_flows(limit=limit)
+    if run.is_json:
+        write_json([flow_record(flow) for flow in flows])
+    elif not flows:
+        say(run, "No flows found: a flow appears here after its first run. Call a function decorated with @flow.")
+    else:
+        write_table(run, ("ID", "Name", "Created"), [(str(flow.id), flow.name, ago(flow.created)) for flow in flows])

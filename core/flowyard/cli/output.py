@@ -1,0 +1,118 @@
+"""What commands write: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+
+from flowyard.cli.invocation import Invocation
+from flowyard.schemas.states import State
+
+STATE_COLOURS = {
+    "SCHEDULED": "yellow",
+    "PENDING": "bright_black",
+    "RUNNING": "blue",
+    "COMPLETED": "green",
+    "FAILED": "red",
+    "CANCELLED": "bright_black",
+    "CRASHED": "dark_orange3",
+    "PAUSED": "bright_black",
+    "CANCELLING": "bright_black",
+}
+
+
+def write_json(value: object) -> None:
+    """Write a value as JSON to stdout."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    # Escapes where the terminal's encoding, or a lone surrogate in a message, makes them necessary.
+    typer.echo(text if _printable(text) == text else json.dumps(value, indent=2, allow_nan=False))
+
+
+def say(run: Invocation, text: str, *, colour: str | None = None) -> None:
+    """Write a line for people: to stdout, or to stderr when stdout is for JSON alone."""
+    text = _printable(text)
+    typer.echo(typer.style(text, fg=colour) if colour and has_colours(run) else text, err=run.is_json)
+
+
+def _printable(text: str) -> str:
+    """Return text with escapes for what the terminal's encoding does not have."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def has_colours(run: Invocation) -> bool:
+    """Say whether output may be coloured; typer takes colours away again where there is no terminal."""
+    return not os.environ.get("NO_COLOR") and run.settings_or_defaults().FLOWYARD_CLI_COLORS
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Text in a table, with a rich style."""
+
+    text: str
+    style: str = ""
+
+
+def write_table(run: Invocation, columns: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> None:
+    """Write a table that fits the terminal: cells are wrapped, never cut. The first column is kept whole."""
+    from rich.console import Console  # noqa: PLC0415  50 ms that JSON and messages do not need
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    must_wrap = run.settings_or_defaults().FLOWYARD_CLI_WRAP_LINES
+    console = Console(
+        file=sys.stdout, no_color=not has_colours(run), width=None if must_wrap else 100_000, highlight=False
+    )
+    table = Table()
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index == 0 or not must_wrap, overflow="fold")
+    for row in rows:
+        cells = [cell if isinstance(cell, Cell) else Cell(cell) for cell in row]
+        table.add_row(*(Text(_printable(cell.text), style=cell.style) for cell in cells))
+    console.print(table)
+
+
+def state_cell(state: State[Any] | None) -> Cell:
+    """Return the name of a state in its colour."""
+    return Cell(state.name, STATE_COLOURS[state.type.value]) if state else Cell("")
+
+
+_UNITS = (
+    ("year", 31_536_000),
+    ("month", 2_592_000),
+    ("week", 604_800),
+    ("day", 86_400),
+    ("hour", 3600),
+    ("minute", 60),
+)
+
+
+def ago(moment: datetime | None, now: datetime | None = None) -> str:
+    """Return how long ago (or from now) something is, in words: `3 minutes ago`, `in 2 days`."""
+    if moment is None:
+        return ""
+    seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
+    size = abs(seconds)
+    unit, length = next(((unit, length) for unit, length in _UNITS if size >= length), ("second", 1))
+    number = int(size // length)
+    text = f"{number} {unit}{'' if number == 1 else 's'}"
+    return f"in {text}" if seconds < 0 else f"{text} ago"
+
+
+def when(state: State[Any] | None, now: datetime | None = None) -> str:
+    """Return when a state began, or when a scheduled run is due."""
+    if state is None:
+        return ""
+    return ago(state.state_details.scheduled_time if state.is_scheduled() else state.timestamp, now)
+
+
+def local_time(moment: datetime | None) -> str:
+    """Return a time as console log lines have it: local, in milliseconds."""
+    return moment.astimezone().isoformat(" ", "milliseconds")[:23] if moment else ""
