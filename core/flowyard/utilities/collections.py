@@ -66,7 +66,7 @@ def flatdict_to_dict(dct: Mapping[tuple[KT, ...], VT]) -> dict[KT, Any]:
                     f"the path {path!r} goes on behind {key!r}, which has the value {inner!r}"
                 )
             level = cast("dict[KT, Any]", inner)
-        level[path[-1]] = value
+        level[path[-1]] = dict(cast("dict[Any, Any]", value)) if isinstance(value, dict) else value
     return nested
 
 
