@@ -33,8 +33,8 @@ MD5: HashAlgorithm = functools.partial(hashlib.md5, usedforsecurity=False)
 def stable_hash(*args: str | bytes, hash_algo: HashAlgorithm = MD5) -> str:
     """Return the hash of the arguments in hexadecimal; text is encoded as UTF-8.
 
-    One argument gives its plain hash, none the hash of nothing. Where one argument ends and the next begins matters: ``("ab", "c")`` and
-    ``("a", "bc")`` differ.
+    One argument gives its plain hash, none the hash of nothing. Where one argument ends and the next begins matters:
+    ``("ab", "c")`` and ``("a", "bc")`` differ.
     """
     parts = [arg.encode() if isinstance(arg, str) else arg for arg in args]
     if len(parts) == 1:
