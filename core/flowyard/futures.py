@@ -56,8 +56,7 @@ class FlowyardFuture(Submission, Generic[R]):
         """
         if not self.block_politely(timeout):
             raise TimeoutError(f"task run {self.name!r} did not finish within {timeout} seconds")
-        assert self.settled_state is not None
-        return self.settled_state.result(raise_on_failure=raise_on_failure)
+        return _value(self, raise_on_failure)
 
     def get_state(self) -> State[R]:
         """Return the state the run is in now, without waiting."""
@@ -97,8 +96,7 @@ class AsyncFlowyardFuture(FlowyardFuture[R]):
         """Wait for the value and return it; see `FlowyardFuture.result`."""
         if not await _wait_async(self, timeout):
             raise TimeoutError(f"task run {self.name!r} did not finish within {timeout} seconds")
-        assert self.settled_state is not None
-        return self.settled_state.result(raise_on_failure=raise_on_failure)
+        return _value(self, raise_on_failure)
 
     async def get_state(self) -> State[R]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the state the run is in now, without waiting."""
@@ -123,6 +121,17 @@ class FutureList(list[FlowyardFuture[R]]):
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[R]:
         """Return all values, in order; raises the first failure."""
         return [FlowyardFuture.result(future, timeout, raise_on_failure) for future in self]
+
+
+def _value(future: FlowyardFuture[R], raise_on_failure: bool) -> R:
+    """Return the value of a finished run, and remember that whoever gets it depends on that run."""
+    assert future.settled_state is not None
+    value = future.settled_state.result(raise_on_failure=raise_on_failure)
+    here = current()
+    run = here.task_run or here.flow_run
+    if run is not None and run.scope is not None:
+        run.scope.lineage.add(value, future.task_run.id)
+    return value
 
 
 def _state_now(future: FlowyardFuture[R]) -> State[R]:

@@ -17,6 +17,7 @@ from flowyard.annotations import BaseAnnotation, NotSet, allow_failure, quote, u
 from flowyard.containers import rebuild, scan
 from flowyard.context import current
 from flowyard.engine.calls import call_task_now, submit_task
+from flowyard.engine.colour import returns_awaitable
 from flowyard.engine.submission import Submission
 from flowyard.engine.task_call import TaskTemplate
 from flowyard.exceptions import MappingLengthMismatch, MappingMissingIterable
@@ -197,10 +198,7 @@ class Task(Generic[P, R]):
         return given, {name: value for name, value in bound.items() if name not in given_names}
 
     def _future_class(self) -> type[FlowyardFuture[Any]]:
-        here = current()
-        run = here.task_run or here.flow_run
-        is_awaited = self.isasync and run is not None and run.scope is not None and run.scope.loop is not None
-        return AsyncFlowyardFuture if is_awaited else FlowyardFuture
+        return AsyncFlowyardFuture if returns_awaitable(self.isasync) else FlowyardFuture
 
     # --- the engine's view ----------------------------------------------------------------------------------
 

@@ -66,10 +66,12 @@ def call_task_now(
     if scope is None:
         with ExitStack() as stack:
             scope = _autonomous_scope(stack)
-            state = run_blocking(call_task(PreparedCall(scope, template, parameters, wait_for), None, None))
+            prepared = PreparedCall(scope, template, parameters, wait_for)
+            state = run_blocking(call_task(prepared, None, None))
     else:
-        state = run_blocking(call_task(PreparedCall(scope, template, parameters, wait_for), scope.runner, None))
-    return _answer(state, return_state)
+        prepared = PreparedCall(scope, template, parameters, wait_for)
+        state = run_blocking(call_task(prepared, scope.runner, None))
+    return _answer(prepared, state, return_state)
 
 
 async def _task_async(
@@ -79,15 +81,19 @@ async def _task_async(
     if scope is None:
         with ExitStack() as stack:
             scope = _autonomous_scope(stack)
-            state = await run_async(call_task(PreparedCall(scope, template, parameters, wait_for), None, None))
+            prepared = PreparedCall(scope, template, parameters, wait_for)
+            state = await run_async(call_task(prepared, None, None))
     else:
-        state = await run_async(call_task(PreparedCall(scope, template, parameters, wait_for), scope.runner, None))
-    return _answer(state, return_state)
+        prepared = PreparedCall(scope, template, parameters, wait_for)
+        state = await run_async(call_task(prepared, scope.runner, None))
+    return _answer(prepared, state, return_state)
 
 
-def _answer(state: State[Any], return_state: bool) -> Any:
+def _answer(prepared: PreparedCall, state: State[Any], return_state: bool) -> Any:
     if not return_state:
-        return state.result()
+        value = state.result()
+        prepared.scope.lineage.add(value, prepared.run.id)
+        return value
     if state.is_crashed():
         # A cancellation or Ctrl-C must reach who waits, or the loop could not be left any more.
         error = state.result(raise_on_failure=False)
@@ -116,8 +122,9 @@ def submit_task(
         )
     prepared = PreparedCall(scope, template, parameters, wait_for, mapped_from)
     loops = prepared.loops
-    if template.spec.is_async and scope.loop is not None:
-        loops |= {scope.loop}
+    loop = scope.loop_for(template.spec.is_async)
+    if loop is not None:
+        loops |= {loop}
     future = make_future(prepared.run, loops)
     scope.admit(future)
 

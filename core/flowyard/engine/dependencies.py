@@ -9,6 +9,7 @@ from uuid import UUID
 
 from flowyard import containers
 from flowyard.engine.completion import Completion
+from flowyard.engine.lineage import Lineage
 from flowyard.engine.submission import Submission
 from flowyard.schemas.states import State, StateType, state_exception, state_value
 
@@ -70,7 +71,7 @@ class Dependencies:
 
 
 def find_dependencies(
-    parameters: Mapping[str, Any], wait_for: Iterable[Any] | None
+    parameters: Mapping[str, Any], wait_for: Iterable[Any] | None, lineage: Lineage
 ) -> tuple[Dependencies | None, tuple[str, ...]]:
     """Return what the call depends on, and the names of the parameters to resolve; (None, ()) when there is nothing.
 
@@ -79,12 +80,17 @@ def find_dependencies(
     dependencies: Dependencies | None = None
     names: list[str] = []
     for name, value in parameters.items():
-        if value.__class__ in containers.ATOMS:
+        makers = lineage.makers_of(value)
+        is_atom = value.__class__ in containers.ATOMS
+        if is_atom and not makers:
             continue
         if dependencies is None:
             dependencies = Dependencies()
-        if dependencies.add(name, value):
+        if not is_atom and dependencies.add(name, value):
             names.append(name)
+        if makers:
+            inputs = dependencies.task_inputs.setdefault(name, [])
+            inputs.extend({"input_type": "task_run", "id": str(run_id)} for run_id in makers)
     if wait_for is not None:
         if dependencies is None:
             dependencies = Dependencies()

@@ -103,7 +103,7 @@ async def _run_subflow(call: FlowCall, parent: Scope) -> State[Any]:
         )
     if parent.flow_run is None:
         return await _Run(call, call.parameters, None, None).to_end()
-    dependencies, names = find_dependencies(call.parameters, call.wait_for)
+    dependencies, names = find_dependencies(call.parameters, call.wait_for, parent.lineage)
     run, is_new = _mirror_run(call, parent, dependencies.task_inputs if dependencies is not None else {})
     if not is_new and run.state is not None and run.state.is_completed():
         parent.note(run.state)
@@ -360,7 +360,7 @@ class _Run:
 
     async def _crash(self, error: BaseException) -> State[Any]:
         """Record that something from outside ended the run, and raise that again."""
-        cause = KeyboardInterrupt() if self.call.interrupts.was_interrupted else error
+        cause = self.call.interrupts.signal or error
         state = crashed_state(cause, now=utcnow())
         state.data = UnpersistedResult(error)
         self.log.error("Crash detected! %s", crash_message(cause))

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from flowyard.context import FlowRunContext, TaskRunContext
 from flowyard.engine.completion import Completion
+from flowyard.engine.lineage import Lineage
 from flowyard.engine.submission import Submission
 from flowyard.logging.run_log import RunLog
 from flowyard.ports import Recorder
@@ -69,6 +70,7 @@ class Scope:
         """How the flow keeps results: tasks inherit what they do not set themselves."""
         self.templates: dict[Any, Any] = {}
         """`TaskTemplate` by task: what the engine knows of each task that was called here."""
+        self.lineage = Lineage()
         self.live: dict[Submission, Handle | None] = {}
         self.exit_request: BaseException | None = None
         """A KeyboardInterrupt or SystemExit of a task, raised again when the flow has ended."""
@@ -82,6 +84,12 @@ class Scope:
         self._counts: Counter[StateType] = Counter()
         self._kept: list[State[Any]] = []
         self._idle: list[Completion] = []
+
+    def loop_for(self, is_async: bool) -> asyncio.AbstractEventLoop | None:
+        """Return the event loop that a task of the given colour runs on; None for a sync one."""
+        if not is_async:
+            return None
+        return self.loop if self.loop is not None else self.background.get()
 
     # --- identity of task runs ----------------------------------------------------------------------------
 

@@ -20,8 +20,8 @@ class Interrupts:
     """What arrived while a root flow ran."""
 
     def __init__(self) -> None:
-        self.was_interrupted = False
-        """Ctrl-C was pressed. An async flow sees it only as a cancellation, from which this tells it apart."""
+        self.signal: BaseException | None = None
+        """The first signal, as the exception it raises. An async flow sees only that it is cancelled; this says why."""
 
 
 @contextmanager
@@ -38,17 +38,18 @@ def listening() -> Generator[Interrupts]:
     previous_terminate = signal.getsignal(signal.SIGTERM)
 
     def interrupt(number: int, frame: FrameType | None) -> Any:
-        if heard.was_interrupted:
+        if isinstance(heard.signal, KeyboardInterrupt):
             sys.stderr.write("Interrupted twice: leaving at once. The run is found Crashed at the next look.\n")
             sys.stderr.flush()
             os._exit(_INTERRUPTED_EXIT_CODE)
-        heard.was_interrupted = True
+        heard.signal = KeyboardInterrupt()
         if callable(previous_interrupt):
             return previous_interrupt(number, frame)
         raise KeyboardInterrupt
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        raise TerminationSignal(number)
+        heard.signal = TerminationSignal(number)
+        raise heard.signal
 
     # SIG_IGN (nohup, a background job of a shell) stays ignored.
     takes_interrupt = callable(previous_interrupt)

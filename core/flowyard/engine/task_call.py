@@ -63,7 +63,7 @@ class PreparedCall:
         self.scope = scope
         self.template = template
         self.parameters = parameters
-        self.dependencies, self.names = find_dependencies(parameters, wait_for)
+        self.dependencies, self.names = find_dependencies(parameters, wait_for, scope.lineage)
         if mapped_from:
             # `map` took these values out of futures, which the children depend on all the same.
             self.dependencies = self.dependencies or Dependencies()
@@ -263,7 +263,7 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
             shim=scope.shim,
             recorder=scope.recorder,
             attempt=attempt,
-            loop=scope.loop if scope.loop is not None else scope.background.get() if spec.is_async else None,
+            loop=scope.loop_for(spec.is_async),
         )
         outcome = await Execute(scope, runner, call, submission)
         run = _absorb(run, outcome, scope)

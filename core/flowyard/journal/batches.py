@@ -95,18 +95,18 @@ def cut(entries: Iterable[Entry], numbers: Iterator[int]) -> list[Segment]:
     source: Source | None = None
     events: list[JournalEvent] = []
     for entry in entries:
-        if entry.__class__ is tuple:
-            if entry[0] is not source:
-                source = entry[0]
-                group = groups.get(source)
-                if group is None:
-                    group = groups[source] = Group(source, next(numbers))
-                events = group.events
-            events.append(entry[1])
-        else:
-            segments.append(Segment(list(groups.values()), entry))  # pyright: ignore[reportArgumentType]
+        if isinstance(entry, Operation):
+            segments.append(Segment(list(groups.values()), entry))
             groups = {}
             source = None
+            continue
+        if entry[0] is not source:
+            source = entry[0]
+            group = groups.get(source)
+            if group is None:
+                group = groups[source] = Group(source, next(numbers))
+            events = group.events
+        events.append(entry[1])
     if groups:
         segments.append(Segment(list(groups.values()), None))
     return segments

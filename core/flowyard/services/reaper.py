@@ -85,7 +85,7 @@ def crash_task_runs(connection: Connection, dialect: Dialect, flow_run_id: UUID,
         entered.append((run.id, state))
         for counted, delta in ((before, -1), (state, 1)):
             if counted is not None:
-                key = (flow_run_id, run.task_name, counted.name, counted.type.value)
+                key = (flow_run_id.int, run.task_name, counted.name, counted.type.value)
                 deltas[key] = deltas.get(key, 0) + delta
     states.insert_task_run_states(connection, entered)
     rollups.change(connection, dialect, deltas)

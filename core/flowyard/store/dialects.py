@@ -147,7 +147,7 @@ class SQLite(Dialect):
         # Through the driver's own cursor: SQLAlchemy would begin a transaction, in which the mode cannot change.
         cursor = connection.connection.cursor()
         cursor.execute("PRAGMA journal_mode")
-        if cursor.fetchone()[0] == "delete":
+        if cursor.fetchall()[0][0] == "delete":
             cursor.execute("PRAGMA journal_mode=WAL")
         cursor.close()
 
@@ -186,7 +186,8 @@ class SQLite(Dialect):
 
     @override
     def native_id(self, identifier: UUID) -> Any:
-        return identifier.bytes
+        # What `identifier.bytes` does, without the call of the property: 6 times for every task run.
+        return identifier.int.to_bytes(16)
 
     @override
     def native_id_of(self, number: int) -> Any:

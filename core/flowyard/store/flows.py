@@ -23,7 +23,7 @@ def register(connection: Connection, dialect: Dialect, name: str, now: datetime)
     if found is not None:
         return found
     # On PostgreSQL somebody else may have inserted it since.
-    values = {"id": new_id(), "name": name, "tags": [], "created": now, "updated": now}
+    values: dict[str, Any] = {"id": new_id(), "name": name, "tags": [], "created": now, "updated": now}
     connection.execute(dialect.insert(flow).on_conflict_do_nothing(), values)
     return connection.execute(query).scalar_one()
 

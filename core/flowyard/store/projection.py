@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.schemas.events import JournalEvent, LogEmitted, TaskRunCreated, TaskRunEntered, TaskRunRenamed
-from flowyard.schemas.policies import RetryPolicy
+from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import FINAL_TYPES, NO_DETAILS, State, StateType
 from flowyard.store import rollups
@@ -52,6 +52,9 @@ _CHANGING = (
     "updated",
 )
 _IDS_IN_A_QUERY = 500
+# Names, tags and policies that are remembered in the form they are stored in; a flow has few, a service's life many.
+_MAX_TEXTS = 1000
+_NO_RETRIES_TEXT = to_json(NO_RETRIES.to_record())
 # About 20 MB. A run of more tasks than that at once reads the others again, in one query a batch.
 _MAX_ROWS = 20_000
 
@@ -63,10 +66,12 @@ class _Row:
         "cache_expiration",
         "cache_key",
         "counted",
+        "end_micros",
         "end_time",
+        "expected_micros",
         "expected_start_time",
         "facts",
-        "flow_run_id",
+        "flow_run_key",
         "flow_run_run_count",
         "is_touched",
         "name",
@@ -74,18 +79,21 @@ class _Row:
         "next_scheduled_start_time",
         "plain_details",
         "run_count",
+        "start_micros",
         "start_time",
         "state",
+        "state_micros",
+        "state_native_id",
         "task_name",
         "total_run_time",
         "updated",
     )
 
     def __init__(
-        self, native_id: Any, flow_run_id: UUID | None, task_name: str, name: str, facts: tuple[Any, ...]
+        self, native_id: Any, flow_run_key: int | None, task_name: str, name: str, facts: tuple[Any, ...]
     ) -> None:
         self.native_id = native_id
-        self.flow_run_id = flow_run_id
+        self.flow_run_key = flow_run_key
         self.task_name = task_name
         self.name = name
         self.facts = facts
@@ -106,6 +114,12 @@ class _Row:
         self.end_time: datetime | None = None
         self.total_run_time = _NO_TIME
         self.updated: datetime | None = None
+        # The times above as they are stored, kept because most of them are one and the same.
+        self.state_native_id: Any = None
+        self.state_micros: int | None = None
+        self.expected_micros: int | None = None
+        self.start_micros: int | None = None
+        self.end_micros: int | None = None
 
 
 class Projection:
@@ -114,10 +128,12 @@ class Projection:
     def __init__(self, dialect: Dialect, connection: Connection) -> None:
         self._dialect = dialect
         self._native_id = dialect.native_id
-        self._rows: dict[UUID, _Row] = {}
-        self._written: list[tuple[UUID, _Row]] = []
-        self._flow_run_counts: dict[UUID, int] = {}
+        # By the number of the id: the hash of a UUID is a Python function, five times as slow as that of an int.
+        self._rows: dict[int, _Row] = {}
+        self._written: list[tuple[int, _Row]] = []
+        self._flow_run_counts: dict[int, int] = {}
         self._log_id = LogIds()
+        self._texts: dict[str, str] = {}
         self._tags: dict[tuple[str, ...], str] = {(): "[]"}
         self._policies: dict[RetryPolicy, str] = {}
         upsert = dialect.insert(task_run)
@@ -136,40 +152,38 @@ class Projection:
     def apply(self, connection: Connection, events: Sequence[JournalEvent]) -> None:
         """Write what the events say. When the transaction fails, call `forget_all`; when it commits, `settle`."""
         rows = self._rows
-        touched: list[tuple[UUID, _Row]] = []
+        touched: list[tuple[int, _Row]] = []
         states: list[Any] = []
         logs: list[Any] = []
         for index, event in enumerate(events):
-            kind = event.__class__
-            if kind is LogEmitted:
-                self._add_log(logs, event)  # pyright: ignore[reportArgumentType]  `kind` says so
-                continue
-            if kind is TaskRunCreated:
-                run: TaskRun = event.task_run  # pyright: ignore[reportAttributeAccessIssue]
-                key = run.id
+            if type(event) is TaskRunEntered:
+                key = event[0].int
+                row = rows.get(key) or self._find(connection, key, events[index:])
+                if row is None:
+                    continue
+                self._enter(row, event[1], states)
+            elif type(event) is TaskRunCreated:
+                run = event[0]
+                key = run.id.int
                 row = rows.get(key)
                 if row is None:
                     row = rows[key] = self._new_row(run)
+            elif type(event) is LogEmitted:
+                self._add_log(logs, event)
+                continue
             else:
-                key: UUID = event.task_run_id  # pyright: ignore[reportAttributeAccessIssue]
-                row = rows.get(key)
+                assert type(event) is TaskRunRenamed
+                key = event[0].int
+                row = rows.get(key) or self._find(connection, key, events[index:])
                 if row is None:
-                    self._load(connection, events[index:])
-                    row = rows.get(key)
-                    if row is None:
-                        _logger.error("dropped %r: there is no such task run; was it deleted?", event)
-                        continue
-                if kind is TaskRunEntered:
-                    self._enter(row, event.state, states)  # pyright: ignore[reportAttributeAccessIssue]
-                else:
-                    assert isinstance(event, TaskRunRenamed)
-                    row.name = storable_text(event.name)
+                    continue
+                row.name = storable_text(event[1])
             if not row.is_touched:
                 row.is_touched = True
                 touched.append((key, row))
         if touched:
             self._written += touched
-            self._write(connection, [row for _, row in touched], states)
+            self._write(connection, touched, states)
         if logs:
             self._write_logs(connection, logs)
 
@@ -192,39 +206,42 @@ class Projection:
 
     def forget(self, flow_run_ids: Collection[UUID]) -> None:
         """Drop what is in memory about some flow runs, whose task runs were changed by other means."""
-        gone = [key for key, row in self._rows.items() if row.flow_run_id in flow_run_ids]
+        numbers = {flow_run_id.int for flow_run_id in flow_run_ids}
+        gone = [key for key, row in self._rows.items() if row.flow_run_key in numbers]
         for key in gone:
             del self._rows[key]
-        for flow_run_id in flow_run_ids:
-            self._flow_run_counts.pop(flow_run_id, None)
+        for number in numbers:
+            self._flow_run_counts.pop(number, None)
 
     def note_run_count(self, flow_run_id: UUID, run_count: int) -> None:
         """Say which attempt of a flow run the task runs that start from now on belong to."""
-        self._flow_run_counts[flow_run_id] = run_count
+        self._flow_run_counts[flow_run_id.int] = run_count
 
     # --- events -----------------------------------------------------------------------------------------
 
     def _new_row(self, run: TaskRun) -> _Row:
         native = self._native_id
+        text = self._texts.get
         flow_run_id = run.flow_run_id
         parent_id = run.parent_task_run_id
         native_id = native(run.id)
-        task_name = storable_text(run.task_name)
+        task_name = text(run.task_name) or self._text(run.task_name)
         version = run.task_version
         facts = (
             native_id,
             None if flow_run_id is None else native(flow_run_id),
             None if parent_id is None else native(parent_id),
-            storable_text(run.task_key),
+            text(run.task_key) or self._text(run.task_key),
             storable_text(run.dynamic_key),
             task_name,
-            None if version is None else storable_text(version),
+            None if version is None else self._text(version),
             self._tags.get(run.tags) or self._tags_text(run.tags),
-            self._policies.get(run.policy) or self._policy_text(run.policy),
+            _NO_RETRIES_TEXT if run.policy is NO_RETRIES else self._policy_text(run.policy),
             to_json(run.task_inputs) if run.task_inputs else "{}",
             to_microseconds(run.created),
         )
-        row = _Row(native_id, flow_run_id, task_name, storable_text(run.name), facts)
+        key = None if flow_run_id is None else flow_run_id.int
+        row = _Row(native_id, key, task_name, storable_text(run.name), facts)
         row.cache_key = run.cache_key
         row.cache_expiration = run.cache_expiration
         row.flow_run_run_count = run.flow_run_run_count
@@ -236,9 +253,18 @@ class Projection:
         before = row.state
         if before is not None and before.type in FINAL_TYPES and kind not in FINAL_TYPES:
             row.run_count = 0  # what `rules.task_runs` says of a run that starts anew
-        if kind is _RUNNING and row.flow_run_id is not None:
-            row.flow_run_run_count = self._flow_run_counts.get(row.flow_run_id, row.flow_run_run_count)
+        if kind is _RUNNING and row.flow_run_key is not None:
+            row.flow_run_run_count = self._flow_run_counts.get(row.flow_run_key, row.flow_run_run_count)
         enter_state(row, state)
+        timestamp = state.timestamp
+        row.state_micros = micros = to_microseconds(timestamp)
+        if row.start_time is timestamp:
+            row.start_micros = micros
+        if row.end_time is timestamp:
+            row.end_micros = micros
+        if row.expected_micros is None:
+            expected = row.expected_start_time
+            row.expected_micros = micros if expected is timestamp else _micros(expected)
         details = state.state_details
         details_text = None
         if details is not row.plain_details:
@@ -253,13 +279,14 @@ class Projection:
         data = state.data
         record = None if data is None else result_record(data)
         message = state.message
+        row.state_native_id = state_id = self._native_id(state.id)
         states += (
             row.native_id,
-            self._native_id(state.id),
+            state_id,
             kind._value_,
-            storable_text(state.name),
+            self._texts.get(state.name) or self._text(state.name),
             None if message is None else storable_text(message),
-            to_microseconds(state.timestamp),
+            micros,
             details_text,
             None if record is None else to_json(record),
         )
@@ -280,47 +307,46 @@ class Projection:
 
     # --- rows -------------------------------------------------------------------------------------------
 
-    def _write(self, connection: Connection, touched: list[_Row], states: list[Any]) -> None:
+    def _write(self, connection: Connection, touched: list[tuple[int, _Row]], states: list[Any]) -> None:
         values: list[Any] = []
         deltas: dict[rollups.RollupKey, int] = {}
-        native = self._native_id
-        for row in touched:
+        for _, row in touched:
             row.is_touched = False
-            state = row.state
             values += row.facts
+            state = row.state
             if state is None:
                 current = None
                 values += (row.name, row.cache_key, _micros(row.cache_expiration), row.flow_run_run_count)
                 values += (None, None, None, None, 0, None, None, None, None, 0, _micros(row.updated))
             else:
                 kind = state.type._value_
-                state_name = storable_text(state.name)
+                state_name = self._texts.get(state.name) or self._text(state.name)
                 current = (state_name, kind)
-                entered = to_microseconds(state.timestamp)
+                due = row.next_scheduled_start_time
                 values += (
                     row.name,
                     row.cache_key,
-                    _micros(row.cache_expiration),
+                    None if row.cache_expiration is None else to_microseconds(row.cache_expiration),
                     row.flow_run_run_count,
-                    native(state.id),
+                    row.state_native_id,
                     kind,
                     state_name,
-                    entered,
+                    row.state_micros,
                     row.run_count,
-                    _micros(row.expected_start_time),
-                    _micros(row.next_scheduled_start_time),
-                    _micros(row.start_time),
-                    _micros(row.end_time),
+                    row.expected_micros,
+                    None if due is None else to_microseconds(due),
+                    None if row.start_time is None else row.start_micros,
+                    None if row.end_time is None else row.end_micros,
                     duration_to_microseconds(row.total_run_time),
-                    entered,
+                    row.state_micros,
                 )
             counted = row.counted
-            if current != counted and row.flow_run_id is not None:
+            if current != counted and row.flow_run_key is not None:
                 if counted is not None:
-                    key = (row.flow_run_id, row.task_name, *counted)
+                    key = (row.flow_run_key, row.task_name, *counted)
                     deltas[key] = deltas.get(key, 0) - 1
                 if current is not None:
-                    key = (row.flow_run_id, row.task_name, *current)
+                    key = (row.flow_run_key, row.task_name, *current)
                     deltas[key] = deltas.get(key, 0) + 1
                 row.counted = current
         self._write_task_runs(connection, values)
@@ -329,19 +355,25 @@ class Projection:
         if deltas:
             rollups.change(connection, self._dialect, deltas)
 
-    def _load(self, connection: Connection, events: Sequence[JournalEvent]) -> None:
-        """Read the task runs that these events are about and that are neither known nor made by them."""
-        created = {event.task_run.id for event in events if isinstance(event, TaskRunCreated)}
+    def _find(self, connection: Connection, key: int, events: Sequence[JournalEvent]) -> _Row | None:
+        """Return the row of a task run that is not in memory, and read the others that the events will need."""
+        created = {event.task_run.id.int for event in events if isinstance(event, TaskRunCreated)}
         wanted = {
             event.task_run_id
             for event in events
-            if isinstance(event, (TaskRunEntered, TaskRunRenamed)) and event.task_run_id not in self._rows
+            if isinstance(event, (TaskRunEntered, TaskRunRenamed))
+            and event.task_run_id.int not in self._rows
+            and event.task_run_id.int not in created
         }
-        ids = sorted(wanted - created)
+        ids = sorted(wanted)
         for start in range(0, len(ids), _IDS_IN_A_QUERY):
             query = select(task_run).where(task_run.c.id.in_(ids[start : start + _IDS_IN_A_QUERY]))
             for found in connection.execute(query):
-                self._rows[found.id] = self._stored_row(found)
+                self._rows[found.id.int] = self._stored_row(found)
+        row = self._rows.get(key)
+        if row is None:
+            _logger.error("dropped %r: there is no such task run; was its flow run deleted?", events[0])
+        return row
 
     def _stored_row(self, found: Any) -> _Row:
         native = self._native_id
@@ -358,7 +390,8 @@ class Projection:
             to_json(found.task_inputs),
             to_microseconds(found.created),
         )
-        row = _Row(facts[0], found.flow_run_id, found.task_name, found.name, facts)
+        key = None if found.flow_run_id is None else found.flow_run_id.int
+        row = _Row(facts[0], key, found.task_name, found.name, facts)
         row.cache_key = found.cache_key
         row.cache_expiration = found.cache_expiration
         row.flow_run_run_count = found.flow_run_run_count
@@ -374,20 +407,33 @@ class Projection:
                 StateType(found.state_type), found.state_name, None, None, None, found.state_timestamp, found.state_id
             )
             row.counted = (found.state_name, found.state_type)
+            row.state_native_id = native(found.state_id)
+            row.state_micros = to_microseconds(found.state_timestamp)
+            row.expected_micros = _micros(found.expected_start_time)
+            row.start_micros = _micros(found.start_time)
+            row.end_micros = _micros(found.end_time)
         return row
 
     # --- texts that repeat --------------------------------------------------------------------------------
 
+    def _text(self, text: str) -> str:
+        found = storable_text(text)
+        if len(self._texts) < _MAX_TEXTS:
+            self._texts[text] = found
+        return found
+
     def _tags_text(self, tags: tuple[str, ...]) -> str:
         text = to_json(list(tags))
-        if len(self._tags) < 1000:
+        if len(self._tags) < _MAX_TEXTS:
             self._tags[tags] = text
         return text
 
     def _policy_text(self, policy: RetryPolicy) -> str:
-        text = to_json(policy.to_record())
-        if len(self._policies) < 1000:
-            self._policies[policy] = text
+        text = self._policies.get(policy)
+        if text is None:
+            text = to_json(policy.to_record())
+            if len(self._policies) < _MAX_TEXTS:
+                self._policies[policy] = text
         return text
 
 

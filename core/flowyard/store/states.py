@@ -52,7 +52,7 @@ class StoredResult:
 def result_record(data: Any) -> dict[str, Any] | None:
     """Return what is stored about a state's value; None for a plain value, which is never stored."""
     # The class is asked, not the value: a user's object may answer to any attribute.
-    to_record = getattr(type(data), "to_record", None)
+    to_record: Any = getattr(cast("type[object]", data.__class__), "to_record", None)
     return None if to_record is None else to_record(data)
 
 

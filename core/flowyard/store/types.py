@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import json.encoder
+import math
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import BigInteger, LargeBinary, Text
@@ -13,9 +16,29 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from typing_extensions import override
 
+
+def _make_encoder() -> Callable[[Any], str]:
+    """Return a function that does what `json.JSONEncoder.encode` does in half the time.
+
+    That method builds the C encoder anew at each call, which is most of the 3 microseconds a small object takes.
+    """
+    encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+    internals: Any = json.encoder  # the standard library's, but not in its type stubs
+    if internals.c_make_encoder is None:
+        return encoder.encode
+    pieces: Callable[[Any, int], Iterable[str]] = internals.c_make_encoder(
+        None, encoder.default, internals.encode_basestring_ascii, None, ":", ",", False, False, False
+    )
+
+    def encode(value: Any) -> str:
+        return "".join(pieces(value, 0))
+
+    return encode
+
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = _make_encoder()
 
 
 def to_microseconds(moment: datetime) -> int:
@@ -58,21 +81,31 @@ def storable_text(text: str) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Return the JSON text of a value made of JSON types, in the form both databases take."""
-    text = _encode(value)
+    """Return the JSON text of a value made of JSON types, in the form both databases take.
+
+    Not-a-number and the infinities become null: JSON has no word for them.
+    """
+    try:
+        text = _encode(value)
+    except ValueError:  # NaN or infinity
+        return _encode(storable_json(value))
     # The encoder escapes everything that is not ASCII, so NUL and surrogates can only be there as escapes.
     if "\\u0000" in text or "\\ud" in text:
-        text = _encode(_storable(value))
+        text = _encode(storable_json(value))
     return text
 
 
-def _storable(value: Any) -> Any:
+def storable_json(value: Any) -> Any:
+    """Return a JSON value without what a database refuses."""
     if isinstance(value, str):
         return storable_text(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {_storable(key): _storable(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        items = cast("dict[Any, Any]", value).items()
+        return {storable_json(key): storable_json(item) for key, item in items}
     if isinstance(value, (list, tuple)):
-        return [_storable(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return [storable_json(item) for item in cast("list[Any]", value)]
     return value
 
 
@@ -148,7 +181,7 @@ class Json(TypeDecorator[Any]):
         if value is None:
             return None
         # PostgreSQL's type serializes by itself; it gets the cleaned value.
-        return _storable(value) if dialect.name == "postgresql" else to_json(value)
+        return storable_json(value) if dialect.name == "postgresql" else to_json(value)
 
     @override
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
