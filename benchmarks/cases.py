@@ -29,7 +29,7 @@ class Sizes:
     cpu_tasks: int = 40
     journal_tasks: int = 20_000
     peer_tasks: Mapping[str, int] = field(
-        default_factory=lambda: {"prefect2": 100, "prefect3": 500, "dbos": 1000, "parsl": 5000}
+        default_factory=lambda: {"prefect2": 100, "prefect3": 500, "dbos": 300, "parsl": 5000}
     )
 
 

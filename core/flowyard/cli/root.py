@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from flowyard._version import __version__
 from flowyard.cli.invocation import CommandFailed, root_options
 from flowyard.cli.lazy import LazyCommand, lazy_group
 from flowyard.exceptions import FlowyardError
@@ -70,9 +71,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version  # noqa: PLC0415  30 ms that no other command needs
-
-        typer.echo(version("flowyard"))
+        typer.echo(__version__)
         raise typer.Exit
 
 

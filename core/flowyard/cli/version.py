@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 import sqlite3
-from importlib.metadata import version
 from typing import Any
 
 import typer
 
+from flowyard._version import __version__
 from flowyard.cli.invocation import Invocation, Output, OutputFormat
 from flowyard.cli.output import say, write_json
 from flowyard.settings import load_profiles
@@ -22,7 +22,7 @@ def show_version(context: typer.Context, output: Output = OutputFormat.TABLE) ->
     run = Invocation(context, output)
     settings = run.settings()
     facts: dict[str, Any] = {
-        "Version": version("flowyard"),
+        "Version": __version__,
         "Python version": platform.python_version(),
         "OS/Arch": f"{platform.system().lower()}/{platform.machine()}",
         "Profile": run.profile(load_profiles()).name,

@@ -21,7 +21,8 @@ class Process:
         self._backends: dict[tuple[str, str], Backend] = {}
         self.background = BackgroundLoop()
         atexit.register(self.close)
-        os.register_at_fork(after_in_child=self._after_fork)
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(after_in_child=self._after_fork)
 
     def backend(self, settings: Settings | None = None) -> Backend:
         """Return the open backend that the settings name.

@@ -25,7 +25,8 @@ class IdSource:
         self._lock = threading.Lock()
         self._count = itertools.count()
         self._epoch = (0, 0)
-        os.register_at_fork(after_in_child=self._after_fork)
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()

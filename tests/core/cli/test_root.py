@@ -22,7 +22,7 @@ def test_help_lists_every_command_and_loads_none_of_them() -> None:
         "    app(['--help'])\n"
         "except SystemExit as end:\n"
         "    assert end.code == 0, end.code\n"
-        "heavy = ('rich', 'sqlalchemy', 'alembic', 'tomlkit', 'tomllib', 'flowyard.store')\n"
+        "heavy = ('rich', 'sqlalchemy', 'alembic', 'tomlkit', 'flowyard.store')\n"
         "heavy += ('flowyard.local', 'flowyard.cli.config', 'flowyard.cli.flow_run')\n"
         "print('LOADED', [name for name in heavy if name in sys.modules])\n"
     )
