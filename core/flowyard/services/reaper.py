@@ -88,4 +88,4 @@ def crash_task_runs(connection: Connection, dialect: Dialect, flow_run_id: UUID,
                 key = (flow_run_id.int, run.task_name, counted.name, counted.type.value)
                 deltas[key] = deltas.get(key, 0) + delta
     states.insert_task_run_states(connection, entered)
-    rollups.change(connection, dialect, deltas)
+    rollups.RollupWriter(connection, dialect)(connection, deltas)

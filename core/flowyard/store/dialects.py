@@ -19,6 +19,7 @@ from flowyard.exceptions import BackendUnavailable
 
 # Set on the connections that write; what `begin` does depends on it.
 WRITES = "flowyard_writes"
+_SYNCHRONOUS = "flowyard_synchronous"
 _BUSY_TIMEOUT_SECONDS = 60.0
 # Two signed 32-bit keys for PostgreSQL's advisory locks; any constant that nobody else uses.
 _MIGRATION_LOCK = (0x466C6F77, 0x79617264)
@@ -132,7 +133,7 @@ class SQLite(Dialect):
             "timeout": _BUSY_TIMEOUT_SECONDS,
             "isolation_level": None,
             "check_same_thread": False,
-            "cached_statements": 256,
+            "cached_statements": 512,
         }
         if self.file_of(url) is None:
             engine = create_engine(url, connect_args=arguments, poolclass=StaticPool, echo=echo)
@@ -155,9 +156,12 @@ class SQLite(Dialect):
     def begin_write(self, connection: Connection, *, is_durable: bool) -> None:
         # In WAL mode FULL syncs the log at each commit, and with it everything that was committed before; NORMAL leaves
         # that to the checkpoint. It cannot be changed inside a transaction. SQLAlchemy would begin one.
-        cursor = connection.connection.cursor()
-        cursor.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'NORMAL'}")
-        cursor.close()
+        wanted = "FULL" if is_durable else "NORMAL"
+        if connection.info.get(_SYNCHRONOUS) != wanted:
+            cursor = connection.connection.cursor()
+            cursor.execute(f"PRAGMA synchronous={wanted}")
+            cursor.close()
+            connection.info[_SYNCHRONOUS] = wanted
         connection.begin()
 
     @override

@@ -144,6 +144,7 @@ class Projection:
         self._write_states = BulkInsert(
             task_run_state, dialect.insert(task_run_state).on_conflict_do_nothing(), connection, dialect
         )
+        self._write_rollups = rollups.RollupWriter(connection, dialect)
         self._write_logs = BulkInsert(log, dialect.insert(log).on_conflict_do_nothing(), connection, dialect)
 
     def __len__(self) -> int:
@@ -353,7 +354,7 @@ class Projection:
         if states:
             self._write_states(connection, states)
         if deltas:
-            rollups.change(connection, self._dialect, deltas)
+            self._write_rollups(connection, deltas)
 
     def _find(self, connection: Connection, key: int, events: Sequence[JournalEvent]) -> _Row | None:
         """Return the row of a task run that is not in memory, and read the others that the events will need."""

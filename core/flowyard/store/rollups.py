@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
+from flowyard.store.bulk import BulkInsert
 from flowyard.store.dialects import Dialect
 from flowyard.store.tables import rollup, task_run
 
@@ -27,24 +28,26 @@ def task_run_counts(connection: Connection, flow_run_id: UUID) -> dict[tuple[str
     return {(row.task_name, row.state_name): int(row.total) for row in connection.execute(query)}
 
 
-def change(connection: Connection, dialect: Dialect, deltas: Mapping[RollupKey, int]) -> None:
-    """Add to counts; a count that falls to zero is removed."""
-    # In one order everywhere, so that two transactions on PostgreSQL cannot wait for each other.
-    values: list[dict[str, Any]] = [
-        {"flow_run_id": UUID(int=run), "task_name": task, "state_name": name, "state_type": kind, "count": delta}
-        for (run, task, name, kind), delta in sorted(deltas.items())
-        if delta
-    ]
-    if not values:
-        return
-    statement = dialect.insert(rollup)
-    statement = statement.on_conflict_do_update(
-        index_elements=list(rollup.primary_key.columns), set_={"count": rollup.c.count + statement.excluded.count}
-    )
-    connection.execute(statement, values)
-    emptied = {UUID(int=key[0]) for key, delta in deltas.items() if delta < 0}
-    if emptied:
-        connection.execute(delete(rollup).where(rollup.c.flow_run_id.in_(emptied), rollup.c.count == 0))
+class RollupWriter:
+    """Adds to counts. A count that has come back to zero stays as a row; readers leave it out."""
+
+    def __init__(self, connection: Connection, dialect: Dialect) -> None:
+        statement = dialect.insert(rollup)
+        statement = statement.on_conflict_do_update(
+            index_elements=list(rollup.primary_key.columns), set_={"count": rollup.c.count + statement.excluded.count}
+        )
+        self._native_id_of = dialect.native_id_of
+        self._insert = BulkInsert(rollup, statement, connection, dialect)
+
+    def __call__(self, connection: Connection, deltas: Mapping[RollupKey, int]) -> None:
+        """Add each delta to its count."""
+        values: list[Any] = []
+        # In one order everywhere, so that two transactions on PostgreSQL cannot wait for each other.
+        for (run, task_name, state_name, state_type), delta in sorted(deltas.items()):
+            if delta:
+                values += (self._native_id_of(run), task_name, state_name, state_type, delta)
+        if values:
+            self._insert(connection, values)
 
 
 def recount(connection: Connection, flow_run_id: UUID) -> dict[tuple[str, str], int]:
