@@ -8,11 +8,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +34,54 @@ def command_group(help: str, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
     return typer.Typer(cls=cls, help=help, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
-def lazy_group(commands: Mapping[str, LazyCommand], *, base: type[TyperGroup] = TyperGroup) -> type[TyperGroup]:
-    """Return a group class for `typer.Typer(cls=...)` that has the given commands."""
+def lazy_group(
+    commands: Mapping[str, LazyCommand], *, base: type[TyperGroup] = TyperGroup, add_ons: str | None = None
+) -> type[TyperGroup]:
+    """Return a group class for `typer.Typer(cls=...)`.
+
+    Args:
+        commands: the commands, in the order of the help.
+        base: the class to derive from.
+        add_ons: entry-point group in which other distributions name a `typer.Typer` for each command they add.
+    """
     modules = {name: command.module for name, command in commands.items()}
     modules |= {alias: command.module for command in commands.values() for alias in command.aliases}
 
     class LazyGroup(base):
         def __init__(self, **attributes: Any) -> None:
             super().__init__(**attributes)
-            # What the group lists, and what it compares a mistyped name with; loaded commands replace the None.
+            # What a mistyped name is compared with.
             self.commands = cast("Any", dict.fromkeys(commands))
 
         def list_commands(self, ctx: Any) -> list[str]:
-            return list(commands)
+            return [*commands, *sorted(_added(add_ons, modules))]
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            module = modules.get(cmd_name)
-            if module is None:
-                return None
-            return get_command(cast("typer.Typer", importlib.import_module(module).app))
+            if cmd_name in modules:
+                return get_command(cast("typer.Typer", importlib.import_module(modules[cmd_name]).app))
+            # The metadata of all packages (20 ms) is read only for the help and for names that are not built in.
+            entry = _added(add_ons, modules).get(cmd_name)
+            return None if entry is None else get_command(cast("typer.Typer", entry.load()))
 
         def format_commands(self, ctx: Any, formatter: Any) -> None:
             with formatter.section("Commands"):
                 formatter.write_dl([(name, command.help) for name, command in commands.items()])
+            added = _added(add_ons, modules)
+            if added:
+                with formatter.section("Commands of add-ons"):
+                    formatter.write_dl([(name, f"From {_origin(added[name])}.") for name in sorted(added)])
 
     return LazyGroup
+
+
+def _added(group: str | None, built_in: Mapping[str, str]) -> dict[str, EntryPoint]:
+    """Return the commands that other distributions add; a built-in one is never replaced."""
+    if group is None:
+        return {}
+    from importlib.metadata import entry_points  # noqa: PLC0415  30 ms that a built-in command does not need
+
+    return {entry.name: entry for entry in entry_points(group=group) if entry.name not in built_in}
+
+
+def _origin(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value

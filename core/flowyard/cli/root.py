@@ -60,7 +60,7 @@ def report(ctx: Any, message: str) -> None:
 
 
 app = typer.Typer(
-    cls=lazy_group(COMMANDS, base=RootGroup),
+    cls=lazy_group(COMMANDS, base=RootGroup, add_ons="flowyard.cli"),
     name="flowyard",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -122,6 +122,25 @@ def test_an_unexpected_exception_shows_a_traceback_unless_tests_want_it(
         run("config", "view")
 
 
+def test_an_installed_add_on_adds_commands_but_replaces_none(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = tmp_path / "flowyard_extra-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: flowyard-extra\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[flowyard.cli]\ngreet = flowyard_extra_cli:app\nversion = flowyard_extra_cli:app\n"
+    )
+    (tmp_path / "flowyard_extra_cli.py").write_text(
+        "import typer\napp = typer.Typer()\n@app.command()\ndef greet(name: str): print('hello', name)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shown = run("--help").stdout
+    assert "greet  From flowyard-extra." in shown
+    assert run("greet", "Ada").stdout == "hello Ada\n"
+    assert "Python version:" in run("version").stdout
+
+
 def test_the_console_script_works_in_a_process_of_its_own() -> None:
     script = Path(sys.executable).with_name("flowyard")
     done = subprocess.run([script, "config", "view", "--hide-sources"], capture_output=True, text=True, check=True)
