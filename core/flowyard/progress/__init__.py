@@ -1,0 +1,5 @@
+"""Live progress of a flow run on an interactive terminal."""
+
+from flowyard.progress.view import ProgressView, for_flow
+
+__all__ = ["ProgressView", "for_flow"]
