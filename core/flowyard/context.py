@@ -93,8 +93,12 @@ class RunContext:
     flow_run: FlowRunContext | None = None
     task_run: TaskRunContext | None = None
     tags: frozenset[str] = frozenset()
+    tracker: Any = None
+    """Takes the calls of tasks and flows while `flow.visualize()` draws them; None when they run."""
     is_loading: bool = False
     """A script is being loaded to find its flows: flows that it calls do not run."""
+    tracker: Any = None
+    """Set while `flow.visualize()` draws: calls of tasks and flows go to it (`engine.visualization`) and do not run."""
 
 
 _NOWHERE = RunContext()

@@ -16,6 +16,7 @@ from flowyard.annotations import NotSet
 from flowyard.context import current
 from flowyard.engine.calls import call_flow
 from flowyard.engine.flow_run import FlowTemplate
+from flowyard.engine.visualization import visualize_call
 from flowyard.entrypoints import (
     load_flow_from_entrypoint,
     load_flow_from_script,
@@ -165,7 +166,23 @@ class Flow(Generic[P, R]):
             )
             return None
         parameters = self.signature.bind(args, kwargs)
+        tracker = current().tracker
+        if tracker is not None:
+            return tracker.call(self.name, parameters, is_async=self.isasync, wait_for=wait_for, is_flow=True)
         return call_flow(self._template(), parameters, wait_for, return_state=return_state)
+
+    def visualize(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Draw the tasks of the flow and how they depend on each other, as `<name>.png`, and return the graph.
+
+        The flow's own code runs, its tasks do not: they give stand-ins, or their `viz_return_value`. Needs the package
+        `graphviz` (`flowyard[viz]`) and the program `dot`. An async flow's graph is awaited where a loop runs.
+
+        Raises:
+            FlowVisualizationError: Graphviz is not installed, or the flow's code raised.
+            TaskVizReturnValueError: the code looks at the value of a task that has no `viz_return_value`.
+        """
+        bound_args, bound_kwargs = self.signature.to_call(self.signature.bind(args, kwargs))
+        return visualize_call(self.name, self.fn, bound_args, bound_kwargs, is_async=self.isasync)
 
     def validate_parameters(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters converted to the annotated types.

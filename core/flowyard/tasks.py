@@ -142,6 +142,9 @@ class Task(Generic[P, R]):
             BaseException: what the function raised, when no retry is left.
         """
         parameters = self.signature.bind(args, kwargs)
+        tracker = current().tracker
+        if tracker is not None:
+            return tracker.call(self.name, parameters, **self._drawn(wait_for))
         return call_task_now(self._template(), parameters, wait_for, return_state=return_state)
 
     def submit(
@@ -157,6 +160,9 @@ class Task(Generic[P, R]):
             MissingContextError: this is not inside a flow.
         """
         parameters = self.signature.bind(args, kwargs)
+        tracker = current().tracker
+        if tracker is not None:
+            return tracker.submit(self.name, parameters, **self._drawn(wait_for))
         template = self._template()
         future = submit_task(template, parameters, wait_for, self._future_class())
         if return_state:
@@ -175,6 +181,9 @@ class Task(Generic[P, R]):
             MissingContextError: this is not inside a flow.
         """
         given, defaults = self._given_parameters(args, kwargs)
+        tracker = current().tracker
+        if tracker is not None:
+            return tracker.map(self.name, given, **self._drawn(wait_for))
         mapped_from: dict[str, list[dict[str, str]]] = {}
         columns, static = _columns(self.signature.explode_variadic(given), mapped_from)
         length = _common_length(columns, self.name)
@@ -189,6 +198,10 @@ class Task(Generic[P, R]):
         if return_state:
             return states_of_async(futures) if future_class is AsyncFlowyardFuture else states_of(futures)
         return futures
+
+    def _drawn(self, wait_for: Iterable[Any] | None) -> dict[str, Any]:
+        """Return what `flow.visualize()` needs to know of a call beside its parameters."""
+        return {"is_async": self.isasync, "wait_for": wait_for, "return_value": self.viz_return_value}
 
     def _given_parameters(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Split the parameters of a call into those that were given and those that keep their defaults."""

@@ -127,6 +127,8 @@ def submit_task(
         loops |= {loop}
     future = make_future(prepared.run, loops)
     scope.admit(future)
+    if scope.progress is not None:
+        scope.progress.submitted(template.spec.name)
 
     def failed(error: BaseException) -> None:
         future.settle(crash_run(scope, prepared.run, error))

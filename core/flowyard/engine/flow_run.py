@@ -23,12 +23,14 @@ from flowyard.engine.process import PROCESS
 from flowyard.engine.scope import Scope
 from flowyard.engine.signals import Interrupts
 from flowyard.engine.task_call import Hook, crash_run, run_hooks
+from flowyard.engine.watching import WatchedRecorder
 from flowyard.engine.worker import LocalShim
 from flowyard.exceptions import Abort, BackendError, FlowyardSignal, ParameterTypeError
 from flowyard.logging.prints import patch_print
 from flowyard.logging.run_log import RunLog, run_log_for_flow
 from flowyard.parameters.binding import CallSignature
-from flowyard.ports import Backend, Lease
+from flowyard.ports import Backend, Lease, Recorder
+from flowyard.progress import ProgressView, for_flow
 from flowyard.results.factory import ResultOrigin
 from flowyard.results.handles import UnpersistedResult
 from flowyard.rules.bookkeeping import enter_state, stamp
@@ -204,11 +206,16 @@ class _Run:
                 self.template.log_prints is None and self.settings.FLOWYARD_LOGGING_LOG_PRINTS
             ):
                 stack.enter_context(patch_print())
+            progress = self.parent.progress if self.parent is not None else for_flow(self.settings)
+            if progress is not None:
+                recorder = WatchedRecorder(recorder, progress)
+                if self.parent is None:
+                    stack.callback(progress.close)
             runner = self.template.task_runner.duplicate()
             runner_stack = ExitStack()
             try:
                 await Record(lambda: runner_stack.enter_context(runner.start()))
-                self._open_scope(recorder, runner)
+                self._open_scope(recorder, runner, progress)
                 state = await self._attempts()
             except BackendError as error:
                 self.log.error("Crash detected! %s", error)
@@ -240,7 +247,7 @@ class _Run:
             start=self.template.start,
         )
 
-    def _open_scope(self, recorder: Any, runner: TaskRunner) -> None:
+    def _open_scope(self, recorder: Recorder, runner: TaskRunner, progress: ProgressView | None) -> None:
         template = self.template
         timeout = template.timeout_seconds
         deadlines = [] if timeout is None else [utcnow() + timedelta(seconds=timeout)]
@@ -259,6 +266,7 @@ class _Run:
             loop=loop,
             deadline=min(deadlines, default=None),
             log=self.log,
+            progress=progress,
         )
         shim.scope = scope
         if template.policy.retries:

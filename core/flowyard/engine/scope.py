@@ -17,6 +17,7 @@ from flowyard.engine.lineage import Lineage
 from flowyard.engine.submission import Submission
 from flowyard.logging.run_log import RunLog
 from flowyard.ports import Recorder
+from flowyard.progress import ProgressView
 from flowyard.rules.aggregate import aggregate
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
@@ -46,7 +47,7 @@ class Scope:
         flow_name: str | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         deadline: datetime | None = None,
-        progress: Any = None,
+        progress: ProgressView | None = None,
         is_remote: bool = False,
         log: RunLog | None = None,
     ) -> None:
