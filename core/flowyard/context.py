@@ -97,8 +97,6 @@ class RunContext:
     """Takes the calls of tasks and flows while `flow.visualize()` draws them; None when they run."""
     is_loading: bool = False
     """A script is being loaded to find its flows: flows that it calls do not run."""
-    tracker: Any = None
-    """Set while `flow.visualize()` draws: calls of tasks and flows go to it (`engine.visualization`) and do not run."""
 
 
 _NOWHERE = RunContext()

@@ -319,10 +319,8 @@ def _lengths(values: Iterable[Any]) -> Iterator[int]:
 # --- drawing --------------------------------------------------------------------------------------------------------
 
 
-def trace_call(
-    name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_async: bool
-) -> Graph | Awaitable[Graph]:
-    """Run a flow function with its tasks tracked, and return the graph; an awaitable of it for an async function.
+def trace_call(name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Graph:
+    """Run a flow function with its tasks tracked, and return the graph.
 
     Code of the function that is in no task really runs.
 
@@ -330,9 +328,7 @@ def trace_call(
         TaskVizReturnValueError: the function looks at a task's value, and the task has no `viz_return_value`.
         FlowVisualizationError: the function raised something else.
     """
-    tracker = Tracker(name, is_async=is_async)
-    if is_async:
-        return _trace_async(tracker, fn, args, kwargs)
+    tracker = Tracker(name, is_async=False)
     with entered(RunContext(tracker=tracker)), _explained(name):
         made = fn(*args, **kwargs)
         if inspect.isgenerator(made):
@@ -341,10 +337,12 @@ def trace_call(
     return tracker.graph
 
 
-async def _trace_async(
-    tracker: Tracker, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+async def trace_call_async(
+    name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Graph:
-    with entered(RunContext(tracker=tracker)), _explained(tracker.graph.name):
+    """Run an async flow function with its tasks tracked; `trace_call` has the contract."""
+    tracker = Tracker(name, is_async=True)
+    with entered(RunContext(tracker=tracker)), _explained(name):
         made = fn(*args, **kwargs)
         if inspect.isasyncgen(made):
             async for _ in made:
@@ -363,7 +361,8 @@ def _explained(name: str) -> Generator[None]:
     except Exception as error:
         raise FlowVisualizationError(
             f"flow {name!r} raised {type(error).__name__}: {error} while it was drawn. Its code runs in `visualize()`, "
-            "but its tasks do not: if the code uses what a task returns, say what that is with `@task(viz_return_value=...)`"
+            "but its tasks do not: if the code uses what a task returns, say what that is with "
+            "`@task(viz_return_value=...)`"
         ) from error
 
 
@@ -385,11 +384,11 @@ def visualize_call(
             the function raised.
     """
     _graphviz()
-    graph = trace_call(name, fn, args, kwargs, is_async=is_async)
-    if isinstance(graph, Graph):
+    if not is_async:
+        graph = trace_call(name, fn, args, kwargs)
         graph.render(view=view)
         return graph
-    drawing = _draw_async(graph, view)
+    drawing = _draw_async(trace_call_async(name, fn, args, kwargs), view)
     import asyncio  # noqa: PLC0415  50 ms, for async flows only
 
     return drawing if asyncio._get_running_loop() is not None else asyncio.run(drawing)  # pyright: ignore[reportPrivateUsage]
