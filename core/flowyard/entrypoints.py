@@ -12,14 +12,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeGuard
 
 from flowyard.context import current, entered
 from flowyard.exceptions import MissingFlowError, ScriptError, UnspecifiedFlowError
 from flowyard.schemas.runs import StartInfo
 
-if TYPE_CHECKING:
-    from flowyard.flows import Flow
+
+class LoadedFlow(Protocol):
+    """What loading gives: a `flows.Flow`, which is above this module."""
+
+    name: str
+    fn: Callable[..., Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the flow."""
+        ...
 
 
 def start_info(fn: Callable[..., Any]) -> StartInfo:
@@ -40,7 +48,7 @@ def start_info(fn: Callable[..., Any]) -> StartInfo:
     )
 
 
-def load_flow_from_entrypoint(entrypoint: str) -> Flow[..., Any]:
+def load_flow_from_entrypoint(entrypoint: str) -> LoadedFlow:
     """Load a flow from `path/to/file.py:function` or `package.module:function`; its `__main__` block does not run.
 
     Raises:
@@ -61,20 +69,20 @@ def load_flow_from_entrypoint(entrypoint: str) -> Flow[..., Any]:
     return found
 
 
-def load_flows_from_script(path: str) -> list[Flow[..., Any]]:
+def load_flows_from_script(path: str) -> list[LoadedFlow]:
     """Load a script and return its flows, in the order in which they are defined.
 
     Raises:
         ScriptError: the script raised while it was loaded.
     """
-    flows: list[Flow[..., Any]] = []
+    flows: list[LoadedFlow] = []
     for value in vars(_load_script(path)).values():
         if _is_flow(value) and value not in flows:
             flows.append(value)
     return flows
 
 
-def load_flow_from_script(path: str, flow_name: str | None = None) -> Flow[..., Any]:
+def load_flow_from_script(path: str, flow_name: str | None = None) -> LoadedFlow:
     """Load one flow of a script; `flow_name` may be left away when there is only one.
 
     Raises:
@@ -86,8 +94,8 @@ def load_flow_from_script(path: str, flow_name: str | None = None) -> Flow[..., 
 
 
 def select_flow(
-    flows: Iterable[Flow[..., Any]], flow_name: str | None = None, from_message: str | None = None
-) -> Flow[..., Any]:
+    flows: Iterable[LoadedFlow], flow_name: str | None = None, from_message: str | None = None
+) -> LoadedFlow:
     """Return the flow of that name, or the only one.
 
     Raises:
@@ -108,7 +116,7 @@ def select_flow(
     return next(iter(by_name.values()))
 
 
-def _is_flow(value: object) -> bool:
+def _is_flow(value: object) -> TypeGuard[LoadedFlow]:
     # By its shape: this module is below `flows`, which imports it.
     return type(value).__name__ == "Flow" and hasattr(value, "fn") and hasattr(value, "task_runner")
 
