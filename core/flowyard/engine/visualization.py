@@ -20,6 +20,7 @@ from flowyard.annotations import peel, unmapped
 from flowyard.containers import ATOMS, scan
 from flowyard.context import RunContext, entered
 from flowyard.exceptions import FlowVisualizationError, FlowyardError, TaskVizReturnValueError
+from flowyard.logging.loggers import disable_run_logger
 
 
 class NodeKind(StrEnum):
@@ -322,14 +323,14 @@ def _lengths(values: Iterable[Any]) -> Iterator[int]:
 def trace_call(name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Graph:
     """Run a flow function with its tasks tracked, and return the graph.
 
-    Code of the function that is in no task really runs.
+    Code of the function that is in no task really runs; what it logs for the run is dropped.
 
     Raises:
         TaskVizReturnValueError: the function looks at a task's value, and the task has no `viz_return_value`.
         FlowVisualizationError: the function raised something else.
     """
     tracker = Tracker(name, is_async=False)
-    with entered(RunContext(tracker=tracker)), _explained(name):
+    with _drawing(tracker):
         made = fn(*args, **kwargs)
         if inspect.isgenerator(made):
             for _ in cast("Generator[Any]", made):
@@ -342,7 +343,7 @@ async def trace_call_async(
 ) -> Graph:
     """Run an async flow function with its tasks tracked; `trace_call` has the contract."""
     tracker = Tracker(name, is_async=True)
-    with entered(RunContext(tracker=tracker)), _explained(name):
+    with _drawing(tracker):
         made = fn(*args, **kwargs)
         if inspect.isasyncgen(made):
             async for _ in made:
@@ -353,15 +354,17 @@ async def trace_call_async(
 
 
 @contextlib.contextmanager
-def _explained(name: str) -> Generator[None]:
+def _drawing(tracker: Tracker) -> Generator[None]:
     try:
-        yield
+        # There is no run whose log could be written: `get_run_logger()` gives a logger that is silent.
+        with entered(RunContext(tracker=tracker)), disable_run_logger():
+            yield
     except FlowyardError:
         raise
     except Exception as error:
         raise FlowVisualizationError(
-            f"flow {name!r} raised {type(error).__name__}: {error} while it was drawn. Its code runs in `visualize()`, "
-            "but its tasks do not: if the code uses what a task returns, say what that is with "
+            f"flow {tracker.graph.name!r} raised {type(error).__name__}: {error} while it was drawn. Its code "
+            "runs in `visualize()`, but its tasks do not: if the code uses what a task returns, say what that is with "
             "`@task(viz_return_value=...)`"
         ) from error
 

@@ -68,7 +68,7 @@ class ParameterValidator:
     annotation are left alone.
     """
 
-    __slots__ = ("_annotations", "_function_name", "_model", "_parameters")
+    __slots__ = ("_fn", "_found", "_function_name", "_model", "_parameters")
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         """Read the annotations of a function.
@@ -78,16 +78,23 @@ class ParameterValidator:
         """
         self._function_name: str = getattr(fn, "__name__", type(fn).__name__)
         self._parameters = inspect.signature(fn).parameters
-        self._annotations: dict[str, Any] = {
-            name: annotation for name, annotation in resolve_annotations(fn).items() if not _is_unchecked(annotation)
-        }
+        self._fn = fn
+        self._found: dict[str, Any] | None = None
         self._model: _Model | None = None
         if "pydantic.v1" in sys.modules:
             self._refuse_mixed_versions()
 
+    def _annotations(self) -> dict[str, Any]:
+        """Return what is to be checked; found out at the first call, when names defined below the function exist."""
+        if self._found is None:
+            found = resolve_annotations(self._fn)
+            self._found = {name: annotation for name, annotation in found.items() if not _is_unchecked(annotation)}
+        return self._found
+
     def _refuse_mixed_versions(self) -> None:
-        old = [name for name, annotation in self._annotations.items() if _has_model(annotation, version=1)]
-        new = [name for name, annotation in self._annotations.items() if _has_model(annotation, version=2)]
+        found = resolve_annotations(self._fn)
+        old = [name for name, annotation in found.items() if _has_model(annotation, version=1)]
+        new = [name for name, annotation in found.items() if _has_model(annotation, version=2)]
         if old and new:
             raise ValueError(
                 f"the parameters of {self._function_name!r} mix models of pydantic 1 ({', '.join(old)}) and of "
@@ -103,7 +110,7 @@ class ParameterValidator:
         """
         validated = dict(parameters)
         waiting: dict[str, Any] = {}
-        for name, annotation in self._annotations.items():
+        for name, annotation in self._annotations().items():
             if name not in validated:
                 continue
             value = validated[name]
@@ -121,7 +128,7 @@ class ParameterValidator:
 
     def _make_model(self) -> _Model:
         fields: dict[str, Any] = {}
-        for name, annotation in self._annotations.items():
+        for name, annotation in self._annotations().items():
             kind = self._parameters[name].kind
             if kind is inspect.Parameter.VAR_POSITIONAL:
                 annotation = tuple[annotation, ...]

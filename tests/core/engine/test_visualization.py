@@ -23,6 +23,7 @@ from flowyard.engine.visualization import (
     visualize_call,
 )
 from flowyard.exceptions import FlowVisualizationError, TaskVizReturnValueError
+from flowyard.logging.loggers import LogEavesdropper, get_run_logger
 
 
 def call(name, *values, is_async=False, wait_for=None, gives=None, is_flow=False):
@@ -177,6 +178,16 @@ def test_calls_under_tags_are_tracked_too():
             call("inside")
 
     assert [node.label for node in traced(body).nodes] == ["inside-0"]
+
+
+def test_the_run_logger_is_silent_while_drawing():
+    def body():
+        get_run_logger().warning("nobody hears this")
+        call("a")
+
+    with LogEavesdropper("flowyard") as heard:
+        assert len(traced(body).nodes) == 1
+    assert heard.text() == ""
 
 
 def test_afterwards_nothing_is_tracked():

@@ -139,6 +139,14 @@ def test_annotations_as_text_find_names_of_the_enclosing_function():
     assert ParameterValidator(inner).validate({"x": {"n": "1"}})["x"] == Local(n=1)
 
 
+def test_annotations_as_text_find_names_that_are_defined_later():
+    namespace: dict[str, Any] = {}
+    exec("def inner(x: 'Later'): ...", namespace)
+    validator = ParameterValidator(namespace["inner"])
+    namespace["Later"] = Model
+    assert validator.validate({"x": {"n": "1"}})["x"] == Model(n=1)
+
+
 def test_models_of_pydantic_1_are_converted():
     def old(x: OldModel, n: int): ...
 
