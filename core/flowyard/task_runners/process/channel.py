@@ -1,7 +1,7 @@
 """Frames over a socket pair: many small ones per system call, large buffers without a copy in between.
 
-A frame is an `Envelope`: the length of its control part and the number of its buffers (32 bits each), the lengths of the
-buffers (64 bits each), then the parts themselves.
+A frame is an `Envelope`: the length of its control part and the number of its buffers (32 bits each), the lengths of
+the buffers (64 bits each), then the parts themselves.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class FrameReader:
         self._buffers: list[bytearray] = []
         self._filling: int = 0
         self._filled = 0
+        self.is_dry = False
+        """Whether the last `read` found a non-blocking socket empty."""
 
     def read(self) -> list[Envelope] | None:
         """Wait for bytes (a non-blocking socket: look for them) and return the frames that are whole now.
@@ -48,6 +50,7 @@ class FrameReader:
         None at the end of the stream.
         """
         frames: list[Envelope] = []
+        self.is_dry = False
         try:
             if self._control is not None:
                 # In the middle of a large buffer: straight into its place.
@@ -59,6 +62,7 @@ class FrameReader:
                 got = self._source.recv_into(self._scratch)
                 self._data += self._scratch[:got]
         except BlockingIOError:
+            self.is_dry = True
             return frames
         except ConnectionError:
             return None

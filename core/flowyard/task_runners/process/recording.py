@@ -14,8 +14,8 @@ _MOST_WAITING = 512
 class EventBuffer:
     """A `Recorder` that hands its events on in batches, in order.
 
-    Nothing is ever dropped while the call runs: when many events wait, the thread that records the next one sends them, and
-    is slowed down by the pipe. `send` is called by one thread at a time.
+    Nothing is ever dropped while the call runs: when many events wait, the thread that records the next one sends them,
+    and is slowed down by the pipe. `send` is called by one thread at a time.
     """
 
     def __init__(self, task_run_id: UUID, send: Callable[[list[JournalEvent]], None]) -> None:

@@ -1,7 +1,8 @@
 """A worker process: takes calls from a socket, executes them one at a time, and reports.
 
-The main thread runs user code. One thread reads the socket, so that calls can be taken back and the end of the pool is seen
-while user code runs; another sends what a call records, at most 100 ms later. A worker opens no database and asks no server.
+The main thread runs user code. One thread reads the socket, so that calls can be taken back and the end of the pool is
+seen while user code runs; another sends what a call records, at most 100 ms later. A worker opens no database and asks
+no server.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from flowyard.task_runners.process.messages import ToPool, ToWorker, message
 from flowyard.task_runners.process.recording import EventBuffer
 
 _FLUSH_SECONDS = 0.05
-_PARENT_CHECK_SECONDS = 1.0
+_PARENT_CHECK_MILLISECONDS = 1000
 
 
 class _Lazy:
@@ -110,8 +111,8 @@ class Worker:
                 job = self._next(wait=True)
                 if job is None:
                     break
-            # One system call tells that the last call is done and that the next one has begun. Both must be in the kernel's
-            # hands before user code runs: it may end the process.
+            # One system call tells that the last call is done and that the next one has begun. Both must be in the
+            # kernel's hands before user code runs: it may end the process.
             self._send(*unsent, message(ToPool.BEGAN, job.number))
             unsent = [self._execute(job)]
             job = self._next(wait=False)
@@ -133,10 +134,11 @@ class Worker:
         """Take messages in, until the pool is gone. With it goes this process, whatever user code is doing."""
         reader = FrameReader(self._channel)
         parent = os.getppid()
+        poll = select.poll()  # `select.select` does not take descriptors above 1023
+        poll.register(self._channel, select.POLLIN)
         while True:
-            # Looks at the parent as well: a child that the user forked from it may hold the other end of the socket open.
-            ready, _, _ = select.select([self._channel], [], [], _PARENT_CHECK_SECONDS)
-            if not ready:
+            # Looks at the parent as well: a child that the user forked from it may hold the other end open.
+            if not poll.poll(_PARENT_CHECK_MILLISECONDS):
                 if os.getppid() != parent:
                     break
                 continue
@@ -283,14 +285,20 @@ def _die_with_parent(life: int) -> None:
     fcntl.fcntl(life, fcntl.F_SETOWN, -os.getpgrp())
     fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([life], [], [], 0)[0]:  # it went before this was set up
+    poll = select.poll()
+    poll.register(life, select.POLLIN)
+    if poll.poll(0):  # it went before this was set up
         _die()
+
+
+def _ignore(signal_number: int, frame: object) -> None:
+    del signal_number, frame
 
 
 def main(start: Mapping[str, Any]) -> None:
     """Be a worker; `start` is what `launch.py` wrote."""
     # Ctrl-C is for the flow's process to decide. A handler, not SIG_IGN: programs that tasks start would inherit that.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGINT, _ignore)
     faulthandler.enable()
     _die_with_parent(start["life"])
     channel = socket.socket(fileno=start["channel"])
