@@ -126,6 +126,8 @@ def submit_task(
     if loop is not None:
         loops |= {loop}
     future = make_future(prepared.run, loops)
+    future.runner = scope.runner
+    future.hands_on_early = template.hands_on_early
     scope.admit(future)
     if scope.progress is not None:
         scope.progress.submitted(template.spec.name)

@@ -12,9 +12,11 @@ from flowyard.engine.completion import Completion
 from flowyard.engine.lineage import Lineage
 from flowyard.engine.submission import Submission
 from flowyard.schemas.states import State, StateType, state_exception, state_value
+from flowyard.task_runners.base import TaskRunner, Upstream
 
 _UPSTREAMS = (Submission, State)
 WAIT_FOR = "wait_for"
+_NOTHING: Mapping[int, Submission] = {}
 
 
 class UpstreamFailed(Exception):
@@ -58,13 +60,27 @@ class Dependencies:
                 inputs.append({"input_type": "task_run", "id": str(run_id)})
         return True
 
-    def require_ready(self) -> None:
-        """Check that every upstream allows the call to start.
+    def hand_over(self, runner: TaskRunner) -> dict[int, Submission]:
+        """Return the upstreams whose values stay with a runner that has `locality`, by the key the call knows them by."""
+        held: dict[int, Submission] = {}
+        for upstream, _ in self._found:
+            if isinstance(upstream, Submission) and upstream.is_held_by(runner) and id(upstream) not in held:
+                held[id(upstream)] = upstream
+        return held
+
+    def needs(self, held: Mapping[int, Submission]) -> tuple[Upstream, ...]:
+        """Return what the call must find completed among what the runner holds."""
+        return tuple(Upstream(id(upstream), allowed) for upstream, allowed in self._found if id(upstream) in held)
+
+    def require_ready(self, held: Mapping[int, Submission] = _NOTHING) -> None:
+        """Check that every upstream allows the call to start; those in `held` are checked where it executes.
 
         Raises:
             UpstreamFailed: one did not complete (and is not a failure that `allow_failure` lets through).
         """
         for upstream, allow_failure in self._found:
+            if id(upstream) in held:
+                continue
             state = _state_of(upstream)
             if not (state.is_completed() or (allow_failure and state.is_failed())):
                 raise UpstreamFailed(_name_of(upstream))
@@ -98,14 +114,20 @@ def find_dependencies(
     return dependencies, tuple(names)
 
 
-def resolve(parameters: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return the parameters with every upstream in `names` replaced by its value.
+def resolve(
+    parameters: Mapping[str, Any], names: Iterable[str], held: Mapping[int, Submission] = _NOTHING
+) -> dict[str, Any]:
+    """Return the parameters with every upstream in `names` replaced by its value, or by its place in `held`.
 
     Under `allow_failure` a failed upstream hands over its exception.
     """
+
+    def value(upstream: Any, allow_failure: bool) -> Any:
+        return Upstream(id(upstream), allow_failure) if id(upstream) in held else _value_of(upstream, allow_failure)
+
     resolved = dict(parameters)
     for name in names:
-        resolved[name] = containers.rebuild(resolved[name], _UPSTREAMS, _value_of)
+        resolved[name] = containers.rebuild(resolved[name], _UPSTREAMS, value)
     return resolved
 
 

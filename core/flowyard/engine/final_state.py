@@ -37,8 +37,9 @@ def final_state_of(returned: Any, scope: Scope, keep: Callable[[Any], Any]) -> S
             return state
     runs = _runs_in(returned)
     if not runs:
-        value: Any = cast("quote[Any]", returned).unwrap() if isinstance(returned, quote) else returned
-        return State(StateType.COMPLETED, data=keep(value))
+        if isinstance(returned, quote):
+            return State(StateType.COMPLETED, data=keep(cast("quote[Any]", returned).unwrap()))
+        return State(StateType.COMPLETED, data=keep(returned))
     states = [cast("State[Any]", run.settled_state) if isinstance(run, Submission) else run for run in runs]
     state_type, message = aggregate_states(states)
     combined: Any = states[0] if isinstance(returned, (Submission, State)) else _like(returned, states)

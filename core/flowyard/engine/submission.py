@@ -11,6 +11,7 @@ from flowyard.engine.completion import Completion
 from flowyard.exceptions import WouldDeadlock
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State
+from flowyard.task_runners.base import Handle, TaskRunner
 
 
 class Submission(Completion):
@@ -20,7 +21,7 @@ class Submission(Completion):
     a pending task is one object. Nothing of the engine refers to a finished one: its value lives as long as the user wants.
     """
 
-    __slots__ = ("loops", "settled_state", "task_run")
+    __slots__ = ("handle", "hands_on_early", "loops", "runner", "settled_state", "task_run")
 
     def __init__(self, task_run: TaskRun, loops: frozenset[asyncio.AbstractEventLoop]) -> None:
         super().__init__()
@@ -28,6 +29,19 @@ class Submission(Completion):
         self.loops = loops
         """Event loops that must turn for this to become done: its own, and those of its upstreams."""
         self.settled_state: State[Any] | None = None
+        self.handle: Handle | None = None
+        """What the runner gave for the call; on a cluster it keeps the value alive there. None before it is submitted."""
+        self.runner: TaskRunner | None = None
+        """The runner that has the handle."""
+        self.hands_on_early = False
+        """The call's first outcome is final, so calls that need it may be submitted before it is done."""
+
+    def is_held_by(self, runner: TaskRunner) -> bool:
+        """Say whether the value of this is, or will be, with `runner`, where calls that need it can be sent now."""
+        if self.handle is None or self.runner is not runner:
+            return False
+        state = self.settled_state
+        return self.hands_on_early if state is None else state.is_completed()
 
     def settle(self, state: State[Any]) -> None:
         """Become done with `state`."""

@@ -19,6 +19,7 @@ from flowyard.engine.invoke import Invoke
 from flowyard.engine.replay import Fingerprint, reusable_state
 from flowyard.engine.scope import Scope
 from flowyard.engine.submission import Submission
+from flowyard.engine.task_run import enter_not_ready
 from flowyard.logging.loggers import get_logger
 from flowyard.logging.run_log import RunLog, run_log_for_task
 from flowyard.rules.bookkeeping import enter_state
@@ -27,7 +28,15 @@ from flowyard.schemas.events import TaskRunCreated, TaskRunEntered
 from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
 from flowyard.schemas.runs import TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
-from flowyard.task_runners.base import CallContext, Outcome, TaskCall, TaskConcurrencyType, TaskRunner, TaskSpec
+from flowyard.task_runners.base import (
+    LONGEST_WAIT_IN_PLACE,
+    CallContext,
+    Outcome,
+    TaskCall,
+    TaskConcurrencyType,
+    TaskRunner,
+    TaskSpec,
+)
 
 _FOR_EVER = float("inf")
 Hook = Callable[..., Any]
@@ -44,6 +53,12 @@ class TaskTemplate:
     policy: RetryPolicy = NO_RETRIES
     on_completion: Sequence[Hook] = ()
     on_failure: Sequence[Hook] = ()
+
+    @property
+    def hands_on_early(self) -> bool:
+        """Whether the first outcome of a call is the last one: no retry that leaves its slot, no second attempt."""
+        policy = self.policy
+        return policy.crash_retries == 0 and max(policy.delays, default=0.0) <= LONGEST_WAIT_IN_PLACE
 
 
 class PreparedCall:
@@ -132,9 +147,18 @@ def _task_run(
 class Execute(Effect[Outcome]):
     """Have a call executed: in this thread when its caller waits for it and the runner is in this process, else by the runner."""
 
-    __slots__ = ("call", "runner", "scope", "submission")
+    __slots__ = ("call", "runner", "scope", "submission", "upstream")
 
-    def __init__(self, scope: Scope, runner: TaskRunner | None, call: TaskCall, submission: Submission | None) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        runner: TaskRunner | None,
+        call: TaskCall,
+        submission: Submission | None,
+        upstream: Mapping[int, Submission],
+    ) -> None:
+        # Handles are taken when the call is submitted: an upstream that ran again has another one.
+        self.upstream = {key: held.handle for key, held in upstream.items() if held.handle is not None}
         self.scope = scope
         self.runner = runner
         self.call = call
@@ -162,7 +186,7 @@ class Execute(Effect[Outcome]):
             submission.finish()
 
         assert self.runner is not None
-        handle = self.runner.submit(self.call)
+        handle = self.runner.submit(self.call, self.upstream)
         self.scope.live[submission] = handle
         try:
             handle.add_done_callback(done)
@@ -181,8 +205,8 @@ class Execute(Effect[Outcome]):
         assert self.runner is not None
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Outcome] = loop.create_future()
-        handle = self.runner.submit(call)
-        
+        handle = self.runner.submit(call, self.upstream)
+
         def done(outcome: Outcome) -> None:
             loop.call_soon_threadsafe(_resolve, waiter, outcome)
 
@@ -196,9 +220,11 @@ class Execute(Effect[Outcome]):
     @override
     def detach(self, resume: Resume) -> None:
         assert self.runner is not None
-        handle = self.runner.submit(self.call)
-        if self.submission is not None and self.submission in self.scope.live:
-            self.scope.live[self.submission] = handle
+        handle = self.runner.submit(self.call, self.upstream)
+        if self.submission is not None:
+            self.submission.handle = handle
+            if self.submission in self.scope.live:
+                self.scope.live[self.submission] = handle
         handle.add_done_callback(resume)
 
 
@@ -223,17 +249,26 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
     log = scope.log if scope.log is not None else run_log_for_task(run, scope.recorder)
     log.info("Created task run '%s' for task '%s'", run.name, spec.name)
     parameters = prepared.parameters
-    if prepared.dependencies is not None:
-        if prepared.dependencies.completions:
-            await WaitFor(prepared.dependencies.completions)
+    dependencies = prepared.dependencies
+    held: Mapping[int, Submission] = {}
+    if dependencies is not None:
+        cluster = runner if runner is not None and runner.capabilities.locality else None
+        waiting = dependencies.completions
+        if cluster is not None:
+            early = dependencies.hand_over(cluster)
+            waiting = [completion for completion in waiting if id(completion) not in early]
+        if waiting:
+            await WaitFor(waiting)
+        if cluster is not None:
+            held = dependencies.hand_over(cluster)
         try:
-            prepared.dependencies.require_ready()
+            dependencies.require_ready(held)
         except UpstreamFailed as failure:
-            state = _enter_not_ready(scope, run, failure)
+            state = enter_not_ready(run, failure.name, scope.recorder)
             scope.note(state)
             return state
         if prepared.names:
-            parameters = resolve(parameters, prepared.names)
+            parameters = resolve(parameters, prepared.names, held)
     fingerprint = Fingerprint(parameters)
     reused = reusable_state(scope, run, fingerprint, log)
     if reused is not None:
@@ -264,8 +299,17 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
             recorder=scope.recorder,
             attempt=attempt,
             loop=scope.loop_for(spec.is_async),
+            needs=dependencies.needs(held) if dependencies is not None and held else (),
         )
-        outcome = await Execute(scope, runner, call, submission)
+        outcome = await Execute(scope, runner, call, submission, held)
+        if held and dependencies is not None and outcome.state.is_crashed():
+            # When the worker with an upstream died, the runner cannot say more than that this call is lost too.
+            await WaitFor(list(held.values()))
+            try:
+                dependencies.require_ready()
+            except UpstreamFailed as failure:
+                state = enter_not_ready(run, failure.name, scope.recorder)
+                break
         run = _absorb(run, outcome, scope)
         state = outcome.state
         if outcome.lost_worker is not None and attempt < template.policy.crash_retries:
@@ -277,7 +321,7 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
                 template.policy.crash_retries,
             )
             continue
-        if state.is_final():
+        if state.is_final() or state.name == "NotReady":
             break
         due = state.state_details.scheduled_time
         await SleepUntil(due if due is not None else utcnow())
@@ -329,18 +373,6 @@ _PROGRESS = (
     "total_run_time",
     "updated",
 )
-
-
-def _enter_not_ready(scope: Scope, run: TaskRun, failure: UpstreamFailed) -> State[Any]:
-    state = State(
-        StateType.PENDING,
-        name="NotReady",
-        message=f"Upstream task run '{failure.name}' did not reach a 'COMPLETED' state.",
-        state_details=StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id),
-    )
-    enter_state(run, state)
-    scope.recorder.append(TaskRunEntered(run.id, state))
-    return state
 
 
 def _remember_exit(scope: Scope, state: State[Any]) -> None:

@@ -12,12 +12,14 @@ import random
 from datetime import timedelta
 from typing import Any
 
+from flowyard.containers import rebuild
 from flowyard.context import FlowRunContext, RunContext, Slot, TaskRunContext
 from flowyard.engine.effects import Call, Raised, Record, SleepUntil
 from flowyard.engine.invoke import Invoke
 from flowyard.engine.naming import render_name
 from flowyard.exceptions import TaskTimedOut
 from flowyard.logging.run_log import RunLog, run_log_for_task
+from flowyard.ports import Recorder
 from flowyard.results.factory import ResultOrigin
 from flowyard.results.fingerprints import fingerprint_of
 from flowyard.results.handles import UnpersistedResult
@@ -26,19 +28,26 @@ from flowyard.rules.crashes import crash_message
 from flowyard.rules.task_runs import TaskRunFacts, decide_task_run
 from flowyard.schemas.events import TaskRunEntered, TaskRunRenamed
 from flowyard.schemas.orchestration import Verdict
-from flowyard.schemas.runs import utcnow
+from flowyard.schemas.runs import TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
-from flowyard.task_runners.base import Outcome, TaskCall
+from flowyard.task_runners.base import Held, Outcome, TaskCall, Upstream
 
 
 async def run_task(call: TaskCall, flow_context: FlowRunContext | None, scope: Any, slot: Slot | None) -> Outcome:
     """Execute a call until it has an outcome: a final state, or AwaitingRetry when the delay is too long to wait here."""
     spec, run, recorder = call.spec, call.task_run, call.recorder
+    arguments = call.arguments
+    if call.needs:
+        # Upstream values that stayed on the cluster: what the flow's process checks otherwise is checked here.
+        missing = next((need for need in call.needs if not _is_ready(call.held[need.key], need.allow_failure)), None)
+        if missing is not None:
+            return Outcome(run, enter_not_ready(run, call.held[missing.key].run_name, recorder))
+        arguments = _with_held_values(call)
     log = run_log_for_task(run, recorder)
     context = TaskRunContext(
         task=spec.task,
         task_run=run,
-        parameters=call.arguments,
+        parameters=arguments,
         log_prints=spec.log_prints,
         is_async=spec.is_async,
         entry_loop=asyncio._get_running_loop(),  # pyright: ignore[reportPrivateUsage]
@@ -48,7 +57,7 @@ async def run_task(call: TaskCall, flow_context: FlowRunContext | None, scope: A
     )
     here = RunContext(flow_context, context, call.context.tags)
     details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
-    args, kwargs = spec.signature.to_call(call.arguments)
+    args, kwargs = spec.signature.to_call(arguments)
     flow_run = call.context.flow_run
     facts = TaskRunFacts(
         StateType.RUNNING, flow_run.run_count if flow_run is not None else 0, lost_attempts=call.attempt
@@ -84,6 +93,30 @@ async def run_task(call: TaskCall, flow_context: FlowRunContext | None, scope: A
         if (due - utcnow()).total_seconds() > call.context.longest_wait_in_place:
             return Outcome(run, state)
         await SleepUntil(due)
+
+
+def enter_not_ready(run: TaskRun, upstream_name: str, recorder: Recorder) -> State[Any]:
+    """Enter and return the state of a run that never starts, because an upstream run did not complete."""
+    state = State(
+        StateType.PENDING,
+        name="NotReady",
+        message=f"Upstream task run '{upstream_name}' did not reach a 'COMPLETED' state.",
+        state_details=StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id),
+    )
+    enter_state(run, state)
+    recorder.append(TaskRunEntered(run.id, state))
+    return state
+
+
+def _is_ready(held: Held, allow_failure: bool) -> bool:
+    return held.state_type is StateType.COMPLETED or (allow_failure and held.state_type is StateType.FAILED)
+
+
+def _with_held_values(call: TaskCall) -> dict[str, Any]:
+    def value(upstream: Any, _allow_failure: bool) -> Any:
+        return call.held[upstream.key].value
+
+    return {name: rebuild(argument, Upstream, value) for name, argument in call.arguments.items()}
 
 
 async def _settle_failure(

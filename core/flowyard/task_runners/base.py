@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 from uuid import UUID
 
 from flowyard.context import Slot
@@ -22,7 +22,11 @@ from flowyard.parameters.binding import CallSignature
 from flowyard.ports import Recorder
 from flowyard.schemas.events import JournalEvent
 from flowyard.schemas.runs import FlowRun, TaskRun
-from flowyard.schemas.states import State
+from flowyard.schemas.states import State, StateType
+
+
+LONGEST_WAIT_IN_PLACE = 1.0
+"""Seconds of a retry delay that are slept in the slot."""
 
 
 class TaskConcurrencyType(enum.StrEnum):
@@ -77,7 +81,7 @@ class CallContext:
     tags: frozenset[str] = frozenset()
     deadline: datetime | None = None
     """When the enclosing flow times out; None for never."""
-    longest_wait_in_place: float = 1.0
+    longest_wait_in_place: float = LONGEST_WAIT_IN_PLACE
     """A retry delay up to this many seconds is slept in the slot; a longer one ends the call as AwaitingRetry."""
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     """`FLOWYARD_*` values that differ from a worker's own."""
@@ -117,10 +121,28 @@ class Shim(Protocol):
         ...
 
 
-class TaskCall:
-    """One call of a task on its way to where it executes. Not changed after it is made."""
+class Upstream(NamedTuple):
+    """Stands in the arguments of a call for a value that the runner has: another call's, still where it was made."""
 
-    __slots__ = ("arguments", "attempt", "context", "loop", "recorder", "shim", "spec", "task_run")
+    key: int
+    """Which of the call's upstream handles it is."""
+    allow_failure: bool = False
+    """A failed upstream hands over its exception instead of stopping the call."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """What a runner with `locality` keeps where a call was executed: how it ended, and its value or exception."""
+
+    run_name: str
+    state_type: StateType
+    value: Any
+
+
+class TaskCall:
+    """One call of a task on its way to where it executes. Not changed after it is made, but for `held`."""
+
+    __slots__ = ("arguments", "attempt", "context", "held", "loop", "needs", "recorder", "shim", "spec", "task_run")
 
     def __init__(
         self,
@@ -133,6 +155,7 @@ class TaskCall:
         recorder: Recorder,
         attempt: int = 0,
         loop: Any = None,
+        needs: Sequence[Upstream] = (),
     ) -> None:
         self.spec = spec
         self.task_run = task_run
@@ -146,6 +169,10 @@ class TaskCall:
         """0, and 1 more for every attempt that was lost with its worker."""
         self.loop = loop
         """The event loop an async task must run on; None for the runner's own background loop."""
+        self.needs = needs
+        """The upstreams that the call must find completed, those that it only waits for included; only with `locality`."""
+        self.held: Mapping[int, Held] = {}
+        """Upstream key -> what the runner found; set by the runner where the call executes, before the shim sees it."""
 
 
 class Handle:
@@ -219,10 +246,12 @@ class TaskRunner(ABC):
         """Return the constructor's arguments, for `duplicate`, equality and `repr`."""
 
     @abstractmethod
-    def submit(self, call: TaskCall, upstream: Mapping[str, Handle] | None = None) -> Handle:
+    def submit(self, call: TaskCall, upstream: Mapping[int, Handle] | None = None) -> Handle:
         """Take a call whose inputs are ready and return at once (a sequential runner: when it is done).
 
-        `upstream` names, for runners with `locality`, the arguments that are still handles of this runner.
+        `upstream` has, for runners with `locality`, the handles of this runner that the `Upstream` keys in `call.needs` stand
+        for; they may not be done yet. The runner delivers their `Held` with the call, and does not keep the handles
+        longer than the call needs them.
 
         Raises:
             TaskRunnerNotStarted: outside of `start`.

@@ -80,7 +80,7 @@ class ConcurrentTaskRunner(TaskRunner):
         return self.max_workers
 
     @override
-    def submit(self, call: TaskCall, upstream: Mapping[str, Handle] | None = None) -> Handle:
+    def submit(self, call: TaskCall, upstream: Mapping[int, Handle] | None = None) -> Handle:
         self._require_started()
         job = _Job(call)
         if call.spec.is_async and self.max_workers is None:

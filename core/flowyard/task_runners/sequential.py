@@ -39,7 +39,7 @@ class SequentialTaskRunner(TaskRunner):
         return 1
 
     @override
-    def submit(self, call: TaskCall, upstream: Mapping[str, Handle] | None = None) -> Handle:
+    def submit(self, call: TaskCall, upstream: Mapping[int, Handle] | None = None) -> Handle:
         self._require_started()
         handle = Handle(call.task_run.id)
         if not call.spec.is_async:

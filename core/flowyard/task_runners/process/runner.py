@@ -57,7 +57,7 @@ class ProcessPoolTaskRunner(TaskRunner):
         return self.max_workers or _processors()
 
     @override
-    def submit(self, call: TaskCall, upstream: Mapping[str, Handle] | None = None) -> Handle:
+    def submit(self, call: TaskCall, upstream: Mapping[int, Handle] | None = None) -> Handle:
         return self._running_pool().submit([call])[0]
 
     @override
