@@ -22,6 +22,7 @@ class CallSignature:
     __slots__ = (
         "_count",
         "_defaults",
+        "_fields",
         "_function_name",
         "_keywords",
         "_names_set",
@@ -67,7 +68,9 @@ class CallSignature:
         self._defaults: dict[str, Any] = {
             name: parameter.default for name, parameter in parameters.items() if parameter.default is not _EMPTY
         }
-        self._simple = self.var_positional is None and self.var_keyword is None
+        self._fields = {name: default for name, default in self._defaults.items() if is_pydantic_field(default)}
+        # `x: int = Field(default=1, gt=0)`: the default is in the field, and may have to be made for each call
+        self._simple = self.var_positional is None and self.var_keyword is None and not self._fields
         self._plain = self._simple and len(self._positional) == self._count
 
     @property
@@ -116,7 +119,16 @@ class CallSignature:
                 f"args: {_shown(args)} and kwargs: {_shown(dict(kwargs))}"
             ) from None
         bound.apply_defaults()
-        return dict(bound.arguments)
+        parameters = dict(bound.arguments)
+        for name, field in self._fields.items():
+            if parameters[name] is field:
+                if field.is_required():
+                    raise ParameterBindError(
+                        f"cannot call function {self._function_name!r}: missing a required argument: {name!r}, which "
+                        "is declared with a `Field` without default"
+                    )
+                parameters[name] = field.get_default(call_default_factory=True)
+        return parameters
 
     def to_call(self, parameters: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments that call the function with these parameters; what is missing is left to its defaults.
@@ -216,6 +228,12 @@ def raise_for_reserved_arguments(fn: Callable[..., Any], reserved_arguments: Ite
                 f"{name!r} is a reserved argument name and cannot be a parameter of {getattr(fn, '__name__', fn)!r}; "
                 "rename the parameter"
             )
+
+
+def is_pydantic_field(default: object) -> bool:
+    """Say whether a default is pydantic's `Field(...)`, without importing pydantic."""
+    kind = type(default)
+    return kind.__name__ == "FieldInfo" and kind.__module__ == "pydantic.fields"
 
 
 def _without_annotations(signature: inspect.Signature) -> str:

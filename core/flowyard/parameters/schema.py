@@ -7,8 +7,9 @@ import inspect
 import re
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
+from flowyard.parameters.binding import is_pydantic_field
 from flowyard.parameters.validation import resolve_annotations
 
 
@@ -41,31 +42,26 @@ def parameter_schema(fn: Callable[..., Any]) -> ParameterSchema:
     descriptions = parameter_docstrings(inspect.getdoc(fn))
     schema = ParameterSchema(definitions={})
     annotations = resolve_annotations(fn)
-    described, schema.definitions = _describe_types(fn, annotations)
-    required: list[str] = []
-    for position, (name, parameter) in enumerate(parameters.items()):
-        described_here = described.get(name, {})
+    described = _describe_types(fn, annotations)
+    schema.definitions = described.get("$defs", {})
+    types: dict[str, dict[str, Any]] = described.get("properties", {})
+    for position, name in enumerate(parameters):
+        described_here = types.get(name, {})
         # `title`, `position` and `description` first and always ours: a reader's order, not pydantic's
         entry: dict[str, Any] = {"title": name, "position": position}
         if name in descriptions:
             entry["description"] = descriptions[name]
         entry.update({key: value for key, value in described_here.items() if key != "title" and key not in entry})
         schema.properties[name] = entry
-        variadic = parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        if parameter.default is inspect.Parameter.empty and not variadic:
-            required.append(name)
-    if required:
-        schema.required = required
+    schema.required = described.get("required")
     return schema
 
 
-def _describe_types(
-    fn: Callable[..., Any], annotations: dict[str, Any]
-) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Return the schema of each parameter's type and default, and the definitions they share."""
+def _describe_types(fn: Callable[..., Any], annotations: dict[str, Any]) -> dict[str, Any]:
+    """Return pydantic's schema of a model that has the parameters as fields; empty without parameters."""
     parameters = inspect.signature(fn).parameters
     if not parameters:
-        return {}, {}
+        return {}
     # slow to import, and schemas are made when a flow is registered or shown, not when it is called
     import pydantic  # noqa: PLC0415
     from pydantic.json_schema import GenerateJsonSchema  # noqa: PLC0415
@@ -90,6 +86,9 @@ def _describe_types(
             annotation, default = list[annotation], []
         elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
             annotation, default = dict[str, annotation], {}
+        elif is_pydantic_field(default):
+            annotation = Annotated[annotation, default]
+            default = ... if default.is_required() else default.get_default(call_default_factory=True)
         # numbered: a parameter's own name may be one that pydantic does not allow
         fields[f"p{index}"] = (annotation, pydantic.Field(default, alias=name))
     with warnings.catch_warnings():
@@ -97,10 +96,9 @@ def _describe_types(
         model = pydantic.create_model(
             "Parameters", __config__=pydantic.ConfigDict(arbitrary_types_allowed=True), **fields
         )
-        described = model.model_json_schema(
+        return model.model_json_schema(
             by_alias=True, ref_template="#/definitions/{model}", schema_generator=Lenient, mode="validation"
         )
-    return described.get("properties", {}), described.get("$defs", {})
 
 
 _SPHINX = re.compile(r"^:(?:param|parameter|arg|argument|key|keyword)\s+(?:[^:]*\s)?\*{0,2}(\w+)\s*:\s*(.*)$")

@@ -9,10 +9,11 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, timedelta
-from typing import Any, Union
+from typing import Annotated, Any, Union
 from uuid import UUID
 
 from flowyard.exceptions import ParameterTypeError
+from flowyard.parameters.binding import is_pydantic_field
 
 _UNCHECKED: frozenset[Any] = frozenset({Any, object, inspect.Parameter.empty})
 # pydantic returns values of exactly these types as they are: no need to load it (40 ms) for them.
@@ -117,7 +118,8 @@ class ParameterValidator:
             parameter = self._parameters[name]
             if value is None and parameter.default is None:
                 continue
-            if parameter.kind not in _VARIADIC and _fits_exactly(value, annotation):
+            has_constraints = is_pydantic_field(parameter.default)
+            if parameter.kind not in _VARIADIC and not has_constraints and _fits_exactly(value, annotation):
                 continue
             waiting[name] = value
         if waiting:
@@ -134,6 +136,9 @@ class ParameterValidator:
                 annotation = tuple[annotation, ...]
             elif kind is inspect.Parameter.VAR_KEYWORD:
                 annotation = dict[str, annotation]
+            default = self._parameters[name].default
+            if is_pydantic_field(default):  # `x: int = Field(gt=0)`
+                annotation = Annotated[annotation, default]
             fields[name] = annotation
         return _Model(self._function_name, fields)
 

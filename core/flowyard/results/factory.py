@@ -11,7 +11,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from flowyard.annotations import NotSet
+from flowyard.exceptions import SerializationError
 from flowyard.filesystems import LocalFileSystem, WritableFileSystem
+from flowyard.logging.loggers import get_logger
 from flowyard.results.blob import make_blob
 from flowyard.results.handles import LITERAL_TYPES, BaseResult, LiteralResult, PersistedResult, UnpersistedResult
 from flowyard.results.storage import write_bytes
@@ -44,6 +46,8 @@ class ResultFactory:
     storage: WritableFileSystem
     serializer: Serializer
     cache_result_in_memory: bool = True
+    must_persist: bool = True
+    """A value that cannot be serialized is an error; else it stays in memory, and a warning is logged."""
     storage_key: str | None = None
     """A task's `result_storage_key`: a template over `parameters`, `flow_run`, `task_run` and `deployment`."""
     storage_block_id: UUID | None = None
@@ -59,7 +63,7 @@ class ResultFactory:
         """Return a handle for a value, after writing it to storage if results are persisted.
 
         Raises:
-            SerializationError: the value must be persisted, and the serializer refuses it.
+            SerializationError: the value must be persisted (`must_persist`), and the serializer refuses it.
             OSError: the storage cannot be written.
             ValueError: the template of `result_storage_key` cannot be filled, or leads out of the storage.
         """
@@ -71,18 +75,28 @@ class ResultFactory:
         key = self.key_for(origin)
         flow_run_id = _flow_run_id(origin)
         run = origin.task_run
-        blob = make_blob(
-            value,
-            self.serializer,
-            flow_run_id=None if flow_run_id is None else str(flow_run_id),
-            task_run_id=None if run is None else str(run.id),
-            task_key=None if run is None else run.task_key,
-            dynamic_key=None if run is None else run.dynamic_key,
-            attempt=_run_count(origin),
-            fingerprint=origin.fingerprint,
-            state_type=origin.state_type.value,
-            state_name=origin.state_name,
-        )
+        try:
+            blob = make_blob(
+                value,
+                self.serializer,
+                flow_run_id=None if flow_run_id is None else str(flow_run_id),
+                task_run_id=None if run is None else str(run.id),
+                task_key=None if run is None else run.task_key,
+                dynamic_key=None if run is None else run.dynamic_key,
+                attempt=_run_count(origin),
+                fingerprint=origin.fingerprint,
+                state_type=origin.state_type.value,
+                state_name=origin.state_name,
+            )
+        except SerializationError as error:
+            if self.must_persist:
+                raise
+            get_logger("results").warning(
+                "The result of %s is kept in memory only, so a retry of its flow run has to make it again: %s",
+                "a run" if run is None else f"task run {run.name!r}",
+                error,
+            )
+            return UnpersistedResult(value)
         write_bytes(self.storage, key, blob)
         return PersistedResult(
             storage=self.storage,

@@ -39,8 +39,8 @@ def flow_result_options(
         result_storage=flow.result_storage,
         result_serializer=flow.result_serializer,
         cache_result_in_memory=flow.cache_result_in_memory,
-        is_required=flow_features_require_result_persistence(flow)
-        or (parent_flow is not None and flow_features_require_child_result_persistence(parent_flow)),
+        is_required=flow_features_require_result_persistence(flow),
+        helps_retries=parent_flow is not None and flow_features_require_child_result_persistence(parent_flow),
         inherited=parent,
         settings=settings,
     )
@@ -56,8 +56,8 @@ def task_result_options(
         result_serializer=task.result_serializer,
         cache_result_in_memory=task.cache_result_in_memory,
         result_storage_key=task.result_storage_key,
-        is_required=task_features_require_result_persistence(task)
-        or (flow is not None and flow_features_require_child_result_persistence(flow)),
+        is_required=task_features_require_result_persistence(task),
+        helps_retries=flow is not None and flow_features_require_child_result_persistence(flow),
         inherited=flow_results,
         settings=settings,
     )
@@ -70,13 +70,16 @@ def resolve_result_options(
     result_serializer: Serializer | str | None,
     cache_result_in_memory: bool,
     is_required: bool,
+    helps_retries: bool,
     settings: Settings,
     inherited: ResultFactory | None = None,
     result_storage_key: str | None = None,
 ) -> ResultFactory:
     """Return what holds of the declared options: own, else inherited (storage and serializer), else the settings'.
 
-    `persist_result` None means: persist if a feature needs it (`is_required`), or if the settings say so.
+    `persist_result` None means: persist if a feature needs it (`is_required`), if retries of the calling flow can use
+    it (`helps_retries`), or if the settings say so. In the last two cases a value that cannot be serialized is only
+    kept in memory; in the others it is an error.
 
     Raises:
         TypeError: an option has the wrong type.
@@ -84,7 +87,7 @@ def resolve_result_options(
     """
     persist = persist_result
     if persist is None:
-        persist = is_required or settings.FLOWYARD_RESULTS_PERSIST_BY_DEFAULT
+        persist = is_required or helps_retries or settings.FLOWYARD_RESULTS_PERSIST_BY_DEFAULT
     own = result_storage if result_storage is not None else settings.FLOWYARD_DEFAULT_RESULT_STORAGE_BLOCK
     is_default = False
     if result_storage is None and inherited is not None:
@@ -101,6 +104,7 @@ def resolve_result_options(
         serializer = resolve_serializer(settings.FLOWYARD_RESULTS_DEFAULT_SERIALIZER)
     return ResultFactory(
         persist_result=persist,
+        must_persist=persist and (is_required or bool(persist_result)),
         storage=storage,
         serializer=serializer,
         cache_result_in_memory=cache_result_in_memory,

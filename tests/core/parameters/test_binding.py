@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,6 +109,23 @@ def test_exploding_refuses_a_name_that_is_taken():
     signature = CallSignature(taken)
     with pytest.raises(ParameterBindError, match="'a'"):
         signature.explode_variadic(signature.bind((1,), {"a": 2}))
+
+
+def test_a_default_may_be_declared_with_a_pydantic_field():
+    def fn(a, b=pydantic.Field(default=2), c=pydantic.Field(default_factory=list)): ...  # noqa: B008
+
+    signature = CallSignature(fn)
+    first, second = signature.bind((1,), {}), signature.bind((1,), {})
+    assert first == {"a": 1, "b": 2, "c": []}
+    assert first["c"] is not second["c"]
+    assert signature.bind((1, 5), {"c": [1]}) == {"a": 1, "b": 5, "c": [1]}
+
+
+def test_a_field_without_default_is_a_required_argument():
+    def fn(a=pydantic.Field(gt=0)): ...  # noqa: B008
+
+    with pytest.raises(ParameterBindError, match=r"missing a required argument: 'a', which is declared with a `Field`"):
+        CallSignature(fn).bind((), {})
 
 
 def test_functions_without_a_signature_are_refused_with_the_way_out():

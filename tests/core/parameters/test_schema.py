@@ -70,6 +70,21 @@ def test_a_type_that_json_cannot_describe_is_anything():
     json.dumps(schema)
 
 
+def test_a_field_given_as_default_describes_its_parameter():
+    def fn(x: int = pydantic.Field(default=1, gt=0, description="how many"), y: int = pydantic.Field(gt=0)): ...
+
+    schema = parameter_schema(fn).to_record()
+    assert schema["properties"]["x"] == {
+        "title": "x",
+        "position": 0,
+        "default": 1,
+        "description": "how many",
+        "exclusiveMinimum": 0,
+        "type": "integer",
+    }
+    assert schema["required"] == ["y"]
+
+
 def test_variadic_parameters_are_not_required():
     def fn(*args: int, **kwargs: str): ...
 

@@ -115,6 +115,14 @@ def test_parameters_keep_their_order_and_the_given_mapping_is_not_changed():
     assert given["number"] == "1"
 
 
+def test_constraints_of_a_field_given_as_default_are_checked():
+    def declared(x: int = pydantic.Field(default=1, gt=0)): ...
+
+    assert ParameterValidator(declared).validate({"x": 5}) == {"x": 5}
+    with pytest.raises(ParameterTypeError, match="greater than 0"):
+        ParameterValidator(declared).validate({"x": 0})
+
+
 def test_variadic_parameters_are_checked_item_by_item():
     def variadic(*numbers: int, **named: float): ...
 

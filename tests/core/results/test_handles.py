@@ -9,6 +9,7 @@ import pytest
 
 from flowyard.exceptions import CorruptResult, MissingResult, RemoteException, SerializationError
 from flowyard.filesystems import LocalFileSystem, WritableFileSystem
+from flowyard.logging.loggers import LogEavesdropper
 from flowyard.results import (
     LiteralResult,
     PersistedResult,
@@ -327,6 +328,17 @@ def test_a_value_that_cannot_be_serialized_is_refused_with_the_way_out(factory, 
     assert "persist_result=False" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
     assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args
+
+
+def test_a_value_that_need_not_be_persisted_stays_in_memory_with_a_warning(storage, origin, tmp_path):
+    factory = ResultFactory(persist_result=True, must_persist=False, storage=storage, serializer=PickleSerializer())
+    lock = __import__("threading").Lock()
+    with LogEavesdropper("flowyard") as heard:
+        handle = factory.create_result(lock, origin)
+    assert isinstance(handle, UnpersistedResult)
+    assert handle.get() is lock
+    assert "The result of task run 'add-3' is kept in memory only" in heard.text()
+    assert "cannot pickle" in heard.text()
 
 
 def reread(factory, tmp_path, damage):

@@ -76,6 +76,22 @@ def test_when_a_task_persists_its_result(declared, inside, settings, persists):
     assert task_result_options(declared, settings, flow=inside, flow_results=flow_results).persist_result is persists
 
 
+@pytest.mark.parametrize(
+    ("declared", "inside", "settings", "must"),
+    [
+        (task(persist_result=True), flow(), DEFAULTS, True),
+        (task(cache_key_fn=len), flow(), DEFAULTS, True),
+        (task(cache_result_in_memory=False), flow(), DEFAULTS, True),
+        (task(), flow(retries=1), DEFAULTS, False),
+        (task(), flow(), PERSIST, False),
+    ],
+    ids=["asked for", "cache", "not in memory", "retries of the flow", "setting"],
+)
+def test_when_a_value_that_cannot_be_serialized_is_an_error(declared, inside, settings, must):
+    flow_results = flow_result_options(inside, settings)
+    assert task_result_options(declared, settings, flow=inside, flow_results=flow_results).must_persist is must
+
+
 FLOW_CASES = {
     "nothing said": (flow(), None, False),
     "its own retries": (flow(retries=1), None, False),
