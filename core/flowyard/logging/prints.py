@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from flowyard.context import current
-from flowyard.logging.loggers import get_run_logger
+from flowyard.logging.run_loggers import get_run_logger
 
 _Print = Callable[..., None]
 
