@@ -1,9 +1,12 @@
 """What recording costs: microseconds of the journal's writer thread for one task run, alone and beside a busy thread.
 
 A task run here is what the engine records for one call: created with one input, Pending, Running, Completed.
+Run it with
 
-A task run here is what the engine records for one call: created with an input, Pending, Running, Completed.
-append, and the journal. Processor time is that of the writer thread alone, so other load disturbs it little.
+    python benchmarks/journal_floor.py
+
+It prints, taken in one run: the floor (the same rows, ready-made, through the bare `sqlite3` module), an append, and
+the journal. Processor time is that of the writer thread alone, so that other load disturbs it little.
 """
 
 from __future__ import annotations

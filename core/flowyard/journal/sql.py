@@ -471,4 +471,5 @@ def _close_in_forked_children(journal: SqlJournal) -> None:
         if alive is not None:
             alive.close_in_child()
 
-    os.register_at_fork(after_in_child=close)
+    if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+        os.register_at_fork(after_in_child=close)

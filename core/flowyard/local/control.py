@@ -70,7 +70,7 @@ class LocalControlPlane(ControlPlane):
         """Bring `flow_run` to what is stored of it, if its owner is dead or it has none."""
         held = leases.find(connection, flow_run.id)
         if held is not None and held.owner.id != self._owner.id:
-            if ownership.is_alive(held, now=now, own_id=self._owner.id, is_shared_file=self._is_shared_file):
+            if ownership.is_alive(held, now=now, is_shared_file=self._is_shared_file):
                 raise LeaseLost(str(flow_run.id))
             reaper.crash_task_runs(connection, self._dialect, flow_run.id, str(held.owner), now=now)
         self._journal.forget({flow_run.id})
@@ -110,7 +110,7 @@ class LocalControlPlane(ControlPlane):
     def reap_dead_runs(self, now: datetime) -> list[UUID]:
         # One query when nobody else owns anything, and a look at one file for each process that does.
         held = self._read(lambda connection: leases.held(connection, not_by=self._owner.id), is_barrier=False)
-        dead = reaper.find_dead(held, now=now, own_id=self._owner.id, is_shared_file=self._is_shared_file)
+        dead = reaper.find_dead(held, now=now, is_shared_file=self._is_shared_file)
         if not dead:
             return []
 

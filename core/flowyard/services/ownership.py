@@ -1,24 +1,23 @@
 """Which process owns what, and whether it is alive.
 
 On one host, life is a lock on a file: the kernel frees it when the process dies, however it dies, and no heartbeat can
-be late. It is a POSIX record lock: a forked child does not inherit it, and *any* close of the file by the owning
-process would free it, so that process opens its file once and never again.
+be late, even if user code holds the interpreter lock for minutes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
+import subprocess
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
-from uuid import UUID
 
 from flowyard.exceptions import BackendUnavailable
 from flowyard.schemas.ids import new_id
+from flowyard.services.file_locks import create_locked, is_locked
 from flowyard.store.leases import HeldLease, Owner
 
 _STAT_START_TIME = 22 - 3  # field 22 of /proc/PID/stat, counted from the one after the command's closing bracket
@@ -49,9 +48,7 @@ class Presence:
             return cls(owner, None)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(descriptor, f"{owner.pid}\n{owner.process_start_time.isoformat()}\n{owner.host}\n".encode())
+            descriptor = create_locked(path, f"{pid}\n{started.isoformat()}\n{owner.host}\n")
         except OSError as error:
             raise BackendUnavailable(
                 str(path), str(error), "make the folder writable, or set FLOWYARD_HOME to a place that is"
@@ -71,45 +68,27 @@ class Presence:
             os.close(descriptor)
 
 
-def is_alive(lease: HeldLease, *, now: datetime, own_id: UUID, is_shared_file: bool) -> bool:
+def is_alive(lease: HeldLease, *, now: datetime, is_shared_file: bool) -> bool:
     """Say whether the process that holds a lease lives.
 
     Args:
         lease: whose owner to look for.
         now: the present time, for leases that expire.
-        own_id: the owner id of this process, which is alive, and whose file must not be opened.
         is_shared_file: the database is a file, so whoever writes to it can also see the lock files beside it, whatever
             name its host has (a container with the folder mounted).
     """
     owner = lease.owner
-    if owner.id == own_id:
+    is_here = owner.host == host_name()
+    # Another backend of this very process: looking at its lock would free it.
+    if is_here and owner.pid == os.getpid() and owner.process_start_time == process_start_time(owner.pid):
         return True
-    if owner.lock_path is None or not (is_shared_file or owner.host == host_name()):
+    if owner.lock_path is None or not (is_shared_file or is_here):
         return lease.expires is None or lease.expires > now
     held = is_locked(Path(owner.lock_path))
     if held is not None:
         return held
     # No such file: the process withdrew or its folder was removed under it.
-    return owner.host == host_name() and process_start_time(owner.pid) == owner.process_start_time
-
-
-def is_locked(path: Path) -> bool | None:
-    """Say whether a process holds the lock on a file; None when there is no such file. Never call it for one's own."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return True  # it is there and cannot be looked at: nobody is declared dead on a guess
-    try:
-        # A shared lock, so that two processes that look at the same time do not take each other for the owner.
-        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)
+    return is_here and process_start_time(owner.pid) == owner.process_start_time
 
 
 def remove_stale_file(owner: Owner) -> None:
@@ -125,14 +104,13 @@ def host_name() -> str:
 
 
 def process_start_time(pid: int) -> datetime | None:
-    """Return when a process of this host started, to the tick (10 ms); None when that cannot be known."""
+    """Return when a process of this host started; always the same for the same process. None: there is none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks = int(fields[_STAT_START_TIME])
-        booted = _boot_time()
+        seconds = round(int(fields[_STAT_START_TIME]) / os.sysconf("SC_CLK_TCK"), 2)
+        return datetime.fromtimestamp(_boot_time() + seconds, UTC)
     except (OSError, ValueError, IndexError):
-        return None
-    return datetime.fromtimestamp(booted + round(ticks / os.sysconf("SC_CLK_TCK"), 2), UTC)
+        return None if Path("/proc/self/stat").exists() else _start_time_by_ps(pid)
 
 
 def _boot_time() -> int:
@@ -140,3 +118,15 @@ def _boot_time() -> int:
         if line.startswith("btime "):
             return int(line.split()[1])
     raise ValueError("no btime in /proc/stat")
+
+
+def _start_time_by_ps(pid: int) -> datetime | None:
+    """Return the start of a process where there is no /proc, to the second."""
+    environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
+    try:
+        found = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, env=environment, check=True
+        )
+        return datetime.strptime(found.stdout.strip(), "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC)
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return None

