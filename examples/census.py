@@ -143,7 +143,7 @@ def add_up(package: str, files: dict[str, FileMeasures | Exception]) -> PackageM
 def statements_of(tree: ast.Module) -> Iterator[tuple[ast.stmt, int]]:
     """Yield each statement and the number of blocks around it.
 
-    Without recursion, because generated code nests deeply, and without a look into expressions: they are most of a tree.
+    Without recursion, because generated code nests deeply; expressions, most of a tree, are not looked into.
     """
     todo: list[tuple[ast.stmt, int]] = [(node, 0) for node in reversed(tree.body)]
     while todo:

@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import sys
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
