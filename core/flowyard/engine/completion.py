@@ -20,6 +20,11 @@ class Completion:
         self._callbacks: list[Callable[[], None]] | None = []
         self._is_done = False
 
+    @property
+    def is_done(self) -> bool:
+        """Whether `finish` was called."""
+        return self._is_done
+
     def add_done_callback(self, callback: Callable[[], None]) -> None:
         """Call `callback` once: now if this is done, else on the thread that finishes it. It must not raise."""
         with self._lock:

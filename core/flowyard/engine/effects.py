@@ -18,10 +18,11 @@ from typing import Any, Generic, TypeVar, cast
 
 from typing_extensions import override
 
-from flowyard.context import RunContext, enter, leave
+from flowyard.context import RunContext, Slot, enter, leave
 from flowyard.engine.completion import Completion, when_all_done
 from flowyard.engine.interrupts import raise_in_thread
-from flowyard.exceptions import TaskTimedOut
+from flowyard.engine.submission import Submission
+from flowyard.exceptions import TaskTimedOut, WouldDeadlock
 from flowyard.schemas.runs import utcnow
 
 T = TypeVar("T")
@@ -133,17 +134,22 @@ class Call(Effect[Any]):
         done = Completion()
         outcome: list[Any] = []
         user_context = copy_context()
+        interruption = _interruption(self.kind, timeout)
 
         def work() -> None:
-            outcome.append(user_context.run(untimed.block))
-            done.finish()
+            try:
+                outcome.append(user_context.run(untimed.block))
+            except interruption:  # it came when the function had just ended: too late to matter
+                pass
+            finally:
+                done.finish()
 
         thread = threading.Thread(target=work, name=f"flowyard-timed-{self.kind.lower()}", daemon=True)
         thread.start()
         if done.block(timeout):
             return outcome[0]
         error = TaskTimedOut(self.kind, timeout)
-        raise_in_thread(thread, TaskTimedOut)
+        raise_in_thread(thread, interruption)
         # The exception arrives between two bytecodes; user code may catch it, or be in a C call that never returns.
         is_stuck = not done.block(_GRACE_SECONDS)
         return Raised(error, is_timeout=True, is_stuck=is_stuck)
@@ -171,6 +177,22 @@ class Call(Effect[Any]):
                 leave(token)
 
 
+def _interruption(kind: str, seconds: float) -> type[TaskTimedOut]:
+    """Return a class to raise in another thread: CPython makes the instance there, and hands it no arguments."""
+
+    class Interruption(TaskTimedOut):
+        def __init__(self) -> None:
+            super().__init__(kind, seconds)
+
+        @override
+        def __reduce__(self) -> tuple[Any, ...]:
+            return TaskTimedOut, (kind, seconds)
+
+    Interruption.__name__ = Interruption.__qualname__ = TaskTimedOut.__name__
+    Interruption.__module__ = TaskTimedOut.__module__
+    return Interruption
+
+
 def _without_this_frame(error: BaseException) -> BaseException:
     """Drop the driver's own frame from a traceback: users look for theirs."""
     if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
@@ -189,38 +211,70 @@ class SleepUntil(Effect[None]):
     def _seconds(self) -> float:
         return max((self.when - utcnow()).total_seconds(), 0.0)
 
+    # Clocks of sleeps and of the wall differ by a hair: whoever wakes early sleeps again.
+
     @override
     def block(self) -> None:
-        time.sleep(self._seconds())
+        while seconds := self._seconds():
+            time.sleep(seconds)
 
     @override
     async def perform(self) -> None:
         await asyncio.sleep(self._seconds())
+        while seconds := self._seconds():
+            await asyncio.sleep(seconds)
 
     @override
     def detach(self, resume: Resume) -> None:
-        timer = threading.Timer(self._seconds(), resume, (None,))
+        seconds = self._seconds()
+        if not seconds:
+            resume(None)
+            return
+        timer = threading.Timer(seconds, self.detach, (resume,))
         timer.daemon = True
         timer.start()
 
 
 class WaitFor(Effect[None]):
-    """Go on when all of some completions are done."""
+    """Go on when all of some completions are done; `slot` is given back meanwhile, for another task to run in it."""
 
-    __slots__ = ("completions",)
+    __slots__ = ("completions", "slot")
 
-    def __init__(self, completions: Sequence[Completion]) -> None:
+    def __init__(self, completions: Sequence[Completion], slot: Slot | None = None) -> None:
         self.completions = completions
+        self.slot = slot
 
     @override
     def block(self) -> None:
-        for completion in self.completions:
-            completion.block()
+        waiting = [completion for completion in self.completions if not completion.is_done]
+        if not waiting:
+            return
+        loop = asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage]
+        for completion in waiting:
+            if loop is not None and isinstance(completion, Submission) and loop in completion.loops:
+                raise WouldDeadlock(completion.task_run.name)
+        if self.slot is not None:
+            self.slot.release()
+        try:
+            for completion in waiting:
+                completion.block()
+        finally:
+            if self.slot is not None:
+                self.slot.acquire()
 
     @override
     async def perform(self) -> None:
-        for completion in self.completions:
-            await completion.wait_async()
+        waiting = [completion for completion in self.completions if not completion.is_done]
+        if not waiting:
+            return
+        if self.slot is not None:
+            self.slot.release()
+        try:
+            for completion in waiting:
+                await completion.wait_async()
+        finally:
+            if self.slot is not None:
+                await self.slot.acquire_async()
 
     @override
     def detach(self, resume: Resume) -> None:
