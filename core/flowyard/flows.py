@@ -35,7 +35,7 @@ from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.states import State, StateType
 from flowyard.settings import get_current_settings
 from flowyard.task_runners.base import TaskRunner
-from flowyard.task_runners.registry import task_runner_named
+from flowyard.task_runners.registry import resolve_task_runner, task_runner_named
 
 __all__ = [
     "Flow",
@@ -104,7 +104,7 @@ class Flow(Generic[P, R]):
         self.retries = retries
         self.retry_delay_seconds = retry_delay_seconds
         self.timeout_seconds = float(timeout_seconds) if timeout_seconds else None
-        self._task_runner = _check_task_runner(task_runner)
+        self._task_runner = resolve_task_runner(task_runner)
         self.should_validate_parameters = validate_parameters
         self._validator = ParameterValidator(fn) if validate_parameters else None
         self.persist_result = persist_result
@@ -306,16 +306,6 @@ class Flow(Generic[P, R]):
 
 def _rebuild_flow(cls: type[Flow[Any, Any]], fn: Callable[..., Any], options: dict[str, Any]) -> Flow[Any, Any]:
     return cls(fn, **options)
-
-
-def _check_task_runner(runner: object) -> TaskRunner | str | None:
-    if runner is None or isinstance(runner, (TaskRunner, str)):
-        return runner
-    if isinstance(runner, type) and issubclass(runner, TaskRunner):
-        return runner()
-    raise TypeError(
-        f"task_runner={runner!r} must be a task runner, such as `ConcurrentTaskRunner()`, its class, or the name of one"
-    )
 
 
 def _version_of(fn: Callable[..., Any]) -> str | None:

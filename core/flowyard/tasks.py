@@ -30,7 +30,8 @@ from flowyard.rules.retries import exponential_backoff, resolve_delays
 from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.states import State
 from flowyard.settings import get_current_settings
-from flowyard.task_runners.base import TaskSpec
+from flowyard.task_runners.base import TaskRunner, TaskSpec
+from flowyard.task_runners.registry import resolve_task_runner, task_runner_named
 
 __all__ = ["Task", "exponential_backoff", "task", "task_input_hash"]
 
@@ -69,6 +70,7 @@ class Task(Generic[P, R]):
         retry_condition_fn: Callable[..., Any] | None = None,
         viz_return_value: Any = None,
         crash_retries: int | None = None,
+        task_runner: TaskRunner | type[TaskRunner] | str | None = None,
     ) -> None:
         check_function(fn, "task")
         functools.update_wrapper(self, fn)
@@ -114,7 +116,7 @@ class Task(Generic[P, R]):
             )
         self.retry_condition_fn = retry_condition_fn
         self.viz_return_value = viz_return_value
-        self._templates: dict[Any, TaskTemplate] = {}
+        self.task_runner = resolve_task_runner(task_runner)
 
     # --- calling --------------------------------------------------------------------------------------------
 
@@ -148,9 +150,14 @@ class Task(Generic[P, R]):
         return call_task_now(self._template(), parameters, wait_for, return_state=return_state)
 
     def submit(
-        self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Iterable[Any] | None = None,
+        task_runner: TaskRunner | type[TaskRunner] | str | None = None,
+        **kwargs: Any,
     ) -> Any:
-        """Hand the call to the flow's task runner and return a future at once.
+        """Hand the call to a task runner (the flow's, or `task_runner`) and return a future at once.
 
         In an async flow the future of an async task is awaited (``await future.result()``); all others block. With
         ``return_state=True`` the run is waited for, and its state returned.
@@ -163,8 +170,9 @@ class Task(Generic[P, R]):
         tracker = current().tracker
         if tracker is not None:
             return tracker.submit(self.name, parameters, **self._drawn(wait_for))
-        template = self._template()
-        future = submit_task(template, parameters, wait_for, self._future_class())
+        future = submit_task(
+            self._template(), parameters, wait_for, self._future_class(), task_runner=_started_elsewhere(task_runner)
+        )
         if return_state:
             return future.wait()
         return future
@@ -269,6 +277,7 @@ class Task(Generic[P, R]):
                 jitter_factor=self.retry_jitter_factor,
                 crash_retries=crash_retries,
             ),
+            runner=_runner(self.task_runner),
             on_completion=self.on_completion,
             on_failure=self.on_failure,
         )
@@ -301,6 +310,7 @@ class Task(Generic[P, R]):
         retry_condition_fn: Callable[..., Any] | None = None,
         viz_return_value: Any = None,
         crash_retries: int | type[NotSet] | None = NotSet,
+        task_runner: TaskRunner | type[TaskRunner] | str | type[NotSet] | None = NotSet,
     ) -> Self:
         """Return a copy of the task with the given options; what is not given stays as it is.
 
@@ -334,6 +344,7 @@ class Task(Generic[P, R]):
             "log_prints": log_prints,
             "refresh_cache": refresh_cache,
             "crash_retries": crash_retries,
+            "task_runner": task_runner,
         }
         kept.update({option: value for option, value in nullable.items() if value is not NotSet})
         return type(self)(self.fn, **kept)
@@ -352,6 +363,15 @@ class Task(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"
+
+
+def _runner(runner: TaskRunner | str | None) -> TaskRunner | None:
+    return task_runner_named(runner) if isinstance(runner, str) else runner
+
+
+def _started_elsewhere(runner: TaskRunner | type[TaskRunner] | str | None) -> TaskRunner | None:
+    """Return the runner that one call asks for; None, the common case, is the flow's."""
+    return None if runner is None else _runner(resolve_task_runner(runner))
 
 
 def _rebuild_task(cls: type[Task[Any, Any]], fn: Callable[..., Any], options: dict[str, Any]) -> Task[Any, Any]:
@@ -471,6 +491,7 @@ def task(
     retry_condition_fn: Callable[..., Any] | None = None,
     viz_return_value: Any = None,
     crash_retries: int | None = None,
+    task_runner: TaskRunner | type[TaskRunner] | str | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -503,6 +524,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # noq
         retry_condition_fn: `(task, task_run, state) -> bool`: whether a failed run shall be retried.
         viz_return_value: what the task returns in `flow.visualize()`.
         crash_retries: how often a run whose worker died is executed again; errors of the function never use this.
+        task_runner: where runs of this task execute, if not where the flow's other tasks do: a runner, its class or its name.
     """
     if fn is None:
         return functools.partial(Task, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from flowyard.engine.worker import LocalShim
 from flowyard.exceptions import MissingContextError
 from flowyard.schemas.states import State
 from flowyard.settings import get_current_settings
+from flowyard.task_runners.base import TaskRunner
 from flowyard.task_runners.sequential import SequentialTaskRunner
 
 S = TypeVar("S", bound=Submission)
@@ -70,7 +72,7 @@ def call_task_now(
             state = run_blocking(call_task(prepared, None, None))
     else:
         prepared = PreparedCall(scope, template, parameters, wait_for)
-        state = run_blocking(call_task(prepared, scope.runner, None))
+        state = run_blocking(call_task(prepared, scope.runner_for(template.runner), None))
     return _answer(prepared, state, return_state)
 
 
@@ -85,7 +87,8 @@ async def _task_async(
             state = await run_async(call_task(prepared, None, None))
     else:
         prepared = PreparedCall(scope, template, parameters, wait_for)
-        state = await run_async(call_task(prepared, scope.runner, None))
+        runner = await asyncio.to_thread(scope.runner_for, template.runner) if template.runner else scope.runner
+        state = await run_async(call_task(prepared, runner, None))
     return _answer(prepared, state, return_state)
 
 
@@ -108,6 +111,7 @@ def submit_task(
     wait_for: Iterable[Any] | None,
     make_future: Callable[..., S],
     mapped_from: Mapping[str, list[dict[str, str]]] | None = None,
+    task_runner: TaskRunner | None = None,
 ) -> S:
     """Hand a call to the flow's runner and return its future at once.
 
@@ -120,13 +124,14 @@ def submit_task(
             f"task {template.spec.name!r} cannot be submitted here: there is no flow run whose task runner could take it; "
             "call the task directly, or submit it inside a flow"
         )
+    runner = scope.runner_for(task_runner or template.runner)
     prepared = PreparedCall(scope, template, parameters, wait_for, mapped_from)
     loops = prepared.loops
     loop = scope.loop_for(template.spec.is_async)
     if loop is not None:
         loops |= {loop}
     future = make_future(prepared.run, loops)
-    future.runner = scope.runner
+    future.runner = runner
     future.hands_on_early = template.hands_on_early
     scope.admit(future)
     if scope.progress is not None:
@@ -136,12 +141,12 @@ def submit_task(
         future.settle(crash_run(scope, prepared.run, error))
         scope.dismiss(future)
 
-    run_detached(_follow(prepared, scope, future), failed)
+    run_detached(_follow(prepared, scope, runner, future), failed)
     return future
 
 
-async def _follow(prepared: PreparedCall, scope: Scope, future: Submission) -> None:
-    state = await call_task(prepared, scope.runner, future)
+async def _follow(prepared: PreparedCall, scope: Scope, runner: TaskRunner | None, future: Submission) -> None:
+    state = await call_task(prepared, runner, future)
     future.settle(state)
     scope.dismiss(future)
 

@@ -216,6 +216,7 @@ class _Run:
             try:
                 await Record(lambda: runner_stack.enter_context(runner.start()))
                 self._open_scope(recorder, runner, progress)
+                self.scope.runners = runner_stack
                 state = await self._attempts()
             except BackendError as error:
                 self.log.error("Crash detected! %s", error)
@@ -383,9 +384,7 @@ class _Run:
         for submission in list(self.scope.live):
             run = submission.task_run
             if run.state is not None and not run.state.is_final():
-                state = crash_run(self.scope, run, cause)
-                self.scope.recorder.append(TaskRunEntered(run.id, state))
-                submission.settle(state)
+                submission.settle(crash_run(self.scope, run, cause))
             self.scope.dismiss(submission)
         self.scope.is_closed = True
 

@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -80,6 +81,10 @@ class Scope:
         """Task runs of this run's earlier attempts; None when it cannot have any."""
         self.fingerprints: dict[UUID, str | None] = {}
         """Hashes of the inputs of completed runs, by run id; kept only along with `earlier_runs`."""
+        self.runners: ExitStack | None = None
+        """Closes the flow's runners at its end; None where no runner can be started."""
+        self._extra_runners: list[TaskRunner] = []
+        self._runner_lock = threading.Lock()
         self._lock = threading.Lock()
         self._counters: dict[str, Any] = {}
         self._counts: Counter[StateType] = Counter()
@@ -145,12 +150,29 @@ class Scope:
         return completion
 
     def cancel_live(self) -> None:
-        """Ask the runner to stop everything that is under way."""
-        if self.runner is None:
-            return
-        for handle in list(self.live.values()):
-            if handle is not None:
-                self.runner.cancel(handle)
+        """Ask the runners to stop everything that is under way."""
+        for submission, handle in list(self.live.items()):
+            runner = submission.runner or self.runner
+            if handle is not None and runner is not None:
+                runner.cancel(handle)
+
+    # --- runners --------------------------------------------------------------------------------------------
+
+    def runner_for(self, wanted: TaskRunner | None) -> TaskRunner | None:
+        """Return the runner for a task that asks for one of its own; it is started once and lives as long as the flow.
+
+        A worker, and a task outside of any flow, run everything where they are.
+        """
+        if wanted is None or self.runners is None:
+            return self.runner
+        with self._runner_lock:
+            for runner in self._extra_runners:
+                if runner == wanted:
+                    return runner
+            runner = wanted.duplicate()
+            self.runners.enter_context(runner.start())
+            self._extra_runners.append(runner)
+            return runner
 
     # --- the flow's final state -----------------------------------------------------------------------------
 

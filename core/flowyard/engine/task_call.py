@@ -6,6 +6,7 @@ Written once: a direct call drives them by blocking or awaiting, `submit` and `m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from flowyard.engine.replay import Fingerprint, reusable_state
 from flowyard.engine.scope import Scope
 from flowyard.engine.submission import Submission
 from flowyard.engine.task_run import enter_not_ready
+from flowyard.exceptions import BackendError
 from flowyard.logging.loggers import get_logger
 from flowyard.logging.run_log import RunLog, run_log_for_task
 from flowyard.rules.bookkeeping import enter_state
@@ -51,6 +53,8 @@ class TaskTemplate:
     version: str | None = None
     tags: frozenset[str] = frozenset()
     policy: RetryPolicy = NO_RETRIES
+    runner: TaskRunner | None = None
+    """Where calls of this task execute, if not where the flow's do."""
     on_completion: Sequence[Hook] = ()
     on_failure: Sequence[Hook] = ()
 
@@ -312,6 +316,9 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
                 break
         run = _absorb(run, outcome, scope)
         state = outcome.state
+        if outcome.is_synthesised and state.is_crashed():
+            cause = state.data if isinstance(state.data, BaseException) else None
+            log.error("Crash detected! Task run '%s': %s", run.name, state.message, exc_info=cause)
         if outcome.lost_worker is not None and attempt < template.policy.crash_retries:
             attempt += 1
             log.warning(
@@ -382,9 +389,12 @@ def _remember_exit(scope: Scope, state: State[Any]) -> None:
 
 
 def crash_run(scope: Scope, run: TaskRun, error: BaseException) -> State[Any]:
-    """Enter and return Crashed for a run that the engine itself could not bring to an end."""
+    """Enter, record and return Crashed for a run that the engine could not bring to an end."""
     details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
     state = crashed_state(error, now=utcnow(), details=details)
     enter_state(run, state)
-    get_logger("engine").error("Task run %r crashed: %s", run.name, error)
+    get_logger("engine").error("Task run %r crashed: %s", run.name, error, exc_info=error)
+    # When the journal itself is what failed, the flow run ends with its error.
+    with contextlib.suppress(BackendError):
+        scope.recorder.append(TaskRunEntered(run.id, state))
     return state

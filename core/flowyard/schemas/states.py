@@ -268,7 +268,8 @@ def state_value(state: State[Any], *, raise_on_failure: bool) -> Any:
     if state.is_paused():
         raise PausedRun("the run is paused: resume it to get its result", state=state)
     if not state.is_final():
-        raise UnfinishedRun(f"the run is in state {state.name!r} and has no result yet")
+        why = f": {state.message}" if state.message else ""
+        raise UnfinishedRun(f"the run is in state {state.name!r} and has no result{why}")
     if state.is_completed():
         return _read(state)
     exception = state_exception(state)

@@ -100,6 +100,8 @@ class Outcome:
     state: State[Any]
     events: list[JournalEvent] = field(default_factory=list[JournalEvent])
     """What was recorded elsewhere and must still reach the journal; empty when the shim recorded live."""
+    is_synthesised: bool = False
+    """The runner made it, because no shim could: nothing has been logged about it yet."""
     lost_worker: str | None = None
     """Set when the worker died before it reported: the attempt counts against `crash_retries`."""
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])

@@ -11,7 +11,9 @@ from flowyard.task_runners.base import Outcome, TaskCall
 def synthesised(call: TaskCall, state: State[object], *, lost_worker: str | None = None) -> Outcome:
     """Return an outcome in which the call's run entered `state`, for the engine to record."""
     enter_state(call.task_run, state)
-    return Outcome(call.task_run, state, [TaskRunEntered(call.task_run.id, state)], lost_worker=lost_worker)
+    return Outcome(
+        call.task_run, state, [TaskRunEntered(call.task_run.id, state)], lost_worker=lost_worker, is_synthesised=True
+    )
 
 
 def cancelled(call: TaskCall, message: str = "The task was cancelled before it began.") -> Outcome:

@@ -13,6 +13,21 @@ GROUP = "flowyard.task_runners"
 _ADD_ONS = {"dask": "flowyard-dask", "ray": "flowyard-ray"}
 
 
+def resolve_task_runner(runner: object) -> TaskRunner | str | None:
+    """Return a runner that was given as an object or a class; a name stays one, and is looked up when it is used.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if runner is None or isinstance(runner, (TaskRunner, str)):
+        return runner
+    if isinstance(runner, type) and issubclass(runner, TaskRunner):
+        return runner()
+    raise TypeError(
+        f"task_runner={runner!r} must be a task runner, such as `ConcurrentTaskRunner()`, its class, or the name of one"
+    )
+
+
 def task_runner_named(name: str) -> TaskRunner:
     """Return a new runner with default options.
 
