@@ -31,6 +31,7 @@ class Process:
             BackendUnavailable: it cannot be opened; says why.
         """
         settings = settings or get_current_settings()
+        setup_logging()  # again for every root run: the settings may have changed, and it is 1 microsecond if not
         key = (str(settings.FLOWYARD_HOME), str(settings.FLOWYARD_API_DATABASE_CONNECTION_URL))
         backend = self._backends.get(key)
         if backend is not None:
@@ -38,7 +39,6 @@ class Process:
         with self._lock:
             backend = self._backends.get(key)
             if backend is None:
-                setup_logging()
                 backend = open_backend(settings)
                 # The first look of a process is when runs of dead processes are found.
                 backend.control.reap_dead_runs(datetime.now(UTC))
