@@ -12,6 +12,7 @@ import cProfile
 import os
 import pstats
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -38,20 +39,23 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="flowyard-profile-", ignore_cleanup_errors=True) as home:
         # Settings are read when flowyard is imported, below.
         os.environ.update(FLOWYARD_HOME=home, FLOWYARD_LOGGING_LEVEL=options.level)
-        work = _work(options.case, options.tasks)
-        work(10)
+        # Another process makes the database, so that this is no part of what the journal's thread does here.
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        program = [sys.executable, "-m", "benchmarks.workloads.one_task"]
+        subprocess.run(program, env=environment, check=True, capture_output=True)
+        work = _work(options.case)
         if options.lines:
+            work(10)
             _sample_lines(lambda: work(options.tasks), options.tasks, options.limit)
         else:
-            _profile_threads(lambda: work(options.tasks), options.tasks, options.sort, options.limit)
+            _profile_threads(work, options.tasks, options.sort, options.limit)
     return 0
 
 
-def _work(case: str, tasks: int) -> Callable[[int], Any]:
+def _work(case: str) -> Callable[[int], Any]:
     # Imported when the home is set: a profile must not write into the user's database.
     from benchmarks.workloads import graph, noop, wait10ms  # noqa: PLC0415
 
-    del tasks
     if case == "graph":
         return lambda count: graph.layered(4, max(10, count // 4))
     if case == "gathered":
@@ -59,22 +63,24 @@ def _work(case: str, tasks: int) -> Callable[[int], Any]:
     return noop.library.flow(noop.MODES[case])
 
 
-def _profile_threads(work: Callable[[], Any], tasks: int, sort: str, limit: int) -> None:
+def _profile_threads(work: Callable[[int], Any], tasks: int, sort: str, limit: int) -> None:
     profiles: list[tuple[str, cProfile.Profile]] = []
 
     def begin(frame: FrameType, event: str, argument: object) -> None:
         del frame, event, argument
-        profile = cProfile.Profile(time.thread_time)
+        profile = _ThreadProfile(time.thread_time)
         profiles.append((threading.current_thread().name.rstrip("0123456789").rstrip("-_"), profile))
         profile.enable()  # takes the place of this function for the rest of the thread
 
+    # Before the first run, which starts the journal's thread.
     threading.setprofile(begin)
+    work(10)
     main_profile = cProfile.Profile(time.thread_time)
     profiles.append(("calling thread", main_profile))
     begin_wall, begin_cpu = time.perf_counter(), time.process_time()
     main_profile.enable()
     try:
-        work()
+        work(tasks)
     finally:
         main_profile.disable()
         threading.setprofile(None)
@@ -83,7 +89,6 @@ def _profile_threads(work: Callable[[], Any], tasks: int, sort: str, limit: int)
     by_name: dict[str, Any] = {}
     threads = Counter[str]()
     for name, profile in profiles:  # the threads of a pool are shown as one
-        profile.create_stats()
         threads[name] += 1
         if name in by_name:
             by_name[name].add(profile)
@@ -96,6 +101,16 @@ def _profile_threads(work: Callable[[], Any], tasks: int, sort: str, limit: int)
         for (file, line, function), (_, calls, own, total, _) in ranked[:limit]:
             cost = total if sort == "cumulative" else own
             print(f"    {cost / tasks * 1e6:9.2f}  {calls / tasks:12.2f}  {_short(file)}:{line} {function}")
+
+
+class _ThreadProfile(cProfile.Profile):
+    """The profile of a thread that may still run: a call that is under way is left out.
+
+    Stopping it would end that call by the clock of the thread that stops it, which is another one.
+    """
+
+    def create_stats(self) -> None:
+        self.snapshot_stats()
 
 
 def _key(entry: tuple[int, int, float, float, Any], sort: str) -> float:
