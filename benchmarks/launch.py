@@ -119,23 +119,22 @@ def environment(arm: Arm, home: Path, reply_path: Path) -> dict[str, str]:
 def _execute(arm: Arm, python: Path, home: Path, reply_path: Path) -> int:
     """Run the command to its end; returns how many lines it printed."""
     program = [str(python.parent / arm.command[0])] if arm.script else [str(python), arm.command[0]]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*program, *arm.command[1:]],
         env=environment(arm, home, reply_path),
         cwd=home,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-    )
-    assert process.stdout is not None
-    drain = _Drain(process.stdout)
-    try:
-        code = process.wait(TIME_LIMIT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        raise RunFailed(f"{arm.label}: not done within {TIME_LIMIT:.0f} s") from None
-    drain.join(10)
+    ) as process:
+        assert process.stdout is not None
+        drain = _Drain(process.stdout)
+        try:
+            code = process.wait(TIME_LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise RunFailed(f"{arm.label}: not done within {TIME_LIMIT:.0f} s") from None
+        drain.join(10)
     if code:
         raise RunFailed(f"{arm.label}: ended with code {code}; it said:\n{drain.tail()}")
     return drain.count

@@ -25,7 +25,7 @@ def work(rounds: int) -> int:
     return total
 
 
-work_task = task(work, name="work")
+work_task = task(name="work")(work)
 
 
 @flow(task_runner=ProcessPoolTaskRunner(max_workers=WORKERS))
