@@ -119,6 +119,8 @@ class SqlJournal(Journal):
         Raises:
             RecordsNotDurable: something could not be written.
         """
+        if self._is_closed or self._is_forked:
+            raise BackendError(self._closed_message())
         # In this order: the writer is busy before it takes entries, and until they are committed.
         if not self._pending and not self._is_busy and self._is_durable and self._fault is None:
             return
@@ -155,6 +157,9 @@ class SqlJournal(Journal):
         if self._is_closed or self._is_forked:
             return
         try:
+            if self._has_entered:
+                owner_id = self._owner.id
+                self.execute(lambda connection: leases.leave(connection, owner_id))
             self.barrier()
         finally:
             self._is_closed = self._is_blocked = True
@@ -353,6 +358,7 @@ class SqlJournal(Journal):
                 raise
             savepoint.rollback()
             projection.forget_all()
+            self._has_entered = False
             refused.append((group.source, not_durable([Segment([group], None)], _cause(error))))
         else:
             savepoint.commit()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +12,6 @@ from flowyard.local.control import LocalControlPlane
 from flowyard.ports import Backend
 from flowyard.services.lease_keeper import LeaseKeeper
 from flowyard.services.ownership import Presence
-from flowyard.store import leases
 from flowyard.store.database import Database, open_database
 
 
@@ -62,6 +60,11 @@ class LocalBackend(Backend):
         keeper = LeaseKeeper(url, presence.owner.id) if database.dialect.name == "postgresql" else None
         return cls(database, presence, journal, keeper)
 
+    @classmethod
+    def in_memory(cls) -> Self:
+        """Open a backend that forgets everything when it is closed: the same code on SQLite's memory database."""
+        return cls.open("sqlite:///:memory:", Path())
+
     @property
     @override
     def journal(self) -> SqlJournal:
@@ -80,9 +83,6 @@ class LocalBackend(Backend):
     @override
     def close(self) -> None:
         try:
-            if not self._database.is_in_memory:
-                with contextlib.suppress(Exception):
-                    self._journal.execute(lambda connection: leases.leave(connection, self._presence.owner.id))
             self._journal.close()
         finally:
             if self._keeper is not None:

@@ -31,7 +31,7 @@ def propose_flow_run_state(
 ) -> tuple[FlowRun, OrchestrationResult]:
     """Decide on a proposed state of a flow run and write what was decided.
 
-    Returns the run as it is afterwards and the answer; a final state releases the lease.
+    Returns the run as it is afterwards and the answer; a final state, or a suspension, releases the lease.
 
     Raises:
         ObjectNotFound: there is no such flow run.
@@ -49,7 +49,8 @@ def propose_flow_run_state(
     if apply_decision(run, decision):
         assert run.state is not None
         write_state(connection, run)
-        if run.state.is_final():
+        # A suspended run has left its process and waits for another one; a paused one is held by its own.
+        if run.state.is_final() or (run.state.is_paused() and run.state.state_details.pause_reschedule):
             leases.release(connection, flow_run_id)
     return run, OrchestrationResult(decision.verdict, run.state, decision.reason, decision.delay_seconds)
 

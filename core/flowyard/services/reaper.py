@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from flowyard.exceptions import ObjectNotFound
 from flowyard.rules.bookkeeping import enter_state, stamp
 from flowyard.rules.crashes import reaped_state
-from flowyard.schemas.states import State, StateDetails, StateType
+from flowyard.schemas.states import State, StateDetails
 from flowyard.services import ownership
 from flowyard.services.orchestration import write_state
 from flowyard.store import flow_runs, leases, rollups, states, task_runs
@@ -21,8 +21,6 @@ from flowyard.store.dialects import Dialect
 from flowyard.store.leases import HeldLease
 
 _logger = logging.getLogger("flowyard.reaper")
-# What a run can be doing in a process. A paused or scheduled one has none and waits for somebody to start it.
-_EXECUTING = frozenset({StateType.PENDING, StateType.RUNNING, StateType.CANCELLING})
 
 
 def find_dead(held: Collection[HeldLease], *, now: datetime, is_shared_file: bool) -> list[HeldLease]:
@@ -62,7 +60,7 @@ def crash_flow_run(connection: Connection, dialect: Dialect, flow_run_id: UUID, 
         leases.leave(connection, flow_run_id)
         return False
     leases.revoke(connection, flow_run_id)
-    if run.state is not None and run.state.type not in _EXECUTING:
+    if run.state is not None and run.state.is_final():
         return False
     crash_task_runs(connection, dialect, flow_run_id, owner, now=now)
     details = StateDetails(flow_run_id=flow_run_id, task_run_id=run.parent_task_run_id)

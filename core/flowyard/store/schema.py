@@ -62,7 +62,8 @@ def ensure(database: Database, *, migrate: bool = True) -> None:
 def create(connection: Connection) -> None:
     """Make all tables of the current version in a database that has none."""
     metadata.create_all(connection, checkfirst=False)
-    version_metadata.create_all(connection, checkfirst=False)
+    # A downgrade to the base leaves Alembic's table behind, empty.
+    version_metadata.create_all(connection)
     connection.execute(insert(alembic_version).values(version_num=CURRENT))
 
 
