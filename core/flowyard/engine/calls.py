@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from flowyard.context import current
@@ -13,7 +14,7 @@ from flowyard.engine.drivers import run_async, run_blocking, run_detached
 from flowyard.engine.flow_run import FlowCall, FlowTemplate, run_flow
 from flowyard.engine.process import PROCESS
 from flowyard.engine.scope import Scope
-from flowyard.engine.signals import Interrupts, listening
+from flowyard.engine.signals import listening
 from flowyard.engine.submission import Submission
 from flowyard.engine.task_call import PreparedCall, TaskTemplate, call_task, crash_run
 from flowyard.engine.worker import LocalShim
@@ -36,23 +37,41 @@ def call_flow(
     if template.is_async:
         running = _flow_async(template, parameters, wait_for, return_state=return_state)
         return running if returns_awaitable(True) else PROCESS.background.run(running)
-    if current().flow_run is not None:
-        state = run_blocking(run_flow(FlowCall(template, parameters, wait_for, Interrupts())))
+    parent = _parent()
+    if parent is not None:
+        state = run_blocking(run_flow(FlowCall(template, parameters, wait_for, parent.interrupts)))
     else:
         with listening() as interrupts:
             state = run_blocking(run_flow(FlowCall(template, parameters, wait_for, interrupts)))
-    return state if return_state else state.result()
+    return _flow_answer(state, parent, return_state)
+
+
+def _parent() -> Scope | None:
+    """Return the bookkeeping of the flow run that a flow called here becomes a child of."""
+    parent = current().flow_run
+    return parent.scope if parent is not None else None
+
+
+def _flow_answer(state: State[Any], parent: Scope | None, return_state: bool) -> Any:
+    if return_state:
+        return state
+    value = state.result()
+    mirror_id = state.state_details.task_run_id
+    if parent is not None and mirror_id is not None:
+        parent.lineage.add(value, mirror_id)
+    return value
 
 
 async def _flow_async(
     template: FlowTemplate, parameters: Mapping[str, Any], wait_for: Iterable[Any] | None, *, return_state: bool
 ) -> Any:
-    if current().flow_run is not None:
-        state = await run_async(run_flow(FlowCall(template, parameters, wait_for, Interrupts())))
+    parent = _parent()
+    if parent is not None:
+        state = await run_async(run_flow(FlowCall(template, parameters, wait_for, parent.interrupts)))
     else:
         with listening() as interrupts:
             state = await run_async(run_flow(FlowCall(template, parameters, wait_for, interrupts)))
-    return state if return_state else state.result()
+    return _flow_answer(state, parent, return_state)
 
 
 # --- tasks ------------------------------------------------------------------------------------------------------
@@ -69,10 +88,18 @@ def call_task_now(
         with ExitStack() as stack:
             scope = _autonomous_scope(stack)
             prepared = PreparedCall(scope, template, parameters, wait_for)
-            state = run_blocking(call_task(prepared, None, None))
+            try:
+                state = run_blocking(call_task(prepared, None, None))
+            except BaseException as error:
+                crash_run(scope, prepared.run, error)
+                raise
     else:
         prepared = PreparedCall(scope, template, parameters, wait_for)
-        state = run_blocking(call_task(prepared, scope.runner_for(template.runner), None))
+        try:
+            state = run_blocking(call_task(prepared, scope.runner_for(template.runner), None))
+        except BaseException as error:  # an interrupt between the steps, or a wait that would never end
+            crash_run(scope, prepared.run, error)
+            raise
     return _answer(prepared, state, return_state)
 
 
@@ -84,11 +111,19 @@ async def _task_async(
         with ExitStack() as stack:
             scope = _autonomous_scope(stack)
             prepared = PreparedCall(scope, template, parameters, wait_for)
-            state = await run_async(call_task(prepared, None, None))
+            try:
+                state = await run_async(call_task(prepared, None, None))
+            except BaseException as error:
+                crash_run(scope, prepared.run, error)
+                raise
     else:
         prepared = PreparedCall(scope, template, parameters, wait_for)
-        runner = await asyncio.to_thread(scope.runner_for, template.runner) if template.runner else scope.runner
-        state = await run_async(call_task(prepared, runner, None))
+        try:
+            runner = await asyncio.to_thread(scope.runner_for, template.runner) if template.runner else scope.runner
+            state = await run_async(call_task(prepared, runner, None))
+        except BaseException as error:
+            crash_run(scope, prepared.run, error)
+            raise
     return _answer(prepared, state, return_state)
 
 
@@ -126,6 +161,7 @@ def submit_task(
         )
     runner = scope.runner_for(task_runner or template.runner)
     prepared = PreparedCall(scope, template, parameters, wait_for, mapped_from)
+    prepared.user_context = copy_context()
     loops = prepared.loops
     loop = scope.loop_for(template.spec.is_async)
     if loop is not None:
@@ -142,6 +178,10 @@ def submit_task(
         scope.dismiss(future)
 
     run_detached(_follow(prepared, scope, runner, future), failed)
+    signal = scope.interrupts.signal
+    if signal is not None and future.settled_state is not None and future.settled_state.is_crashed():
+        # Ctrl-C hit the task while a sequential runner executed it right here: the flow is what it was meant for.
+        raise signal
     return future
 
 

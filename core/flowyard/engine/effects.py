@@ -201,7 +201,7 @@ def _without_this_frame(error: BaseException) -> BaseException:
 
 
 class SleepUntil(Effect[None]):
-    """Go on at a time; at once if it has passed."""
+    """Go on at a time, give or take a hair (clocks of sleeps and of the wall differ); at once if it has passed."""
 
     __slots__ = ("when",)
 
@@ -211,26 +211,17 @@ class SleepUntil(Effect[None]):
     def _seconds(self) -> float:
         return max((self.when - utcnow()).total_seconds(), 0.0)
 
-    # Clocks of sleeps and of the wall differ by a hair: whoever wakes early sleeps again.
-
     @override
     def block(self) -> None:
-        while seconds := self._seconds():
-            time.sleep(seconds)
+        time.sleep(self._seconds())
 
     @override
     async def perform(self) -> None:
         await asyncio.sleep(self._seconds())
-        while seconds := self._seconds():
-            await asyncio.sleep(seconds)
 
     @override
     def detach(self, resume: Resume) -> None:
-        seconds = self._seconds()
-        if not seconds:
-            resume(None)
-            return
-        timer = threading.Timer(seconds, self.detach, (resume,))
+        timer = threading.Timer(self._seconds(), resume, (None,))
         timer.daemon = True
         timer.start()
 

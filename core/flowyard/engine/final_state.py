@@ -31,15 +31,30 @@ def final_state_of(returned: Any, scope: Scope, keep: Callable[[Any], Any]) -> S
         if state.is_completed():
             state.data = UnpersistedResult(None)
         return state
+    if stands_for_runs(returned):
+        return returned_state(returned, keep)
+    if isinstance(returned, quote):
+        return State(StateType.COMPLETED, data=keep(cast("quote[Any]", returned).unwrap()))
+    return State(StateType.COMPLETED, data=keep(returned))
+
+
+def stands_for_runs(returned: Any) -> bool:
+    """Say whether a returned value is a state, or futures and states of runs, and not a value of its own."""
+    return isinstance(returned, State) or bool(_runs_in(returned))
+
+
+def returned_state(returned: Any, keep: Callable[[Any], Any]) -> State[Any]:
+    """Return the state that a value stands for which `stands_for_runs`; its futures are done.
+
+    A state made by hand is copied under an id of its own: the same object may be returned by many runs.
+    """
     if isinstance(returned, State):
         state = cast("State[Any]", returned)
         if state.state_details.flow_run_id is None and state.state_details.task_run_id is None:
-            return state
+            is_kept = hasattr(state.data, "to_record") and not isinstance(state.data, type)
+            data = state.data if is_kept or (state.data is None and not state.is_completed()) else keep(state.data)
+            return state.copy(update={"data": data}, reset_fields=True)
     runs = _runs_in(returned)
-    if not runs:
-        if isinstance(returned, quote):
-            return State(StateType.COMPLETED, data=keep(cast("quote[Any]", returned).unwrap()))
-        return State(StateType.COMPLETED, data=keep(returned))
     states = [cast("State[Any]", run.settled_state) if isinstance(run, Submission) else run for run in runs]
     state_type, message = aggregate_states(states)
     combined: Any = states[0] if isinstance(returned, (Submission, State)) else _like(returned, states)

@@ -113,7 +113,8 @@ async def _run_subflow(call: FlowCall, parent: Scope) -> State[Any]:
     parameters = call.parameters
     if dependencies is not None:
         if dependencies.completions:
-            await WaitFor(dependencies.completions)
+            caller = current().task_run
+            await WaitFor(dependencies.completions, caller.slot if caller is not None else None)
         try:
             dependencies.require_ready()
         except UpstreamFailed as failure:
@@ -182,6 +183,10 @@ class _Run:
         self.log: RunLog
         self.scope: Scope
         self.context: FlowRunContext | None = None
+        self._ends_with_parent = False
+        caller = current().task_run
+        self._slot = caller.slot if caller is not None else None
+        """The place of the task that called this flow, given back while it waits."""
 
     async def to_end(self) -> State[Any]:
         """Create the run, execute it, and return its final state."""
@@ -214,14 +219,20 @@ class _Run:
             runner = self.template.task_runner.duplicate()
             runner_stack = ExitStack()
             try:
-                await Record(lambda: runner_stack.enter_context(runner.start()))
                 self._open_scope(recorder, runner, progress)
+                await Record(lambda: runner_stack.enter_context(runner.start()))
                 self.scope.runners = runner_stack
                 state = await self._attempts()
             except BackendError as error:
                 self.log.error("Crash detected! %s", error)
                 raise
+            except FlowyardSignal:
+                raise
+            except BaseException as error:
+                await self._crash(error)
+                raise
             finally:
+                self.scope.is_closed = True
                 await Record(runner_stack.close)
         return state
 
@@ -250,10 +261,6 @@ class _Run:
 
     def _open_scope(self, recorder: Recorder, runner: TaskRunner, progress: ProgressView | None) -> None:
         template = self.template
-        timeout = template.timeout_seconds
-        deadlines = [] if timeout is None else [utcnow() + timedelta(seconds=timeout)]
-        if self.parent is not None and self.parent.deadline is not None:
-            deadlines.append(self.parent.deadline)
         shim = LocalShim()
         loop = asyncio.get_running_loop() if template.is_async else None
         scope = Scope(
@@ -265,11 +272,11 @@ class _Run:
             shim=shim,
             background=PROCESS.background,
             loop=loop,
-            deadline=min(deadlines, default=None),
             log=self.log,
             progress=progress,
         )
         shim.scope = scope
+        scope.interrupts = self.call.interrupts
         if template.policy.retries:
             scope.earlier_runs = {}
         log_prints = template.log_prints
@@ -295,6 +302,7 @@ class _Run:
         args, kwargs = self.template.signature.to_call(self.parameters)
         here = RunContext(self.scope.context, None, current().tags)
         while True:
+            self._set_deadline()
             answer = await self._propose(State(StateType.RUNNING))
             if answer.status is Verdict.ABORT:
                 raise Abort(answer.reason)
@@ -310,10 +318,10 @@ class _Run:
             if value is None:
                 value = await Call(here, self.template.fn, args, kwargs, timeout=self._timeout(), kind="Flow")
             if isinstance(value, Raised) and not isinstance(value.error, Exception):
-                return await self._crash(value.error)
-            await WaitFor([self.scope.when_idle()])
+                raise value.error
+            await WaitFor([self.scope.when_idle()], self._slot)
             if self.scope.exit_request is not None:
-                return await self._crash(self.scope.exit_request)
+                raise self.scope.exit_request
             proposed = await self._proposed_state(value)
             answer = await self._propose(proposed)
             state = answer.state if answer.state is not None else proposed
@@ -334,12 +342,10 @@ class _Run:
 
     async def _proposed_state(self, value: Any) -> State[Any]:
         if isinstance(value, Raised):
-            if isinstance(value.error, FlowyardSignal):
-                raise value.error
             return self._failed(value)
         unfinished = unfinished_in(value)
         if unfinished:
-            await WaitFor(unfinished)
+            await WaitFor(unfinished, self._slot)
         origin = ResultOrigin(flow_run=self.flow_run, parameters=self.parameters)
         keep = self.template.results.create_result
         try:
@@ -351,6 +357,8 @@ class _Run:
         error = raised.error
         if raised.is_timeout:
             message = f"Flow run exceeded timeout of {self.template.timeout_seconds} seconds"
+            if self._ends_with_parent:
+                message = "Flow run exceeded timeout of the flow that called it"
             if raised.is_stuck:
                 message += "; its thread is blocked outside of Python code and could not be interrupted"
             return State(StateType.FAILED, name="TimedOut", message=message, data=self._keep(error))
@@ -367,16 +375,16 @@ class _Run:
             kept: Any = UnpersistedResult(error)
             return kept
 
-    async def _crash(self, error: BaseException) -> State[Any]:
-        """Record that something from outside ended the run, and raise that again."""
-        cause = self.call.interrupts.signal or error
+    async def _crash(self, error: BaseException) -> None:
+        """Record that something from outside ended the run."""
+        cause = error if isinstance(error, Exception) else self.call.interrupts.signal or error
         state = crashed_state(cause, now=utcnow())
         state.data = UnpersistedResult(error)
         self.log.error("Crash detected! %s", crash_message(cause))
         self._abandon_live_runs(cause)
-        await self._propose(state)
-        await self._run_hooks(state)
-        raise error
+        answer = await self._propose(state)
+        if answer.status is Verdict.ACCEPT:
+            await self._run_hooks(state)
 
     def _abandon_live_runs(self, cause: BaseException) -> None:
         """Stop what can be stopped and record the rest as Crashed: nobody waits for threads that will not end."""
@@ -387,6 +395,14 @@ class _Run:
                 submission.settle(crash_run(self.scope, run, cause))
             self.scope.dismiss(submission)
         self.scope.is_closed = True
+
+    def _set_deadline(self) -> None:
+        """Give each attempt the flow's whole timeout, but no more than the flow that called it has left."""
+        timeout = self.template.timeout_seconds
+        own = None if timeout is None else utcnow() + timedelta(seconds=timeout)
+        parents = self.parent.deadline if self.parent is not None else None
+        self._ends_with_parent = parents is not None and (own is None or parents < own)
+        self.scope.deadline = parents if self._ends_with_parent else own
 
     def _timeout(self) -> float | None:
         deadline = self.scope.deadline

@@ -15,6 +15,7 @@ from uuid import UUID
 from flowyard.context import FlowRunContext, TaskRunContext
 from flowyard.engine.completion import Completion
 from flowyard.engine.lineage import Lineage
+from flowyard.engine.signals import Interrupts
 from flowyard.engine.submission import Submission
 from flowyard.logging.run_log import RunLog
 from flowyard.ports import Recorder
@@ -56,6 +57,7 @@ class Scope:
         self.flow_name = flow_name
         self.recorder = recorder
         self.runner = runner
+        self.slow_inputs_seconds = settings.FLOWYARD_TASK_INTROSPECTION_WARN_THRESHOLD
         self.settings = settings
         self.shim = shim
         self.background = background
@@ -76,7 +78,10 @@ class Scope:
         self.live: dict[Submission, Handle | None] = {}
         self.exit_request: BaseException | None = None
         """A KeyboardInterrupt or SystemExit of a task, raised again when the flow has ended."""
+        self.interrupts = Interrupts()
+        """The signals that arrived while the root flow ran."""
         self.is_closed = False
+        """The flow run has ended: nothing can be called in it any more."""
         self.earlier_runs: dict[tuple[str, str], TaskRun] | None = None
         """Task runs of this run's earlier attempts; None when it cannot have any."""
         self.fingerprints: dict[UUID, str | None] = {}

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
 from typing_extensions import override
 
-from flowyard.context import RunContext, TaskRunContext, current
+from flowyard.context import RunContext, Slot, TaskRunContext, current
 from flowyard.engine.dependencies import Dependencies, UpstreamFailed, find_dependencies, resolve
 from flowyard.engine.effects import Effect, Raised, Resume, SleepUntil, WaitFor
 from flowyard.engine.invoke import Invoke
@@ -21,9 +23,10 @@ from flowyard.engine.replay import Fingerprint, reusable_state
 from flowyard.engine.scope import Scope
 from flowyard.engine.submission import Submission
 from flowyard.engine.task_run import enter_not_ready
-from flowyard.exceptions import BackendError
+from flowyard.exceptions import BackendError, MissingContextError
 from flowyard.logging.loggers import get_logger
 from flowyard.logging.run_log import RunLog, run_log_for_task
+from flowyard.results.handles import UnpersistedResult
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.rules.crashes import crashed_state
 from flowyard.schemas.events import TaskRunCreated, TaskRunEntered
@@ -68,7 +71,7 @@ class TaskTemplate:
 class PreparedCall:
     """A task run that exists, is Pending, and knows its inputs."""
 
-    __slots__ = ("context", "dependencies", "names", "parameters", "run", "scope", "template")
+    __slots__ = ("context", "dependencies", "names", "parameters", "run", "scope", "slot", "template", "user_context")
 
     def __init__(
         self,
@@ -78,11 +81,22 @@ class PreparedCall:
         wait_for: Iterable[Any] | None,
         mapped_from: Mapping[str, list[dict[str, str]]] | None = None,
     ) -> None:
+        if scope.is_closed:
+            raise MissingContextError(
+                f"task {template.spec.name!r} was called in flow run {scope.flow_run.name if scope.flow_run else ''!r}, "
+                "which has ended: a thread that outlives its flow cannot call tasks; wait for it in the flow"
+            )
         here = current()
+        self.slot: Slot | None = here.task_run.slot if here.task_run is not None else None
+        """The place that the calling task gives back while it waits."""
+        self.user_context: Context | None = None
+        """The context variables of whoever submitted the call; None for a direct call, which runs among them."""
         self.scope = scope
         self.template = template
         self.parameters = parameters
+        started = time.perf_counter()
         self.dependencies, self.names = find_dependencies(parameters, wait_for, scope.lineage)
+        warn_if_slow(scope, task_name=template.spec.name, seconds=time.perf_counter() - started)
         if mapped_from:
             # `map` took these values out of futures, which the children depend on all the same.
             self.dependencies = self.dependencies or Dependencies()
@@ -146,6 +160,19 @@ def _task_run(
     if scope.earlier_runs is not None:
         scope.earlier_runs[template.task_key, dynamic_key] = run
     return run
+
+
+def warn_if_slow(scope: Scope, *, task_name: str, seconds: float) -> None:
+    """Say that the engine spends long on looking for futures in the arguments of a task."""
+    threshold = scope.slow_inputs_seconds
+    if threshold is not None and seconds > threshold:
+        log = scope.log if scope.log is not None else get_logger("engine")
+        log.warning(
+            "Looking for futures in the arguments of task %r took %.1f seconds. If there are none in a large one, pass it "
+            "as `quote(value)`: then nobody looks into it. (FLOWYARD_TASK_INTROSPECTION_WARN_THRESHOLD sets the limit.)",
+            task_name,
+            seconds,
+        )
 
 
 class Execute(Effect[Outcome]):
@@ -224,7 +251,13 @@ class Execute(Effect[Outcome]):
     @override
     def detach(self, resume: Resume) -> None:
         assert self.runner is not None
-        handle = self.runner.submit(self.call, self.upstream)
+        submit, user_context = self.runner.submit, self.call.user_context
+        if user_context is not None and self.call.spec.is_async:
+            # A loop takes over the context variables of the thread that hands it a callback, and this is any thread that
+            # happened to complete an input.
+            handle = user_context.run(submit, self.call, self.upstream)
+        else:
+            handle = submit(self.call, self.upstream)
         if self.submission is not None:
             self.submission.handle = handle
             if self.submission in self.scope.live:
@@ -262,7 +295,7 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
             early = dependencies.hand_over(cluster)
             waiting = [completion for completion in waiting if id(completion) not in early]
         if waiting:
-            await WaitFor(waiting)
+            await WaitFor(waiting, prepared.slot if submission is None else None)
         if cluster is not None:
             held = dependencies.hand_over(cluster)
         try:
@@ -272,7 +305,9 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
             scope.note(state)
             return state
         if prepared.names:
+            started = time.perf_counter()
             parameters = resolve(parameters, prepared.names, held)
+            warn_if_slow(scope, task_name=spec.name, seconds=time.perf_counter() - started)
     fingerprint = Fingerprint(parameters)
     reused = reusable_state(scope, run, fingerprint, log)
     if reused is not None:
@@ -302,13 +337,14 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
             shim=scope.shim,
             recorder=scope.recorder,
             attempt=attempt,
+            user_context=prepared.user_context,
             loop=scope.loop_for(spec.is_async),
             needs=dependencies.needs(held) if dependencies is not None and held else (),
         )
         outcome = await Execute(scope, runner, call, submission, held)
         if held and dependencies is not None and outcome.state.is_crashed():
             # When the worker with an upstream died, the runner cannot say more than that this call is lost too.
-            await WaitFor(list(held.values()))
+            await WaitFor(list(held.values()), prepared.slot if submission is None else None)
             try:
                 dependencies.require_ready()
             except UpstreamFailed as failure:
@@ -389,10 +425,14 @@ def _remember_exit(scope: Scope, state: State[Any]) -> None:
 
 
 def crash_run(scope: Scope, run: TaskRun, error: BaseException) -> State[Any]:
-    """Enter, record and return Crashed for a run that the engine could not bring to an end."""
+    """Enter, record and return Crashed for a run that the engine could not bring to an end; one that ended keeps its state."""
+    if run.state is not None and run.state.is_final():
+        return run.state
     details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
     state = crashed_state(error, now=utcnow(), details=details)
+    state.data = UnpersistedResult(error)
     enter_state(run, state)
+    scope.note(state)
     get_logger("engine").error("Task run %r crashed: %s", run.name, error, exc_info=error)
     # When the journal itself is what failed, the flow run ends with its error.
     with contextlib.suppress(BackendError):

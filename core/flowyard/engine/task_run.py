@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
-from flowyard.containers import rebuild
+from flowyard.annotations import quote
+from flowyard.containers import ATOMS, rebuild
 from flowyard.context import FlowRunContext, RunContext, Slot, TaskRunContext
-from flowyard.engine.effects import Call, Raised, Record, SleepUntil
+from flowyard.engine.effects import Call, Raised, Record, SleepUntil, WaitFor
+from flowyard.engine.final_state import returned_state, stands_for_runs, unfinished_in
 from flowyard.engine.invoke import Invoke
 from flowyard.engine.naming import render_name
 from flowyard.exceptions import TaskTimedOut
@@ -23,7 +26,7 @@ from flowyard.ports import Recorder
 from flowyard.results.factory import ResultOrigin
 from flowyard.results.fingerprints import fingerprint_of
 from flowyard.results.handles import UnpersistedResult
-from flowyard.rules.bookkeeping import apply_decision, enter_state
+from flowyard.rules.bookkeeping import apply_decision, enter_state, stamp
 from flowyard.rules.crashes import crash_message
 from flowyard.rules.task_runs import TaskRunFacts, decide_task_run
 from flowyard.schemas.events import TaskRunEntered, TaskRunRenamed
@@ -64,6 +67,10 @@ async def run_task(call: TaskCall, flow_context: FlowRunContext | None, scope: A
     )
     while True:
         decision = decide_task_run(run, State(StateType.RUNNING, state_details=details), now=utcnow(), facts=facts)
+        if decision.verdict is Verdict.WAIT:
+            # A retry that another clock called due.
+            await SleepUntil(utcnow() + timedelta(seconds=decision.delay_seconds))
+            continue
         running = decision.state
         assert running is not None, "nothing stops a task run whose flow run this process owns"
         apply_decision(run, decision)
@@ -74,17 +81,26 @@ async def run_task(call: TaskCall, flow_context: FlowRunContext | None, scope: A
             value = await Call(here, _rename, (call, log))
         if not isinstance(value, Raised):
             value = await Call(here, spec.fn, args, kwargs, timeout=_seconds_left(call))
-        if value.__class__ is not Raised:
-            # The value as the state keeps it, or `Raised` if it must be persisted and cannot be.
-            value = (
-                UnpersistedResult(value) if spec.results is None else await _persist(call, value, StateType.COMPLETED)
-            )
-        if value.__class__ is Raised:
-            state = await _settle_failure(call, value, facts, here, log)
-        else:
-            state = State(StateType.COMPLETED, data=value, state_details=details)
-            enter_state(run, state)
-            recorder.append(TaskRunEntered(run.id, state))
+        state: State[Any] | None = None
+        if value.__class__ not in ATOMS and value.__class__ is not Raised:
+            if stands_for_runs(value):
+                state = await _settle_returned(call, value, facts, here, log)
+            elif isinstance(value, quote):
+                value = cast("quote[Any]", value).unwrap()
+        if state is None:
+            if value.__class__ is not Raised:
+                # The value as the state keeps it, or `Raised` if it must be persisted and cannot be.
+                value = (
+                    UnpersistedResult(value)
+                    if spec.results is None
+                    else await _persist(call, value, StateType.COMPLETED)
+                )
+            if value.__class__ is Raised:
+                state = await _settle_failure(call, value, facts, here, log)
+            else:
+                state = State(StateType.COMPLETED, data=value, state_details=details)
+                enter_state(run, state)
+                recorder.append(TaskRunEntered(run.id, state))
         if state.is_final():
             _log_end(log, state)
             return Outcome(run, state)
@@ -123,7 +139,7 @@ async def _settle_failure(
     call: TaskCall, raised: Raised, facts: TaskRunFacts, here: RunContext, log: RunLog
 ) -> State[Any]:
     """Enter and return what follows a function that raised: a retry, Failed, or Crashed."""
-    spec, run = call.spec, call.task_run
+    run = call.task_run
     details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
     error = raised.error
     if not isinstance(error, Exception):
@@ -135,33 +151,69 @@ async def _settle_failure(
         )
         log.error("Crash detected! %s", state.message)
         log.log(logging.DEBUG, "Crash details:", exc_info=error)
-    else:
-        proposed = _failed(raised, details, await _keep_error(call, error, log))
-        if not raised.is_timeout:
-            log.error("Encountered exception during execution:", exc_info=error)
-        elif raised.is_stuck:
-            log.error("%s", proposed.message)
-        if spec.retry_condition_fn is not None and run.run_count <= run.policy.retries:
-            retriable = await Invoke(here, spec.retry_condition_fn, (spec.task, run, proposed))
-            if isinstance(retriable, Raised):
-                log.error(
-                    "An error was encountered while running `retry_condition_fn` of task %r; the run is not retried.",
-                    spec.name,
-                    exc_info=retriable.error,
-                )
-            if isinstance(retriable, Raised) or not retriable:
-                proposed = proposed.copy(update={"state_details": _not_retriable(details)})
-        decision = decide_task_run(run, proposed, now=utcnow(), facts=facts, spread=random.random())
-        assert decision.state is not None
-        state = decision.state
-        if decision.verdict is Verdict.REJECT and not state.is_final():
-            log.info(
-                "Received non-final state %r when proposing final state %r and will attempt to run again...",
-                state.name,
-                proposed.name,
+        return _enter(call, state)
+    proposed = _failed(raised, details, await _keep_error(call, error, log))
+    if not raised.is_timeout:
+        log.error("Encountered exception during execution:", exc_info=error)
+    elif raised.is_stuck:
+        log.error("%s", proposed.message)
+    return await _settle_failed_state(call, proposed, facts, here, log)
+
+
+async def _settle_failed_state(
+    call: TaskCall, proposed: State[Any], facts: TaskRunFacts, here: RunContext, log: RunLog
+) -> State[Any]:
+    """Enter and return what follows a failure: a retry, or the proposed Failed state."""
+    spec, run = call.spec, call.task_run
+    if spec.retry_condition_fn is not None and run.run_count - call.attempt <= run.policy.retries:
+        retriable = await Invoke(here, spec.retry_condition_fn, (spec.task, run, proposed))
+        if isinstance(retriable, Raised):
+            log.error(
+                "An error was encountered while running `retry_condition_fn` of task %r; the run is not retried.",
+                spec.name,
+                exc_info=retriable.error,
             )
-    enter_state(run, state)
-    call.recorder.append(TaskRunEntered(run.id, state))
+        if isinstance(retriable, Raised) or not retriable:
+            proposed = proposed.copy(update={"state_details": replace(proposed.state_details, retriable=False)})
+    decision = decide_task_run(run, proposed, now=utcnow(), facts=facts, spread=random.random())
+    assert decision.state is not None
+    state = decision.state
+    if decision.verdict is Verdict.REJECT and not state.is_final():
+        log.info(
+            "Received non-final state %r when proposing final state %r and will attempt to run again...",
+            state.name,
+            proposed.name,
+        )
+    return _enter(call, state)
+
+
+async def _settle_returned(
+    call: TaskCall, value: Any, facts: TaskRunFacts, here: RunContext, log: RunLog
+) -> State[Any]:
+    """Enter and return what follows a function that returned a state, or futures and states of runs (behaviour F12)."""
+    run = call.task_run
+    if unfinished := unfinished_in(value):
+        assert here.task_run is not None
+        await WaitFor(unfinished, here.task_run.slot)
+    data = cast("State[Any]", value).data if isinstance(value, State) else None
+    kept: Any = UnpersistedResult(data)
+    if call.spec.results is not None and isinstance(value, State) and value.is_completed():
+        kept = await _persist(call, data, StateType.COMPLETED)
+        if isinstance(kept, Raised):
+            return await _settle_failure(call, kept, facts, here, log)
+    state = returned_state(value, lambda _data: kept)
+    stamp(state, StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id))
+    if not state.is_final():
+        error = ValueError(
+            f"task {call.spec.name!r} returned the state {state}, which is not final; return a final one, or a value"
+        )
+        return await _settle_failure(call, Raised(error), facts, here, log)
+    return await _settle_failed_state(call, state, facts, here, log) if state.is_failed() else _enter(call, state)
+
+
+def _enter(call: TaskCall, state: State[Any]) -> State[Any]:
+    enter_state(call.task_run, state)
+    call.recorder.append(TaskRunEntered(call.task_run.id, state))
     return state
 
 
@@ -184,10 +236,6 @@ def _failed(raised: Raised, details: StateDetails, data: Any) -> State[Any]:
         return State(StateType.FAILED, name="TimedOut", message=message, data=data, state_details=details)
     message = f"Task run encountered an exception. {type(error).__name__}: {error}"
     return State(StateType.FAILED, message=message, data=data, state_details=details)
-
-
-def _not_retriable(details: StateDetails) -> StateDetails:
-    return StateDetails(flow_run_id=details.flow_run_id, task_run_id=details.task_run_id, retriable=False)
 
 
 async def _persist(call: TaskCall, value: Any, state_type: StateType) -> Any:

@@ -23,7 +23,9 @@ class LocalShim:
 
     def execute(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
         """Run a call in this thread."""
-        return run_blocking(run_task(call, self._context(), self.scope, slot))
+        steps = run_task(call, self._context(), self.scope, slot)
+        # Libraries keep traces and log fields in context variables, and expect them in the threads of a pool.
+        return run_blocking(steps) if call.user_context is None else call.user_context.run(run_blocking, steps)
 
     async def execute_async(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
         """Run a call of an async task on the running event loop."""

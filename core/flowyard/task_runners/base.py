@@ -11,6 +11,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, Self
@@ -144,7 +145,19 @@ class Held:
 class TaskCall:
     """One call of a task on its way to where it executes. Not changed after it is made, but for `held`."""
 
-    __slots__ = ("arguments", "attempt", "context", "held", "loop", "needs", "recorder", "shim", "spec", "task_run")
+    __slots__ = (
+        "arguments",
+        "attempt",
+        "context",
+        "held",
+        "loop",
+        "needs",
+        "recorder",
+        "shim",
+        "spec",
+        "task_run",
+        "user_context",
+    )
 
     def __init__(
         self,
@@ -158,6 +171,7 @@ class TaskCall:
         attempt: int = 0,
         loop: Any = None,
         needs: Sequence[Upstream] = (),
+        user_context: Context | None = None,
     ) -> None:
         self.spec = spec
         self.task_run = task_run
@@ -173,6 +187,8 @@ class TaskCall:
         """The event loop an async task must run on; None for the runner's own background loop."""
         self.needs = needs
         """The upstreams that the call must find completed, those that it only waits for included; only with `locality`."""
+        self.user_context = user_context
+        """The context variables of whoever submitted the call, for the shim; they do not leave the process."""
         self.held: Mapping[int, Held] = {}
         """Upstream key -> what the runner found; set by the runner where the call executes, before the shim sees it."""
 
