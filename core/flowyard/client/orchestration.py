@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 from uuid import UUID
@@ -25,7 +26,10 @@ _DEFAULT_LIMIT = 200
 
 
 class SyncFlowyardClient:
-    """Blocking calls. With a `backend` of the caller's, that is used and left open."""
+    """Blocking calls. With a `backend` of the caller's, that is used and left open.
+
+    When it is opened, runs whose process has died are marked Crashed first.
+    """
 
     def __init__(self, backend: Backend | None = None) -> None:
         self._given = backend
@@ -34,6 +38,12 @@ class SyncFlowyardClient:
     def __enter__(self) -> Self:
         if self._backend is None:
             self._backend = open_backend(get_current_settings())
+        # Who looks at runs finds those whose process died Crashed, not Running for ever.
+        try:
+            self._backend.control.reap_dead_runs(datetime.now(UTC))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
