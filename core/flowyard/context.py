@@ -49,7 +49,7 @@ class FlowRunContext:
     recorder: Recorder
     scope: Any = None
     """The engine's own bookkeeping of this flow run."""
-    counters: dict[str, Any] | None = None
+    counters: dict[str, int] | None = None
     """How often this run has called each task; None until it calls one."""
     start_time: datetime = field(default_factory=utcnow)
 
@@ -76,7 +76,7 @@ class TaskRunContext:
     slot: Slot | None = None
     scope: Any = None
     """The engine's own bookkeeping of the flow run, for nested calls."""
-    counters: dict[str, Any] | None = None
+    counters: dict[str, int] | None = None
     """How often this run has called each task; None until it calls one."""
     start_time: datetime = field(default_factory=utcnow)
 

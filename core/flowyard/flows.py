@@ -150,8 +150,8 @@ class Flow(Generic[P, R]):
     ) -> Any:
         """Run the flow and return its value, or its final state with ``return_state=True``.
 
-        A sync flow blocks. An async flow gives an awaitable, except in a sync flow or task, where it runs to its end. Inside a
-        flow run this is a subflow.
+        A sync flow blocks. An async flow gives an awaitable, except in a sync flow or task, where it runs to its end.
+        Inside a flow run this is a subflow.
 
         Raises:
             ParameterBindError: the arguments do not fit the function.
@@ -374,7 +374,8 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # noq
         name: default: the function's name with `-` for `_`. The state backend knows a flow by its name.
         version: default: a hash of the file that holds the function.
         flow_run_name: a template over the parameters, or a function without arguments; default: two random words.
-        retries: how often a run that failed is tried again from the top; tasks that completed and kept their result are not
+        retries: how often a run that failed is tried again from the top; tasks that completed and kept their result
+        are not
             executed again.
         retry_delay_seconds: seconds before each retry.
         task_runner: where submitted tasks execute: a runner, its class, or its name; default: the setting

@@ -141,7 +141,9 @@ class ControlPlane(Protocol):
 
     def read_logs(
         self, where: LogFilter, *, limit: int = 200, offset: int = 0, newest_first: bool = False
-    ) -> Sequence[LogEmitted]: ...
+    ) -> Sequence[LogEmitted]:
+        """Return log lines in the order of their time."""
+        ...
 
     def reap_dead_runs(self, now: datetime) -> list[UUID]:
         """Mark as Crashed every unfinished flow run whose owner is dead, with its unfinished task runs.

@@ -5,23 +5,21 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from types import CodeType
-from typing import Any, Generic, Literal, ParamSpec, Self, cast, overload
+from typing import Any, Generic, Literal, ParamSpec, Self, overload
 
 from typing_extensions import TypeVar
 
-from flowyard.annotations import BaseAnnotation, NotSet, allow_failure, quote, unmapped
-from flowyard.containers import rebuild, scan
+from flowyard.annotations import NotSet
 from flowyard.context import current
-from flowyard.engine.calls import call_task_now, submit_task
+from flowyard.engine.batching import BatchSize
+from flowyard.engine.calls import Submitter, call_task_now
 from flowyard.engine.colour import returns_awaitable
-from flowyard.engine.submission import Submission
 from flowyard.engine.task_call import TaskTemplate
-from flowyard.exceptions import MappingLengthMismatch, MappingMissingIterable
-from flowyard.futures import AsyncFlowyardFuture, FlowyardFuture, FutureList, states_of, states_of_async
+from flowyard.futures.future import AsyncFlowyardFuture, FlowyardFuture
+from flowyard.futures.sequences import states_of, states_of_async
 from flowyard.options import check_function, check_hooks, check_name, check_number, check_run_name, is_async_function
 from flowyard.parameters.binding import CallSignature, raise_for_reserved_arguments
 from flowyard.results.cache_keys import task_input_hash
@@ -30,6 +28,7 @@ from flowyard.rules.retries import exponential_backoff, resolve_delays
 from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.states import State
 from flowyard.settings import get_current_settings
+from flowyard.task_mapping import map_calls
 from flowyard.task_runners.base import TaskRunner, TaskSpec
 from flowyard.task_runners.registry import resolve_task_runner, task_runner_named
 
@@ -136,8 +135,9 @@ class Task(Generic[P, R]):
     ) -> Any:
         """Run the task and return its value, or its state with ``return_state=True``.
 
-        Arguments may be futures and states of other runs, however nested: their values are passed. The run starts when those
-        and the ones in `wait_for` are completed. An async task gives an awaitable, except in a sync flow or task.
+        Arguments may be futures and states of other runs, however nested: their values are passed. The run starts
+        when those and the ones in `wait_for` are completed. An async task gives an awaitable, except in a sync flow
+        or task.
 
         Raises:
             ParameterBindError: the arguments do not fit the function.
@@ -170,41 +170,66 @@ class Task(Generic[P, R]):
         tracker = current().tracker
         if tracker is not None:
             return tracker.submit(self.name, parameters, **self._drawn(wait_for))
-        future = submit_task(
-            self._template(), parameters, wait_for, self._future_class(), task_runner=_started_elsewhere(task_runner)
-        )
+        submitter = Submitter(self._template(), self._future_class(), _started_elsewhere(task_runner))
+        future = submitter.submit(parameters, wait_for)
         if return_state:
             return future.wait()
         return future
 
-    def map(self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
+    def map(
+        self,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Iterable[Any] | None = None,
+        task_runner: TaskRunner | type[TaskRunner] | str | None = None,
+        window: int | None = None,
+        batch_size: BatchSize | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Submit the task once for each item of the iterables among the arguments, and return the futures in order.
 
-        Everything iterable is mapped over, except text, bytes, files, and what is wrapped in `unmapped`; other values are
-        passed to every call. Parameters that are not given keep their defaults.
+        Everything iterable is mapped over, except text, bytes, files, and what is wrapped in `unmapped`; other values
+        are passed to every call. Parameters that are not given keep their defaults. A parameter of the function that
+        has the name of an option here is the function's.
+
+        Args:
+            args: positional arguments of the task.
+            return_state: wait, and return the states.
+            wait_for: futures and states that every call waits for.
+            task_runner: where the calls execute, if not where the flow's do.
+            window: pull inputs at most this far ahead of what is done, and return a stream that is iterated once; so
+            it is
+                with iterators, which have no length.
+            batch_size: how many calls a cluster executes as one piece of work; "auto" aims at 100 ms.
+            kwargs: keyword arguments of the task.
 
         Raises:
             MappingMissingIterable: there is nothing to iterate over.
             MappingLengthMismatch: the iterables have different lengths.
             MissingContextError: this is not inside a flow.
         """
+        options: dict[str, Any] = {"task_runner": task_runner, "window": window, "batch_size": batch_size}
+        for name, value in options.items():
+            if value is not None and name in self.signature.names:
+                kwargs[name] = value
+                options[name] = None
         given, defaults = self._given_parameters(args, kwargs)
         tracker = current().tracker
         if tracker is not None:
             return tracker.map(self.name, given, **self._drawn(wait_for))
-        mapped_from: dict[str, list[dict[str, str]]] = {}
-        columns, static = _columns(self.signature.explode_variadic(given), mapped_from)
-        length = _common_length(columns, self.name)
-        template = self._template()
         future_class = self._future_class()
-        waits = list(wait_for) if wait_for is not None else None
-        futures: FutureList[Any] = FutureList()
-        for index in range(length):
-            parameters = {**defaults, **static, **{name: items[index] for name, items in columns.items()}}
-            parameters = self.signature.collapse_variadic(parameters)
-            futures.append(submit_task(template, parameters, waits, future_class, mapped_from))
+        submitter = Submitter(self._template(), future_class, _started_elsewhere(options["task_runner"]))
+        futures = map_calls(
+            submitter,
+            self.signature,
+            given,
+            defaults,
+            wait_for=wait_for,
+            window=options["window"],
+            batch_size=options["batch_size"],
+        )
         if return_state:
-            return states_of_async(futures) if future_class is AsyncFlowyardFuture else states_of(futures)
+            return states_of_async(futures) if future_class is AsyncFlowyardFuture else list(states_of(futures))
         return futures
 
     def _drawn(self, wait_for: Iterable[Any] | None) -> dict[str, Any]:
@@ -224,7 +249,7 @@ class Task(Generic[P, R]):
     # --- the engine's view ----------------------------------------------------------------------------------
 
     def _template(self) -> TaskTemplate:
-        """Return what the engine needs to know, made once per flow run: it depends on the flow's options and the settings."""
+        """Return what the engine needs to know; made once per flow run, on whose options and settings it depends."""
         here = current()
         run = here.task_run or here.flow_run
         scope = run.scope if run is not None else None
@@ -396,70 +421,6 @@ def _code_hash(code: CodeType) -> str:
     return digest.hexdigest()
 
 
-# --- map ----------------------------------------------------------------------------------------------------------
-
-
-def _columns(
-    parameters: Mapping[str, Any], mapped_from: dict[str, list[dict[str, str]]]
-) -> tuple[dict[str, Sequence[Any]], dict[str, Any]]:
-    """Split parameters into those to map over, as sequences, and those that every call gets whole.
-
-    A future that is itself an argument is waited for, and its value mapped over; `mapped_from` gets its run.
-    """
-    columns: dict[str, Sequence[Any]] = {}
-    static: dict[str, Any] = {}
-    for name, value in parameters.items():
-        if isinstance(value, unmapped):
-            static[name] = cast("unmapped[Any]", value).unwrap()
-            continue
-        wrappers: list[BaseAnnotation[Any]] = []
-        inner: Any = value
-        while isinstance(inner, (allow_failure, unmapped)):
-            wrappers.append(cast("BaseAnnotation[Any]", inner))
-            inner = cast("BaseAnnotation[Any]", inner).unwrap()
-        if any(isinstance(wrapper, unmapped) for wrapper in wrappers):
-            static[name] = value
-            continue
-        if isinstance(inner, (Submission, State)):
-            found = scan(inner, (Submission, State))
-            if found is not None and isinstance(inner, Submission):
-                mapped_from[name] = [{"input_type": "task_run", "id": str(inner.task_run.id)}]
-            inner = rebuild(inner, (Submission, State), _wait_for_value)
-        if isinstance(inner, quote) or not _is_mappable(inner):
-            static[name] = value
-            continue
-        items: Sequence[Any] = cast("Sequence[Any]", inner) if isinstance(inner, (list, tuple, range)) else list(inner)
-        for wrapper in reversed(wrappers):
-            items = [wrapper.rewrap(item) for item in items]
-        columns[name] = items
-    return columns, static
-
-
-def _wait_for_value(upstream: Any, _allow_failure: bool) -> Any:
-    if isinstance(upstream, FlowyardFuture):
-        return FlowyardFuture.result(cast("FlowyardFuture[Any]", upstream))
-    return upstream.result()
-
-
-def _is_mappable(value: object) -> bool:
-    return hasattr(value, "__iter__") and not isinstance(value, (str, bytes, io.IOBase))
-
-
-def _common_length(columns: Mapping[str, Sequence[Any]], task_name: str) -> int:
-    if not columns:
-        raise MappingMissingIterable(
-            f"task {task_name!r} cannot be mapped: none of its arguments is iterable; pass a list, or call it directly"
-        )
-    lengths = {name: len(items) for name, items in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise MappingLengthMismatch(
-            f"task {task_name!r} cannot be mapped: its iterables have different lengths, "
-            + ", ".join(f"{name}: {length}" for name, length in lengths.items())
-            + "; make them equal, or wrap what every call shall get whole in `unmapped(...)`"
-        )
-    return next(iter(lengths.values()))
-
-
 # --- the decorator --------------------------------------------------------------------------------------------------
 
 
@@ -508,7 +469,8 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # noq
         cache_expiration: how long a cached result counts; None for ever.
         task_run_name: a template over the parameters, or a function without arguments.
         retries: how often a run that raised is tried again.
-        retry_delay_seconds: seconds before each retry: a number, a list (the last one repeats), or a function of the number of
+        retry_delay_seconds: seconds before each retry: a number, a list (the last one repeats), or a function of the
+        number of
             retries that returns a list, such as `exponential_backoff(10)`.
         retry_jitter_factor: spreads the delays: up to `(1 + factor)` times as long, the mean stays.
         persist_result: keep results in storage; None: only where a feature needs it.
@@ -524,7 +486,8 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # noq
         retry_condition_fn: `(task, task_run, state) -> bool`: whether a failed run shall be retried.
         viz_return_value: what the task returns in `flow.visualize()`.
         crash_retries: how often a run whose worker died is executed again; errors of the function never use this.
-        task_runner: where runs of this task execute, if not where the flow's other tasks do: a runner, its class or its name.
+        task_runner: where runs of this task execute, if not where the flow's other tasks do: a runner, its class or
+        its name.
     """
     if fn is None:
         return functools.partial(Task, **options)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from flowyard.context import current
 from flowyard.engine.colour import returns_awaitable
@@ -140,49 +140,73 @@ def _answer(prepared: PreparedCall, state: State[Any], return_state: bool) -> An
     return state
 
 
-def submit_task(
-    template: TaskTemplate,
-    parameters: Mapping[str, Any],
-    wait_for: Iterable[Any] | None,
-    make_future: Callable[..., S],
-    mapped_from: Mapping[str, list[dict[str, str]]] | None = None,
-    task_runner: TaskRunner | None = None,
-) -> S:
-    """Hand a call to the flow's runner and return its future at once.
+class Submitter(Generic[S]):
+    """Submits calls of one task from one place: what they share is looked up once."""
 
-    Raises:
-        MissingContextError: this is not inside a flow.
-    """
-    scope = _scope_here()
-    if scope is None or scope.runner is None:
-        raise MissingContextError(
-            f"task {template.spec.name!r} cannot be submitted here: there is no flow run whose task runner could take it; "
-            "call the task directly, or submit it inside a flow"
-        )
-    runner = scope.runner_for(task_runner or template.runner)
-    prepared = PreparedCall(scope, template, parameters, wait_for, mapped_from)
-    prepared.user_context = copy_context()
-    loops = prepared.loops
-    loop = scope.loop_for(template.spec.is_async)
-    if loop is not None:
-        loops |= {loop}
-    future = make_future(prepared.run, loops)
-    future.runner = runner
-    future.hands_on_early = template.hands_on_early
-    scope.admit(future)
-    if scope.progress is not None:
-        scope.progress.submitted(template.spec.name)
+    def __init__(
+        self, template: TaskTemplate, make_future: Callable[..., S], task_runner: TaskRunner | None = None
+    ) -> None:
+        """Find the flow run that this is in, and the runner of the task.
 
-    def failed(error: BaseException) -> None:
-        future.settle(crash_run(scope, prepared.run, error))
-        scope.dismiss(future)
+        Raises:
+            MissingContextError: this is not inside a flow.
+        """
+        scope = _scope_here()
+        if scope is None or scope.runner is None:
+            raise MissingContextError(
+                f"task {template.spec.name!r} cannot be submitted here: there is no flow run whose task runner could "
+                "take it; call the task directly, or submit it inside a flow"
+            )
+        self.scope = scope
+        self.template = template
+        self.runner = scope.runner_for(task_runner or template.runner) or scope.runner
+        self._make_future = make_future
+        self._wait_for: list[Any] | None = None
+        self._mapped_from: Mapping[str, list[dict[str, str]]] | None = None
+        loop = scope.loop_for(template.spec.is_async)
+        self._loops: frozenset[asyncio.AbstractEventLoop] = frozenset() if loop is None else frozenset({loop})
 
-    run_detached(_follow(prepared, scope, runner, future), failed)
-    signal = scope.interrupts.signal
-    if signal is not None and future.settled_state is not None and future.settled_state.is_crashed():
-        # Ctrl-C hit the task while a sequential runner executed it right here: the flow is what it was meant for.
-        raise signal
-    return future
+    def sharing(
+        self, wait_for: list[Any] | None, mapped_from: Mapping[str, list[dict[str, str]]] | None
+    ) -> Submitter[S]:
+        """Return the same for calls that all wait for some runs, or were mapped from some: what `submit` then adds."""
+        self._wait_for = wait_for
+        self._mapped_from = mapped_from
+        return self
+
+    def submit(
+        self,
+        parameters: Mapping[str, Any],
+        wait_for: Iterable[Any] | None = None,
+        mapped_from: Mapping[str, list[dict[str, str]]] | None = None,
+        identity: tuple[str, str] | None = None,
+        runner: TaskRunner | None = None,
+    ) -> S:
+        """Hand a call to the runner and return its future at once.
+
+        `identity` is the dynamic key and the name of the run, where a map gave them out; `runner` may stand before
+        the runner.
+        """
+        scope, template = self.scope, self.template
+        prepared = PreparedCall(scope, template, parameters, wait_for, mapped_from, identity)
+        prepared.user_context = copy_context()
+        future = self._make_future(prepared.run, self._loops | prepared.loops)
+        future.runner = self.runner
+        future.hands_on_early = template.hands_on_early
+        scope.admit(future)
+        if scope.progress is not None:
+            scope.progress.submitted(template.spec.name)
+
+        def failed(error: BaseException) -> None:
+            future.settle(crash_run(scope, prepared.run, error))
+            scope.dismiss(future)
+
+        run_detached(_follow(prepared, scope, runner or self.runner, future), failed)
+        signal = scope.interrupts.signal
+        if signal is not None and future.settled_state is not None and future.settled_state.is_crashed():
+            # Ctrl-C hit the task while a sequential runner executed it right here: the flow is what it was meant for.
+            raise signal
+        return future
 
 
 async def _follow(prepared: PreparedCall, scope: Scope, runner: TaskRunner | None, future: Submission) -> None:
@@ -198,7 +222,7 @@ def _scope_here() -> Scope | None:
 
 
 def _autonomous_scope(stack: ExitStack) -> Scope:
-    """Return the bookkeeping of a task that is called outside of any flow; its records are on disk when the stack closes."""
+    """Return the bookkeeping of a task outside of any flow; its records are on disk when the stack closes."""
     settings = get_current_settings()
     backend = PROCESS.backend(settings)
     shim = LocalShim()

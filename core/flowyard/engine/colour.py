@@ -1,7 +1,8 @@
 """Whether a call returns an awaitable: the one module that asks who is calling.
 
-The colour of a function is fixed where it is defined. A sync flow or task blocks, whoever calls it. An async one returns an
-awaitable; only inside a sync flow or task, which has no way to await, it runs to its end and its value is returned.
+The colour of a function is fixed where it is defined. A sync flow or task blocks, whoever calls it. An async one
+returns an awaitable; only inside a sync flow or task, which has no way to await, it runs to its end and its value is
+returned.
 """
 
 from __future__ import annotations
@@ -23,6 +24,6 @@ def returns_awaitable(is_async: bool) -> bool:
     if run.is_async:
         # In a helper thread of an async run there is no loop, and nobody could await.
         return loop is not None
-    # A sync run can start a loop of its own (`asyncio.run` in a sync flow); what is called in there is awaited. The loop
-    # of a notebook was there before.
+    # A sync run can start a loop of its own (`asyncio.run` in a sync flow); what is called in there is awaited. The
+    # loop of a notebook was there before.
     return loop is not None and loop is not run.entry_loop

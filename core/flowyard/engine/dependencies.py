@@ -61,7 +61,7 @@ class Dependencies:
         return True
 
     def hand_over(self, runner: TaskRunner) -> dict[int, Submission]:
-        """Return the upstreams whose values stay with a runner that has `locality`, by the key the call knows them by."""
+        """Return the upstreams whose values stay with a runner (one with `locality`), by their key in the call."""
         held: dict[int, Submission] = {}
         for upstream, _ in self._found:
             if isinstance(upstream, Submission) and upstream.is_held_by(runner) and id(upstream) not in held:

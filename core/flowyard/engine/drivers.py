@@ -1,6 +1,7 @@
 """The drivers of steps: one blocks, one awaits, one goes on by callbacks.
 
-A step function is written once and runs the same in every colour. Around the effects a driver costs about 1 microsecond.
+A step function is written once and runs the same in every colour. Around the effects a driver costs about 1
+microsecond.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ async def run_async(steps: Steps[T]) -> T:
 def run_detached(steps: Steps[Any], failed: Callable[[BaseException], None]) -> None:
     """Advance steps as far as they go now; completion callbacks advance them further, on the completing threads.
 
-    Returns at the first effect that is not done at once. `failed` gets what the steps raise: nobody waits for them here.
+    Returns at the first effect that is not done at once. `failed` gets what the steps raise: nobody waits for them
+    here.
     """
     _advance(steps, None, failed)
 

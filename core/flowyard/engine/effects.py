@@ -33,7 +33,7 @@ _GRACE_SECONDS = 0.5
 
 
 class Raised:
-    """What a `Call` returns when the function raised. Not thrown into the steps: a coroutine may not see StopIteration."""
+    """What a `Call` gives when the function raised: a coroutine could not be thrown a StopIteration."""
 
     __slots__ = ("error", "is_stuck", "is_timeout")
 
@@ -127,8 +127,8 @@ class Call(Effect[Any]):
     def _block_with_timeout(self, timeout: float) -> Any:
         """Call the function in a thread of its own, so that the caller gets away on time whatever it does.
 
-        On time-out the function is interrupted where it executes Python code. One that is blocked in a C call cannot be; it is
-        abandoned (its thread is a daemon) and the state says so.
+        On time-out the function is interrupted where it executes Python code. One that is blocked in a C call cannot
+        be; it is abandoned (its thread is a daemon) and the state says so.
         """
         untimed = Call(self.context, self.fn, self.args, self.kwargs)
         done = Completion()

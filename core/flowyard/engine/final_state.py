@@ -22,9 +22,9 @@ def unfinished_in(returned: Any) -> list[Completion]:
 def final_state_of(returned: Any, scope: Scope, keep: Callable[[Any], Any]) -> State[Any]:
     """Return the state that a returned value stands for (behaviour A1, F12); its futures are done.
 
-    None stands for all runs of the flow; a state made by hand for itself; futures and states, alone or in a list, tuple or set,
-    for what they add up to, with the states as the value; anything else is the value of a Completed state, which `keep` makes a
-    handle of.
+    None stands for all runs of the flow; a state made by hand for itself; futures and states, alone or in a list,
+    tuple or set, for what they add up to, with the states as the value; anything else is the value of a Completed
+    state, which `keep` makes a handle of.
     """
     if returned is None:
         state = scope.final_state()

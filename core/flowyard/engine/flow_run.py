@@ -1,7 +1,7 @@
 """The steps of a flow run: from the call of the flow to its final state.
 
-Each transition of the flow run is a compare-and-set in the state backend, and a barrier: when it returns, everything that was
-recorded before it is on disk.
+Each transition of the flow run is a compare-and-set in the state backend, and a barrier: when it returns, everything
+that was recorded before it is on disk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from flowyard.engine.effects import Call, Raised, Record, SleepUntil, WaitFor
 from flowyard.engine.final_state import final_state_of, unfinished_in
 from flowyard.engine.naming import random_name, render_name
 from flowyard.engine.process import PROCESS
-from flowyard.engine.scope import Scope
+from flowyard.engine.scope import Scope, dynamic_key_of
 from flowyard.engine.signals import Interrupts
 from flowyard.engine.task_call import Hook, crash_run, run_hooks
 from flowyard.engine.watching import WatchedRecorder
@@ -80,8 +80,8 @@ async def run_flow(call: FlowCall) -> State[Any]:
     """Run a flow and return its final state.
 
     Raises:
-        BaseException: what stopped the run from outside (Ctrl-C, SIGTERM, cancellation), after it was recorded as Crashed.
-        BackendError: the run could not be recorded.
+        BaseException: what stopped the run from outside (Ctrl-C, SIGTERM, cancellation), after it was recorded as
+        Crashed. BackendError: the run could not be recorded.
     """
     parent = current().flow_run
     if parent is None:
@@ -134,7 +134,8 @@ def _mirror_run(call: FlowCall, parent: Scope, task_inputs: dict[str, Any]) -> t
     """Return the task run that stands for a subflow in its parent, and whether it is new (not an earlier attempt's)."""
     caller = current().task_run
     task_key = f"{call.template.fn.__module__}.{call.template.fn.__qualname__}"
-    dynamic_key, number = parent.next_dynamic_key(task_key, caller)
+    number = parent.take_numbers(task_key, caller)
+    dynamic_key = dynamic_key_of(number, caller)
     if parent.earlier_runs is not None and (task_key, dynamic_key) in parent.earlier_runs:
         return parent.earlier_runs[task_key, dynamic_key], False
     assert parent.flow_run is not None
@@ -320,6 +321,8 @@ class _Run:
             if isinstance(value, Raised) and not isinstance(value.error, Exception):
                 raise value.error
             await WaitFor([self.scope.when_idle()], self._slot)
+            if not isinstance(value, Raised) and self.scope.feed_errors:
+                value = Raised(self.scope.feed_errors[0])
             if self.scope.exit_request is not None:
                 raise self.scope.exit_request
             proposed = await self._proposed_state(value)

@@ -9,8 +9,8 @@ import threading
 def raise_in_thread(thread: threading.Thread, error: type[BaseException]) -> bool:
     """Raise `error` in another thread at its next bytecode; False when the thread is gone.
 
-    CPython's `PyThreadState_SetAsyncExc`. A thread that is blocked in a C call (a sleep, a lock, a socket) sees it only when
-    the call returns.
+    CPython's `PyThreadState_SetAsyncExc`. A thread that is blocked in a C call (a sleep, a lock, a socket) sees it
+    only when the call returns.
     """
     ident = thread.ident
     if ident is None or not thread.is_alive():

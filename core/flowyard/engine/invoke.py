@@ -16,7 +16,8 @@ from flowyard.engine.effects import Effect, Raised
 class Invoke(Effect[Any]):
     """Call a sync or async function in a run context; gives its value or `Raised`.
 
-    A sync function called from async steps runs in a thread, so that a hook that posts to a chat does not stop the loop.
+    A sync function called from async steps runs in a thread, so that a hook that posts to a chat does not stop the
+    loop.
     """
 
     __slots__ = ("args", "context", "fn")

@@ -18,14 +18,16 @@ _SMALL_TEXT = 1_000
 class Lineage:
     """Finds the producing run of an object by its identity, one level deep in lists and other containers.
 
-    What it keeps is small and bounded: the 256 latest objects; large ones only by weak reference, and large containers, which cannot
-    be referred to weakly, not at all. None, booleans and the integers that Python shares (-5 to 256) belong to no run.
+    What it keeps is small and bounded: the 256 latest objects; large ones only by weak reference, and large
+    containers, which cannot be referred to weakly, not at all. None, booleans and the integers that Python shares (-5
+    to 256) belong to no run.
     """
 
     __slots__ = ("_makers",)
 
     def __init__(self) -> None:
-        # id -> (how to get the object, run): the object is compared, because an id is used again after its object is gone.
+        # id -> (how to get the object, run): the object is compared, because an id is used again after its object is
+        # gone.
         self._makers: dict[int, tuple[Any, UUID]] = {}
 
     def add(self, value: Any, run_id: UUID) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -30,11 +29,18 @@ from flowyard.task_runners.loops import BackgroundLoop
 _KEPT_STATES = 100
 
 
+def dynamic_key_of(number: int | str, caller: TaskRunContext | None) -> str:
+    """Return the dynamic key of a call from its number and who calls."""
+    if caller is None:
+        return str(number)
+    return f"{number}@{caller.task_run.task_key}-{caller.task_run.dynamic_key}"
+
+
 class Scope:
     """Where task calls of one flow run (or of a task that was called outside of any) are counted and recorded.
 
-    What it keeps does not grow with the number of finished tasks: counters by state, and the first 100 states that are not
-    Completed. Pending submissions are in `live`.
+    What it keeps does not grow with the number of finished tasks: counters by state, and the first 100 states that
+    are not Completed. Pending submissions are in `live`.
     """
 
     def __init__(
@@ -91,10 +97,13 @@ class Scope:
         self._extra_runners: list[TaskRunner] = []
         self._runner_lock = threading.Lock()
         self._lock = threading.Lock()
-        self._counters: dict[str, Any] = {}
+        self._counters: dict[str, int] = {}
         self._counts: Counter[StateType] = Counter()
         self._kept: list[State[Any]] = []
         self._idle: list[Completion] = []
+        self._feeds = 0
+        self.feed_errors: list[BaseException] = []
+        """What stopped the maps of this run, and no user code has seen yet."""
 
     def loop_for(self, is_async: bool) -> asyncio.AbstractEventLoop | None:
         """Return the event loop that a task of the given colour runs on; None for a sync one."""
@@ -104,25 +113,22 @@ class Scope:
 
     # --- identity of task runs ----------------------------------------------------------------------------
 
-    def next_dynamic_key(self, task_key: str, caller: TaskRunContext | None) -> tuple[str, int]:
-        """Return the dynamic key of the next call of a task, and how many calls of it the caller made before.
+    def take_numbers(self, task_key: str, caller: TaskRunContext | None, count: int = 1) -> int:
+        """Return the first of `count` numbers for calls of a task: how many calls of it the caller made before.
 
-        Calls from the flow are numbered 0, 1, ...; calls from a task are numbered per calling run, whose own key is a part of
-        theirs: so a key means the same call again when the flow is run again.
+        Calls from the flow are numbered 0, 1, ...; calls from a task are numbered per calling run (see
+        `dynamic_key_of`), so a key means the same call again when the flow is run again.
         """
-        if caller is None:
-            counters = self._counters
-        else:
-            counters = caller.counters
-            if counters is None:
-                counters = caller.counters = {}
-        counter = counters.get(task_key)
-        if counter is None:
-            counter = counters.setdefault(task_key, itertools.count())
-        number = next(counter)
-        if caller is None:
-            return str(number), number
-        return f"{number}@{caller.task_run.task_key}-{caller.task_run.dynamic_key}", number
+        with self._lock:
+            if caller is None:
+                counters = self._counters
+            else:
+                counters = caller.counters
+                if counters is None:
+                    counters = caller.counters = {}
+            number = counters.get(task_key, 0)
+            counters[task_key] = number + count
+        return number
 
     def begin_attempt(self) -> None:
         """Forget what the last attempt of the flow run counted: its function starts from the top."""
@@ -140,15 +146,36 @@ class Scope:
         """Note that a submission is done; wakes whoever waits for the last one."""
         with self._lock:
             self.live.pop(submission, None)
-            waiting, self._idle = (self._idle, []) if not self.live else ([], self._idle)
+            waiting = self._take_idle()
         for completion in waiting:
             completion.finish()
+
+    def begin_feed(self) -> None:
+        """Note that a map is going to submit more."""
+        with self._lock:
+            self._feeds += 1
+
+    def end_feed(self, error: BaseException | None) -> None:
+        """Note that a map has submitted everything, or what stopped it: the flow fails with that, if nobody sees it."""
+        with self._lock:
+            self._feeds -= 1
+            if error is not None:
+                self.feed_errors.append(error)
+            waiting = self._take_idle()
+        for completion in waiting:
+            completion.finish()
+
+    def _take_idle(self) -> list[Completion]:
+        if self.live or self._feeds:
+            return []
+        waiting, self._idle = self._idle, []
+        return waiting
 
     def when_idle(self) -> Completion:
         """Return a completion that is done when nothing is under way."""
         completion = Completion()
         with self._lock:
-            if self.live:
+            if self.live or self._feeds:
                 self._idle.append(completion)
                 return completion
         completion.finish()

@@ -17,8 +17,9 @@ from flowyard.task_runners.base import Handle, TaskRunner
 class Submission(Completion):
     """A task run that was submitted; done when it has a state that it will not leave.
 
-    That is a final state, or Pending with the name NotReady. Public futures are a subclass (`futures.FlowyardFuture`), so that
-    a pending task is one object. Nothing of the engine refers to a finished one: its value lives as long as the user wants.
+    That is a final state, or Pending with the name NotReady. Public futures are a subclass
+    (`futures.FlowyardFuture`), so that a pending task is one object. Nothing of the engine refers to a finished one:
+    its value lives as long as the user wants.
     """
 
     __slots__ = ("handle", "hands_on_early", "loops", "runner", "settled_state", "task_run")
@@ -30,7 +31,7 @@ class Submission(Completion):
         """Event loops that must turn for this to become done: its own, and those of its upstreams."""
         self.settled_state: State[Any] | None = None
         self.handle: Handle | None = None
-        """What the runner gave for the call; on a cluster it keeps the value alive there. None before it is submitted."""
+        """What the runner gave for the call; on a cluster it keeps the value alive there. None at first."""
         self.runner: TaskRunner | None = None
         """The runner that has the handle."""
         self.hands_on_early = False
@@ -41,7 +42,10 @@ class Submission(Completion):
         if self.handle is None or self.runner is not runner:
             return False
         state = self.settled_state
-        return self.hands_on_early if state is None else state.is_completed()
+        if state is not None:
+            return state.is_completed()
+        # A call that still waits for its chunk to fill has nothing to refer to yet.
+        return self.hands_on_early and self.handle.native is self.handle
 
     def settle(self, state: State[Any]) -> None:
         """Become done with `state`."""

@@ -1,6 +1,7 @@
 """The steps of a task call in the flow's process: create the run, wait for its inputs, have it executed, run its hooks.
 
-Written once: a direct call drives them by blocking or awaiting, `submit` and `map` by callbacks (`drivers.run_detached`).
+Written once: a direct call drives them by blocking or awaiting, `submit` and `map` by callbacks
+(`drivers.run_detached`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from flowyard.engine.dependencies import Dependencies, UpstreamFailed, find_depe
 from flowyard.engine.effects import Effect, Raised, Resume, SleepUntil, WaitFor
 from flowyard.engine.invoke import Invoke
 from flowyard.engine.replay import Fingerprint, reusable_state
-from flowyard.engine.scope import Scope
+from flowyard.engine.scope import Scope, dynamic_key_of
 from flowyard.engine.submission import Submission
 from flowyard.engine.task_run import enter_not_ready
 from flowyard.exceptions import BackendError, MissingContextError
@@ -80,11 +81,12 @@ class PreparedCall:
         parameters: Mapping[str, Any],
         wait_for: Iterable[Any] | None,
         mapped_from: Mapping[str, list[dict[str, str]]] | None = None,
+        identity: tuple[str, str] | None = None,
     ) -> None:
         if scope.is_closed:
             raise MissingContextError(
-                f"task {template.spec.name!r} was called in flow run {scope.flow_run.name if scope.flow_run else ''!r}, "
-                "which has ended: a thread that outlives its flow cannot call tasks; wait for it in the flow"
+                f"task {template.spec.name!r} was called in flow run {scope.flow_run.name if scope.flow_run else ''!r},"
+                " which has ended: a thread that outlives its flow cannot call tasks; wait for it in the flow"
             )
         here = current()
         self.slot: Slot | None = here.task_run.slot if here.task_run is not None else None
@@ -109,7 +111,7 @@ class PreparedCall:
             tags=here.tags,
             deadline=scope.deadline,
         )
-        self.run = _task_run(scope, template, self.dependencies, tags, here.task_run)
+        self.run = _task_run(scope, template, self.dependencies, tags, here.task_run, identity)
 
     @property
     def loops(self) -> frozenset[asyncio.AbstractEventLoop]:
@@ -123,16 +125,22 @@ def _task_run(
     dependencies: Dependencies | None,
     tags: frozenset[str],
     caller: TaskRunContext | None,
+    identity: tuple[str, str] | None,
 ) -> TaskRun:
-    """Create and record the run of a call, or find the one that an earlier attempt of the flow run made."""
+    """Create and record the run of a call, or find the one that an earlier attempt of the flow run made.
+
+    `identity` is dynamic key and name where they were given out before; None takes the next number.
+    """
     spec = template.spec
-    dynamic_key, number = scope.next_dynamic_key(template.task_key, caller)
+    if identity is None:
+        number = scope.take_numbers(template.task_key, caller)
+        identity = dynamic_key_of(number, caller), f"{spec.name}-{number}"
+    dynamic_key, name = identity
     if scope.earlier_runs is not None:
         earlier = scope.earlier_runs.get((template.task_key, dynamic_key))
         if earlier is not None:
             return earlier
     flow_run = scope.flow_run
-    name = f"{spec.name}-{number}"
     run = TaskRun(
         template.task_key,
         dynamic_key,
@@ -168,15 +176,15 @@ def warn_if_slow(scope: Scope, *, task_name: str, seconds: float) -> None:
     if threshold is not None and seconds > threshold:
         log = scope.log if scope.log is not None else get_logger("engine")
         log.warning(
-            "Looking for futures in the arguments of task %r took %.1f seconds. If there are none in a large one, pass it "
-            "as `quote(value)`: then nobody looks into it. (FLOWYARD_TASK_INTROSPECTION_WARN_THRESHOLD sets the limit.)",
+            "Looking for futures in the arguments of task %r took %.1f seconds. A large one without any can be passed "
+            "as `quote(value)`: nobody looks into it then. (FLOWYARD_TASK_INTROSPECTION_WARN_THRESHOLD is the limit.)",
             task_name,
             seconds,
         )
 
 
 class Execute(Effect[Outcome]):
-    """Have a call executed: in this thread when its caller waits for it and the runner is in this process, else by the runner."""
+    """Have a call executed: right here when its caller waits and the runner is in this process, else by it."""
 
     __slots__ = ("call", "runner", "scope", "submission", "upstream")
 
@@ -189,7 +197,7 @@ class Execute(Effect[Outcome]):
         upstream: Mapping[int, Submission],
     ) -> None:
         # Handles are taken when the call is submitted: an upstream that ran again has another one.
-        self.upstream = {key: held.handle for key, held in upstream.items() if held.handle is not None}
+        self.upstream = {key: held.handle.native for key, held in upstream.items() if held.handle is not None}
         self.scope = scope
         self.runner = runner
         self.call = call
@@ -253,8 +261,8 @@ class Execute(Effect[Outcome]):
         assert self.runner is not None
         submit, user_context = self.runner.submit, self.call.user_context
         if user_context is not None and self.call.spec.is_async:
-            # A loop takes over the context variables of the thread that hands it a callback, and this is any thread that
-            # happened to complete an input.
+            # A loop takes over the context variables of the thread that hands it a callback, and this is any thread
+            # that happened to complete an input.
             handle = user_context.run(submit, self.call, self.upstream)
         else:
             handle = submit(self.call, self.upstream)
@@ -425,7 +433,7 @@ def _remember_exit(scope: Scope, state: State[Any]) -> None:
 
 
 def crash_run(scope: Scope, run: TaskRun, error: BaseException) -> State[Any]:
-    """Enter, record and return Crashed for a run that the engine could not bring to an end; one that ended keeps its state."""
+    """Enter, record and return Crashed for a run that could not be brought to an end; an ended one stays."""
     if run.state is not None and run.state.is_final():
         return run.state
     details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)

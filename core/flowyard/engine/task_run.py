@@ -37,7 +37,7 @@ from flowyard.task_runners.base import Held, Outcome, TaskCall, Upstream
 
 
 async def run_task(call: TaskCall, flow_context: FlowRunContext | None, scope: Any, slot: Slot | None) -> Outcome:
-    """Execute a call until it has an outcome: a final state, or AwaitingRetry when the delay is too long to wait here."""
+    """Execute a call to an outcome: a final state, or AwaitingRetry when the delay is too long to wait here."""
     spec, run, recorder = call.spec, call.task_run, call.recorder
     arguments = call.arguments
     if call.needs:
@@ -230,8 +230,8 @@ def _failed(raised: Raised, details: StateDetails, data: Any) -> State[Any]:
         message = f"{error}"
         if raised.is_stuck:
             message += (
-                "; its thread is blocked outside of Python code and could not be interrupted: it goes on in the background, "
-                "and its result will be dropped"
+                "; its thread is blocked outside of Python code and could not be interrupted: it goes on in the "
+                "background, and its result will be dropped"
             )
         return State(StateType.FAILED, name="TimedOut", message=message, data=data, state_details=details)
     message = f"Task run encountered an exception. {type(error).__name__}: {error}"

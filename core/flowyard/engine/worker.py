@@ -52,7 +52,7 @@ class WorkerShim:
         return await run_async(run_task(call, scope.context, scope, slot))
 
     def _scope(self, call: TaskCall) -> Scope:
-        """Return the bookkeeping for what the task calls in turn: nested tasks run right here, and ride in its outcome."""
+        """Return the bookkeeping for what the task calls: nested tasks run here, and ride in its outcome."""
         inner = LocalShim()
         flow_run = call.context.flow_run
         runner = SequentialTaskRunner()

@@ -18,7 +18,8 @@ class IdSource:
     """Makes UUIDv7 (RFC 9562 section 5.7) that never go backwards in one process. About 0.7 microseconds an id.
 
     The ids of one millisecond are numbered on from a random start in the 74 random bits (method 2 of section 6.2), so
-    the common case is one addition. A clock that is set back goes on numbering in the latest millisecond it had reached.
+    the common case is one addition. A clock that is set back goes on numbering in the latest millisecond it had
+    reached.
     """
 
     def __init__(self) -> None:

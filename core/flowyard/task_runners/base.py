@@ -1,7 +1,7 @@
 """The contract of task runners: what they are handed, what they give back.
 
-The engine decides everything that a run means (retries, timeouts, hooks, persistence, logs); a runner only finds a place
-where a call executes. `flowyard.testing.runners` holds every runner to this contract.
+The engine decides everything that a run means (retries, timeouts, hooks, persistence, logs); a runner only finds a
+place where a call executes. `flowyard.testing.runners` holds every runner to this contract.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from flowyard.ports import Recorder
 from flowyard.schemas.events import JournalEvent
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
-
 
 LONGEST_WAIT_IN_PLACE = 1.0
 """Seconds of a retry delay that are slept in the slot."""
@@ -92,8 +91,8 @@ class CallContext:
 class Outcome:
     """How a call ended.
 
-    `state.data` holds the value or the exception. A state that is not final is AwaitingRetry: the engine submits the call
-    again when it is due.
+    `state.data` holds the value or the exception. A state that is not final is AwaitingRetry: the engine submits the
+    call again when it is due.
     """
 
     task_run: TaskRun
@@ -186,7 +185,7 @@ class TaskCall:
         self.loop = loop
         """The event loop an async task must run on; None for the runner's own background loop."""
         self.needs = needs
-        """The upstreams that the call must find completed, those that it only waits for included; only with `locality`."""
+        """The upstreams it must find completed, those that it only waits for included; only with `locality`."""
         self.user_context = user_context
         """The context variables of whoever submitted the call, for the shim; they do not leave the process."""
         self.held: Mapping[int, Held] = {}
@@ -203,6 +202,11 @@ class Handle:
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[Outcome], None]] = []
         self._outcome: Outcome | None = None
+
+    @property
+    def native(self) -> Handle:
+        """The handle that the runner itself made; one that waits for its batch stands for another."""
+        return self
 
     @property
     def outcome(self) -> Outcome | None:
@@ -267,9 +271,9 @@ class TaskRunner(ABC):
     def submit(self, call: TaskCall, upstream: Mapping[int, Handle] | None = None) -> Handle:
         """Take a call whose inputs are ready and return at once (a sequential runner: when it is done).
 
-        `upstream` has, for runners with `locality`, the handles of this runner that the `Upstream` keys in `call.needs` stand
-        for; they may not be done yet. The runner delivers their `Held` with the call, and does not keep the handles
-        longer than the call needs them.
+        `upstream` has, for runners with `locality`, the handles of this runner that the `Upstream` keys in
+        `call.needs` stand for; they may not be done yet. The runner delivers their `Held` with the call, and does not
+        keep the handles longer than the call needs them.
 
         Raises:
             TaskRunnerNotStarted: outside of `start`.
@@ -278,6 +282,14 @@ class TaskRunner(ABC):
     def submit_many(self, calls: Sequence[TaskCall]) -> list[Handle]:
         """Take several calls; the same as `submit` one by one, and faster where a runner can do better."""
         return [self.submit(call) for call in calls]
+
+    def submit_batch(self, calls: Sequence[tuple[TaskCall, Mapping[int, Handle] | None]]) -> list[Handle]:
+        """Take several calls, with their upstream handles, as one piece of work that executes them in order.
+
+        Each call has its own outcome, reported as soon as it is known; when the worker dies, only calls without an
+        outcome are lost. A runner without a per-call overhead that is worth it takes them one by one.
+        """
+        return [self.submit(call, upstream) for call, upstream in calls]
 
     @abstractmethod
     def cancel(self, handle: Handle) -> bool:
@@ -316,7 +328,7 @@ class TaskRunner(ABC):
             finally:
                 self._started = False
 
-    def _start(self, stack: ExitStack) -> None:
+    def _start(self, stack: ExitStack) -> None:  # noqa: B027  a runner may need nothing
         """Acquire what the runner needs, and register on `stack` how to let it go."""
 
     def _require_started(self) -> None:

@@ -39,9 +39,9 @@ class _Job:
 class ConcurrentTaskRunner(TaskRunner):
     """Runs sync tasks on a bounded pool of threads that grows when needed, and async tasks on an event loop.
 
-    `max_workers` bounds how many tasks *run* at once, sync and async together; a task that waits for other tasks is not counted
-    while it waits, so that nested submits cannot deadlock. None: as many async tasks as there are, and sync tasks up to
-    `FLOWYARD_TASK_RUNNER_THREAD_POOL_MAX_WORKERS` (250).
+    `max_workers` bounds how many tasks *run* at once, sync and async together; a task that waits for other tasks is
+    not counted while it waits, so that nested submits cannot deadlock. None: as many async tasks as there are, and
+    sync tasks up to `FLOWYARD_TASK_RUNNER_THREAD_POOL_MAX_WORKERS` (250).
     """
 
     def __init__(self, max_workers: int | None = None) -> None:
@@ -157,8 +157,9 @@ class ConcurrentTaskRunner(TaskRunner):
     def _grow(self) -> None:
         """Double the threads while work waits and the processor does not.
 
-        Threads beyond the processors help tasks that wait (for a network, a disk, a sleep) and hurt tasks that compute: 5,000
-        no-op tasks take twice as long on 250 threads as on 6. The process's own use of the processor tells the two apart.
+        Threads beyond the processors help tasks that wait (for a network, a disk, a sleep) and hurt tasks that
+        compute: 5,000 no-op tasks take twice as long on 250 threads as on 6. The process's own use of the processor
+        tells the two apart.
         """
         wall, busy = time.monotonic(), time.process_time()
         while True:

@@ -46,7 +46,7 @@ class BackgroundLoop:
             raise
 
     def close(self) -> None:
-        """Cancel what still runs and end the thread; it is a daemon, so a task that will not end cannot hold the process."""
+        """Cancel what still runs and end the thread; being a daemon it cannot hold the process."""
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None

@@ -1,8 +1,8 @@
 """Task calls as bytes: what every runner with processes sends. `packing_outcomes` has the way back.
 
 The control part is msgpack (`schemas.wire`): ids, states, times, names. Values are pickles beside it, and nobody reads
-them on the way: each argument is a pickle of its own. What all calls of a task share (its function and options) and what
-all calls of a flow run share (ids, deadline, settings) is shipped once to each worker, by the hash of its bytes.
+them on the way: each argument is a pickle of its own. What all calls of a task share (its function and options) and
+what all calls of a flow run share (ids, deadline, settings) is shipped once to each worker, by the hash of its bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from flowyard.ports import Recorder
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.wire import VERSION, decode_flow_run, decode_task_run, encode_flow_run, encode_task_run
 from flowyard.schemas.wire_values import packb, time_from_wire, time_to_wire
-from flowyard.task_runners.base import CallContext, Shim, TaskCall, TaskSpec
+from flowyard.task_runners.base import CallContext, Shim, TaskCall, TaskSpec, Upstream
 from flowyard.task_runners.envelopes import Envelope, put, read_control, take
 from flowyard.task_runners.pickling import Buffer, Pickled, pickled, pickled_or_blame
 
@@ -149,14 +149,15 @@ class CallPacker:
             [name, put(pickled_or_blame(value, f"argument {name!r} of task {call.spec.name!r}"), buffers)]
             for name, value in call.arguments.items()
         ]
-        control = [VERSION, spec.hash, context.hash, encode_task_run(call.task_run), call.attempt, arguments]
+        needs = [list(upstream) for upstream in call.needs]
+        control = [VERSION, spec.hash, context.hash, encode_task_run(call.task_run), call.attempt, arguments, needs]
         return PackedCall(Envelope(packb(control), buffers), spec, context)
 
 
 class ArrivedCall:
     """A call that has arrived, its arguments not read yet: whose it is is known even when they cannot be read."""
 
-    __slots__ = ("_arguments", "_buffers", "attempt", "context_hash", "spec_hash", "task_run")
+    __slots__ = ("_arguments", "_buffers", "attempt", "context_hash", "needs", "spec_hash", "task_run")
 
     def __init__(self, envelope: Envelope) -> None:
         wire = read_control(envelope.control)
@@ -165,6 +166,7 @@ class ArrivedCall:
         self.task_run: TaskRun = decode_task_run(wire[3])
         self.attempt: int = wire[4]
         self._arguments: list[list[Any]] = wire[5]
+        self.needs = [Upstream(*upstream) for upstream in wire[6]]
         self._buffers = envelope.buffers
 
     def open(self, *, spec: TaskSpec, context: CallContext, shim: Shim, recorder: Recorder) -> TaskCall:
@@ -185,6 +187,7 @@ class ArrivedCall:
             shim=shim,
             recorder=recorder,
             attempt=self.attempt,
+            needs=self.needs,
         )
 
 

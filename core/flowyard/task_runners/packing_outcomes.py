@@ -133,6 +133,7 @@ def pack_outcome(outcome: Outcome, where: str = "a worker process") -> Envelope:
         outcome.lost_worker,
         dict(outcome.metrics),
         where,
+        outcome.is_synthesised,
     ]
     return Envelope(packb(control), buffers)
 
@@ -171,6 +172,7 @@ def _fail(outcome: Outcome, error: UnpicklableValue) -> None:
     )
     enter_state(run, failed)
     outcome.state = failed
+    outcome.is_synthesised = True  # what the shim has logged is that the run completed
     entered = TaskRunEntered(run.id, failed)
     for number, event in enumerate(outcome.events):
         if _enters(event, completed):
@@ -182,7 +184,8 @@ def _fail(outcome: Outcome, error: UnpicklableValue) -> None:
 
 def unpack_outcome(envelope: Envelope, task_run: TaskRun) -> Outcome:
     """Return the outcome of `task_run`, which is left as it is: the outcome has a copy that was brought forward."""
-    _, progress, state_wire, payload, events, lost_worker, metrics, where = read_control(envelope.control)[:8]
+    wire = read_control(envelope.control)
+    progress, state_wire, payload, events, lost_worker, metrics, where, is_synthesised = wire[1:9]
     data: Any = None
     if payload is not None:
         record = cast("dict[str, Any]", state_wire[6])
@@ -204,7 +207,7 @@ def unpack_outcome(envelope: Envelope, task_run: TaskRun) -> Outcome:
     decoded: list[JournalEvent] = [
         TaskRunEntered(run.id, state) if event is None else cast("JournalEvent", decode(event)) for event in events
     ]
-    return Outcome(run, state, decoded, lost_worker=lost_worker, metrics=metrics)
+    return Outcome(run, state, decoded, is_synthesised=is_synthesised, lost_worker=lost_worker, metrics=metrics)
 
 
 _SLOTS: tuple[str, ...] = tuple(TaskRun.__slots__)

@@ -11,7 +11,7 @@ import selectors
 import socket
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -25,10 +25,11 @@ from flowyard.schemas.wire_values import packb, unpackb
 from flowyard.task_runners.base import Handle, Outcome, TaskCall
 from flowyard.task_runners.envelopes import Envelope
 from flowyard.task_runners.outcomes import cancelled, crashed, synthesised
-from flowyard.task_runners.packing import CallPacker, PackedCall, Shared
+from flowyard.task_runners.packing import CallPacker, Shared
 from flowyard.task_runners.packing_outcomes import unpack_outcome
 from flowyard.task_runners.process.launch import SHIM, WorkerProcess
 from flowyard.task_runners.process.messages import ToPool, ToWorker, message
+from flowyard.task_runners.process.roster import Job, Worker
 
 _AHEAD_SECONDS = 0.02
 """Calls are sent ahead to a busy worker while they are expected to take less than this in all."""
@@ -39,45 +40,6 @@ _MOST_FAILED_STARTS = 3
 _EXIT_SECONDS = 1.0
 _CONDEMNED_SECONDS = 0.5
 _POLL_SECONDS = 1.0
-
-
-class Job:
-    """A call in the pool. Who settles it (under the pool's lock) completes its handle."""
-
-    __slots__ = ("call", "expected", "handle", "has_begun", "held", "is_settled", "number", "packed", "worker")
-
-    def __init__(self, call: TaskCall, number: int) -> None:
-        self.call = call
-        self.handle = Handle(call.task_run.id)
-        self.number = number
-        self.packed: PackedCall | None = None
-        """Kept until the call has begun: it may have to go to another worker."""
-        self.worker: Worker | None = None
-        self.has_begun = False
-        self.is_settled = False
-        self.expected = 0.0
-        """How many seconds calls of this task took lately, when this one was sent."""
-        self.held: list[JournalEvent] = []
-        """Events that the recorder refused; the engine gets them with the outcome, and the recorder's error."""
-
-
-class Worker:
-    """What the pool knows about one worker process."""
-
-    __slots__ = ("ahead", "condemned_at", "is_ready", "jobs", "known", "last_news", "process", "takes_back", "unusable")
-
-    def __init__(self, process: WorkerProcess) -> None:
-        self.process = process
-        self.jobs: OrderedDict[int, Job] = OrderedDict()
-        self.known: OrderedDict[bytes, None] = OrderedDict()
-        self.is_ready = False
-        self.ahead = 0.0
-        """Expected seconds of all its jobs."""
-        self.takes_back = False
-        self.last_news = time.monotonic()
-        self.unusable: str | None = None
-        self.condemned_at: float | None = None
-        """Since when the worker is to be killed, because it executes a call that was cancelled."""
 
 
 class Pool:

@@ -262,7 +262,7 @@ def _failed(error: UnpicklableValue, arrived: ArrivedCall) -> State[Any]:
 def _outcome_without_shim(arrived: ArrivedCall, state: State[Any]) -> Outcome:
     run = arrived.task_run
     enter_state(run, state)
-    return Outcome(run, state, [TaskRunEntered(run.id, state)])
+    return Outcome(run, state, [TaskRunEntered(run.id, state)], is_synthesised=True)
 
 
 # --- life and death -----------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from typing import Any, Generic, Self, cast
 from uuid import UUID
 
@@ -85,16 +85,19 @@ class AsyncFlowyardFuture(FlowyardFuture[R]):
         yield  # what makes this a generator
 
     async def wait(  # pyright: ignore[reportIncompatibleMethodOverride]  the same call, awaited
-        self, timeout: float | None = None  # noqa: ASYNC109  the name users know
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  the name users know
     ) -> State[R] | None:
         """Wait for the final state; None when `timeout` seconds passed first."""
-        return self.settled_state if await _wait_async(self, timeout) else None
+        return self.settled_state if await wait_async(self, timeout) else None
 
     async def result(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, timeout: float | None = None, raise_on_failure: bool = True  # noqa: ASYNC109
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109
+        raise_on_failure: bool = True,
     ) -> R:
         """Wait for the value and return it; see `FlowyardFuture.result`."""
-        if not await _wait_async(self, timeout):
+        if not await wait_async(self, timeout):
             raise TimeoutError(f"task run {self.name!r} did not finish within {timeout} seconds")
         return _value(self, raise_on_failure)
 
@@ -104,23 +107,6 @@ class AsyncFlowyardFuture(FlowyardFuture[R]):
 
 
 PrefectFuture = FlowyardFuture
-
-
-class FutureList(list[FlowyardFuture[R]]):
-    """What `map` returns: a list of futures, in the order of the inputs; `await` gives the list itself."""
-
-    def __await__(self) -> Generator[Any, Any, Self]:
-        return self
-        yield
-
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait for all of them."""
-        for future in self:
-            FlowyardFuture.wait(future, timeout)
-
-    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[R]:
-        """Return all values, in order; raises the first failure."""
-        return [FlowyardFuture.result(future, timeout, raise_on_failure) for future in self]
 
 
 def _value(future: FlowyardFuture[R], raise_on_failure: bool) -> R:
@@ -138,7 +124,7 @@ def _state_now(future: FlowyardFuture[R]) -> State[R]:
     return future.settled_state or future.task_run.state or State(StateType.PENDING)
 
 
-async def _wait_async(future: Submission, timeout: float | None) -> bool:  # noqa: ASYNC109
+async def wait_async(future: Submission, timeout: float | None) -> bool:  # noqa: ASYNC109
     """Wait without blocking the loop, in nobody's place; False on time-out."""
     if future.settled_state is not None:
         return True
@@ -175,17 +161,3 @@ def resolve_futures_to_states(expr: Any) -> Any:
         return FlowyardFuture.wait(cast("FlowyardFuture[Any]", future))
 
     return rebuild(expr, Submission, state)
-
-
-def states_of(futures: Iterable[FlowyardFuture[R]]) -> list[State[R]]:
-    """Wait for all futures and return their states, in order."""
-    return [cast("State[R]", FlowyardFuture.wait(future)) for future in futures]
-
-
-async def states_of_async(futures: Iterable[FlowyardFuture[R]]) -> list[State[R]]:
-    """Wait for all futures without blocking the loop and return their states, in order."""
-    waited: list[State[R]] = []
-    for future in futures:
-        await _wait_async(future, None)
-        waited.append(cast("State[R]", future.settled_state))
-    return waited

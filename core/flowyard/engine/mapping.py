@@ -1,0 +1,148 @@
+"""Feeding a map that is too large, or too long, to be submitted at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import copy_context
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from flowyard.engine.batching import Batcher, BatchSize, Sizer
+from flowyard.engine.calls import Submitter
+from flowyard.engine.completion import Completion
+from flowyard.engine.submission import Submission
+from flowyard.schemas.runs import TaskRun
+from flowyard.schemas.states import State, StateDetails, StateType
+from flowyard.task_runners.base import TaskRunner
+
+S = TypeVar("S", bound=Submission)
+Row = Mapping[str, Any]
+
+_LEAST_WINDOW = 1_000
+_ROUNDS_AHEAD = 4
+
+
+class Feed(Generic[S]):
+    """Submits the calls of one map from a thread of its own, at most `window` ahead of what is done."""
+
+    def __init__(
+        self,
+        submitter: Submitter[S],
+        rows: Iterator[Row],
+        identity: Callable[[int], tuple[str, str]],
+        *,
+        length: int | None,
+        window: int | None,
+        batch_size: BatchSize | None,
+        submitted: Callable[[int, S], None],
+        settled: Callable[[int, S], None],
+    ) -> None:
+        self._submitter = submitter
+        self._rows = rows
+        self._identity = identity
+        self._submitted = submitted
+        self._settled = settled
+        runner = submitter.runner
+        capacity = runner.capacity() or 1
+        self._batcher: Batcher | None = None
+        if batch_size is not None:
+            self._batcher = Batcher(runner, Sizer(batch_size, capacity, length))
+        least = _LEAST_WINDOW if batch_size in (None, "auto") else batch_size
+        self.window = window or max(least * _ROUNDS_AHEAD * capacity, _LEAST_WINDOW)
+        self._places = threading.Semaphore(self.window)
+        self.count = 0
+        self.is_fed = Completion()
+        """Done when every row has been submitted, or the feed has failed."""
+        self.error: BaseException | None = None
+
+    @property
+    def runner(self) -> TaskRunner:
+        """What the calls are submitted to."""
+        return self._batcher or self._submitter.runner
+
+    def seen_error(self) -> BaseException | None:
+        """Return what stopped the feed, to somebody who raises it: the flow need not fail because of it any more."""
+        scope = self._submitter.scope
+        if self.error is not None and self.error in scope.feed_errors:
+            scope.feed_errors.remove(self.error)
+        return self.error
+
+    def start(self) -> None:
+        """Begin to feed; the flow does not end before everything is fed and done."""
+        self._submitter.scope.begin_feed()
+        context = copy_context()
+        threading.Thread(target=lambda: context.run(self._feed), name="flowyard-map", daemon=True).start()
+
+    def _feed(self) -> None:
+        scope = self._submitter.scope
+        try:
+            for index, row in enumerate(self._rows):
+                if not self._places.acquire(blocking=False):
+                    # Whatever waits for its chunk to fill would be waited for in vain.
+                    if self._batcher is not None:
+                        self._batcher.flush()
+                    self._places.acquire()
+                if scope.is_closed:
+                    return
+                future = self._submitter.submit(row, identity=self._identity(index), runner=self.runner)
+                self.count = index + 1
+                self._submitted(index, future)
+                future.add_done_callback(self._release(index, future))
+        except BaseException as error:
+            # The rows come from the user's iterator. Who iterates the futures gets the error; so does the flow's end.
+            self.error = error
+        finally:
+            if self._batcher is not None:
+                self._batcher.close()
+            scope.end_feed(self.error)
+            self.is_fed.finish()
+
+    def _release(self, index: int, future: S) -> Callable[[], None]:
+        def done() -> None:
+            self._settled(index, future)
+            self._places.release()
+
+        return done
+
+
+class Compact:
+    """The finished items of a large map, a tenth of the size of their futures."""
+
+    __slots__ = ("_ids", "_task", "_values")
+
+    def __init__(self, length: int, task: TaskRun) -> None:
+        self._task = task
+        """Any run of the map: what all of them share is read from it."""
+        self._ids = bytearray(16 * length)
+        self._values: list[Any] = [None] * length
+
+    def keep(self, index: int, run: TaskRun, state: State[Any]) -> None:
+        """Keep how an item ended: the value's handle if it completed, else the whole state."""
+        self._ids[16 * index : 16 * index + 16] = run.id.bytes
+        self._values[index] = state.data if state.is_completed() and state.name == "Completed" else state
+
+    def run_of(self, index: int, identity: tuple[str, str]) -> tuple[TaskRun, State[Any]]:
+        """Return the run of a finished item, with its state."""
+        shared = self._task
+        dynamic_key, name = identity
+        run = TaskRun(
+            shared.task_key,
+            dynamic_key,
+            name,
+            shared.task_name,
+            shared.flow_run_id,
+            shared.parent_task_run_id,
+            UUID(bytes=bytes(self._ids[16 * index : 16 * index + 16])),
+            tags=shared.tags,
+            policy=shared.policy,
+        )
+        kept = self._values[index]
+        state: State[Any]
+        if isinstance(kept, State):
+            state = kept
+        else:
+            details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
+            state = State(StateType.COMPLETED, data=kept, state_details=details)
+        run.state = state
+        return run, state
