@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
@@ -23,8 +24,13 @@ def check_function(fn: object, decorator: str) -> None:
 
 def is_async_function(fn: Callable[..., Any]) -> bool:
     """Say whether calling `fn` gives something to await (a coroutine or an async generator)."""
-    while hasattr(fn, "__wrapped__"):
-        fn = cast("Callable[..., Any]", fn.__wrapped__)  # pyright: ignore[reportFunctionMemberAccess]
+    while True:
+        if isinstance(fn, functools.partial):
+            fn = cast("Callable[..., Any]", fn.func)
+        elif hasattr(fn, "__wrapped__"):
+            fn = cast("Callable[..., Any]", fn.__wrapped__)  # pyright: ignore[reportFunctionMemberAccess]
+        else:
+            break
     target = fn if inspect.isroutine(fn) else getattr(fn, "__call__", fn)  # noqa: B004  it is the method that is looked at
     return inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
 
