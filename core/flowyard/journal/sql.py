@@ -385,7 +385,8 @@ class SqlJournal(Journal):
     def _give_up(self, segments: list[Segment], error: BaseException) -> None:
         """Keep the events for later, answer the operations with the error, and take nothing more until it works."""
         fault = not_durable(segments, _cause(error))
-        fault.__cause__ = error
+        # Not SQLAlchemy's own error: it quotes the statement, which can have a thousand rows.
+        fault.__cause__ = getattr(error, "orig", None) or error
         self._backlog = [Segment(segment.groups, None) for segment in segments if segment.groups]
         self._fault = fault
         self._is_blocked = True

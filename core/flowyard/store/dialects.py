@@ -137,9 +137,9 @@ class SQLite(Dialect):
             "cached_statements": 512,
         }
         if self.file_of(url) is None:
-            engine = create_engine(url, connect_args=arguments, poolclass=StaticPool, echo=echo)
+            engine = create_engine(url, connect_args=arguments, poolclass=StaticPool, echo=echo, hide_parameters=True)
         else:
-            engine = create_engine(url, connect_args=arguments, echo=echo)
+            engine = create_engine(url, connect_args=arguments, echo=echo, hide_parameters=True)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -259,7 +259,7 @@ class PostgreSQL(Dialect):
             "keepalives_count": 3,
         }
         try:
-            return create_engine(url, connect_args=arguments, echo=echo, paramstyle="format")
+            return create_engine(url, connect_args=arguments, echo=echo, paramstyle="format", hide_parameters=True)
         except ModuleNotFoundError as error:
             raise BackendUnavailable(
                 url.render_as_string(hide_password=True),

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -241,7 +242,7 @@ def test_a_flush_with_everything_durable_costs_no_commit(
 
 
 def test_a_full_disk_says_what_is_not_durable_and_loses_nothing(open_backend: Callable[..., LocalBackend]) -> None:
-    backend = open_backend(give_up_seconds=0.1)
+    backend = open_backend(give_up_seconds=0.1, commit_interval=3600.0)
     disk = Disk(backend)
     run, lease = begin(backend)
     recorder = backend.journal.recorder(lease)
@@ -250,8 +251,9 @@ def test_a_full_disk_says_what_is_not_durable_and_loses_nothing(open_backend: Ca
     disk.fill(backend)
     for number in range(1, 2001):
         record(recorder, make_task_run(run.id, number))
-    with pytest.raises(RecordsNotDurable, match=rf"8000 records of flow run\(s\) {run.id}.*full.*make room"):
+    with pytest.raises(RecordsNotDurable, match=rf"8000 records of flow run\(s\) {run.id}.*full.*make room") as caught:
         backend.journal.flush()
+    assert len("".join(traceback.format_exception(caught.value))) < 20_000, "no statement of a thousand rows"
     with pytest.raises(RecordsNotDurable):
         recorder.append(make_line(run.id, "refused"))
     with pytest.raises(RecordsNotDurable):
