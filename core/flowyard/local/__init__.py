@@ -22,4 +22,5 @@ def open_backend(settings: Settings) -> LocalBackend:
         migrate=settings.FLOWYARD_API_DATABASE_MIGRATE_ON_START,
         commit_interval=settings.FLOWYARD_JOURNAL_COMMIT_INTERVAL_SECONDS,
         max_pending=settings.FLOWYARD_JOURNAL_MAX_PENDING_EVENTS,
+        give_up_seconds=settings.FLOWYARD_JOURNAL_GIVE_UP_SECONDS,
     )

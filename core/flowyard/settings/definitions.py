@@ -104,6 +104,11 @@ class EngineFields(SettingFields):
     FLOWYARD_JOURNAL_MAX_PENDING_EVENTS = Setting(
         at_least(INT, 1), 100_000, "Uncommitted records after which recording waits for the database."
     )
+    FLOWYARD_JOURNAL_GIVE_UP_SECONDS = Setting(
+        at_least(FLOAT, 0),
+        15.0,
+        "Seconds for which a commit that fails (a full disk, a server that is away) is tried again before the flow ends.",
+    )
 
     # --- logging -----------------------------------------------------------------------------------
 
