@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, NamedTuple, cast
 
 from flowyard.exceptions import UnpicklableValue
@@ -19,7 +19,7 @@ from flowyard.schemas.wire import VERSION, decode_flow_run, decode_task_run, enc
 from flowyard.schemas.wire_values import packb, time_from_wire, time_to_wire
 from flowyard.task_runners.base import CallContext, Shim, TaskCall, TaskSpec, Upstream
 from flowyard.task_runners.envelopes import Envelope, put, read_control, take
-from flowyard.task_runners.pickling import Buffer, Pickled, pickled, pickled_or_blame
+from flowyard.task_runners.pickling import Buffer, Pickled, Reducers, pickled, pickled_or_blame
 
 _KEPT_SPECS = 256
 
@@ -104,9 +104,14 @@ class PackedCall(NamedTuple):
 
 
 class CallPacker:
-    """Packs calls, and packs what they share only once. Not for several threads at a time."""
+    """Packs calls, and packs what they share only once. Not for several threads at a time.
 
-    def __init__(self) -> None:
+    Args:
+        reducers: how to pickle references of a cluster that stand in arguments.
+    """
+
+    def __init__(self, reducers: Reducers | None = None) -> None:
+        self._reducers = reducers
         self._specs: OrderedDict[TaskSpec, Shared] = OrderedDict()
         self._context_key: object = None
         self._context: Shared | None = None
@@ -145,10 +150,10 @@ class CallPacker:
         """
         spec, context = self.spec(call.spec), self.context(call.context)
         buffers: list[Buffer] = []
-        arguments = [
-            [name, put(pickled_or_blame(value, f"argument {name!r} of task {call.spec.name!r}"), buffers)]
-            for name, value in call.arguments.items()
-        ]
+        arguments: list[list[Any]] = []
+        for name, value in call.arguments.items():
+            packed = pickled_or_blame(value, f"argument {name!r} of task {call.spec.name!r}", self._reducers)
+            arguments.append([name, put(packed, buffers)])
         needs = [list(upstream) for upstream in call.needs]
         control = [VERSION, spec.hash, context.hash, encode_task_run(call.task_run), call.attempt, arguments, needs]
         return PackedCall(Envelope(packb(control), buffers), spec, context)
@@ -169,14 +174,22 @@ class ArrivedCall:
         self.needs = [Upstream(*upstream) for upstream in wire[6]]
         self._buffers = envelope.buffers
 
-    def open(self, *, spec: TaskSpec, context: CallContext, shim: Shim, recorder: Recorder) -> TaskCall:
-        """Return the call with its arguments.
+    def open(
+        self,
+        *,
+        spec: TaskSpec,
+        context: CallContext,
+        shim: Shim,
+        recorder: Recorder,
+        load: Callable[[Pickled], Any] = Pickled.load,
+    ) -> TaskCall:
+        """Return the call with its arguments; `load` rebuilds one, where `Pickled.load` does not do.
 
         Raises:
             UnpicklableValue: an argument cannot be rebuilt here; names it.
         """
         arguments = {
-            name: _rebuilt(take(reference, self._buffers), f"argument {name!r} of task {spec.name!r}", "value")
+            name: _rebuilt(take(reference, self._buffers), f"argument {name!r} of task {spec.name!r}", "value", load)
             for name, reference in self._arguments
         }
         return TaskCall(
@@ -191,9 +204,9 @@ class ArrivedCall:
         )
 
 
-def _rebuilt(value: Pickled, what: str, type_name: str) -> Any:
+def _rebuilt(value: Pickled, what: str, type_name: str, load: Callable[[Pickled], Any] = Pickled.load) -> Any:
     try:
-        return value.load()
+        return load(value)
     except Exception as error:
         cause = f"the worker could not rebuild it: {type(error).__name__}: {error}"
         raise UnpicklableValue(what, type_name, cause) from error

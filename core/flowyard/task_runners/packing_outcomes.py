@@ -98,18 +98,19 @@ def _read_result(value: Any, failure: Failure | None, record: dict[str, Any], wh
 # --- packing ----------------------------------------------------------------------------------------------
 
 
-def pack_outcome(outcome: Outcome, where: str = "a worker process") -> Envelope:
+def pack_outcome(outcome: Outcome, where: str = "a worker process", *, value_stays: bool = False) -> Envelope:
     """Return an outcome as bytes, with the events in it.
 
     When the value cannot be pickled, the outcome is changed first: the task run enters Failed with `UnpicklableValue`
-    instead of Completed, because nobody will ever have its value. `where` names this process in tracebacks.
+    instead of Completed, because nobody will ever have its value. `where` names this process in tracebacks. With
+    `value_stays` an unpersisted value of a Completed run is left out: its runner keeps it where it was made.
     """
     buffers: list[Buffer] = []
     try:
-        payload = _pack_data(outcome, buffers)
+        payload = None if value_stays and stays(outcome) else _pack_data(outcome, buffers)
     except UnpicklableValue as error:
         buffers = []
-        _fail(outcome, error)
+        fail_unpicklable(outcome, error)
         payload = [_ERROR, pack_error(error, buffers)]
     run, state = outcome.task_run, outcome.state
     control = [
@@ -138,6 +139,11 @@ def pack_outcome(outcome: Outcome, where: str = "a worker process") -> Envelope:
     return Envelope(packb(control), buffers)
 
 
+def stays(outcome: Outcome) -> bool:
+    """Say whether an outcome has a value that is nowhere but in memory."""
+    return outcome.state.is_completed() and encode_data(outcome.state.data) == _UNPERSISTED
+
+
 def _enters(event: JournalEvent, state: State[Any]) -> bool:
     return isinstance(event, TaskRunEntered) and event.state is state
 
@@ -160,8 +166,8 @@ def _pack_data(outcome: Outcome, buffers: list[Buffer]) -> list[Any] | None:
     return [_VALUE, put(pickled_or_blame(value, f"result of task {name!r}"), buffers)]
 
 
-def _fail(outcome: Outcome, error: UnpicklableValue) -> None:
-    """Replace the state of an outcome whose value cannot leave its process."""
+def fail_unpicklable(outcome: Outcome, error: UnpicklableValue) -> None:
+    """Replace the state of an outcome whose value cannot leave its process: it enters Failed with `error`."""
     run, completed = outcome.task_run, outcome.state
     failed: State[Any] = State(
         StateType.FAILED,
