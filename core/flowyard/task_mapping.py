@@ -10,6 +10,7 @@ from flowyard.annotations import allow_failure, annotate, peel, quote, unmapped
 from flowyard.context import current
 from flowyard.engine.batching import BatchSize
 from flowyard.engine.calls import Submitter
+from flowyard.engine.dependencies import waited_for
 from flowyard.engine.mapping import Feed
 from flowyard.engine.submission import Submission
 from flowyard.exceptions import MappingLengthMismatch, MappingMissingIterable
@@ -42,7 +43,7 @@ def map_calls(
             "or call it directly"
         )
     shared = {**defaults, **static}
-    waits = list(wait_for) if wait_for is not None else None
+    waits = waited_for(wait_for) if wait_for is not None else None
 
     def row(items: Sequence[Any]) -> dict[str, Any]:
         return signature.collapse_variadic({**shared, **dict(zip(columns, items, strict=True))})
@@ -153,8 +154,9 @@ def _columns(
             static[name] = annotate(inner, [mark for mark in marks if mark is not unmapped])
             continue
         if isinstance(inner, (Submission, State)):
-            if isinstance(inner, Submission):
-                mapped_from[name] = [{"input_type": "task_run", "id": str(inner.task_run.id)}]
+            run_id = inner.task_run.id if isinstance(inner, Submission) else inner.state_details.task_run_id
+            if run_id is not None:
+                mapped_from[name] = [{"input_type": "task_run", "id": str(run_id)}]
             inner = _value_of(inner)
         if quote in marks or not _is_mappable(inner):
             static[name] = value

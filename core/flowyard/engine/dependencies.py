@@ -8,6 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from flowyard import containers
+from flowyard.annotations import BaseAnnotation
 from flowyard.engine.completion import Completion
 from flowyard.engine.lineage import Lineage
 from flowyard.engine.submission import Submission
@@ -86,6 +87,11 @@ class Dependencies:
                 raise UpstreamFailed(_name_of(upstream))
 
 
+def waited_for(wait_for: Iterable[Any]) -> list[Any]:
+    """Return what a call waits for as a list; one future or state may be given without a list around it."""
+    return [wait_for] if isinstance(wait_for, (Submission, State, BaseAnnotation)) else list(wait_for)
+
+
 def find_dependencies(
     parameters: Mapping[str, Any], wait_for: Iterable[Any] | None, lineage: Lineage
 ) -> tuple[Dependencies | None, tuple[str, ...]]:
@@ -110,7 +116,7 @@ def find_dependencies(
     if wait_for is not None:
         if dependencies is None:
             dependencies = Dependencies()
-        dependencies.add(WAIT_FOR, list(wait_for))
+        dependencies.add(WAIT_FOR, waited_for(wait_for))
     return dependencies, tuple(names)
 
 
