@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
@@ -38,10 +39,8 @@ def bad_child():
 
 
 def swallow(call, *args):
-    try:
+    with contextlib.suppress(ValueError):
         call(*args)
-    except ValueError:
-        pass
 
 
 def nothing():
