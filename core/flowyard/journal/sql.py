@@ -196,9 +196,9 @@ class SqlJournal(Journal):
         if self._is_closed:
             raise BackendError(self._closed_message())
         if source.fault is not None:
-            raise source.fault
+            raise _again(source.fault)
         if self._fault is not None:
-            raise self._fault
+            raise _again(self._fault)
         if len(self._pending) >= self._max_pending and threading.current_thread() is not self._thread:
             self._wait_for_room()
         self._pending.append((source, event))
@@ -212,7 +212,7 @@ class SqlJournal(Journal):
                 # The time-out is for a writer that dies with the interpreter; the usual way out is `notify_all`.
                 self._room.wait(1.0)
         if self._fault is not None:
-            raise self._fault
+            raise _again(self._fault)
 
     def _closed_message(self) -> str:
         if self._is_forked:
@@ -384,16 +384,19 @@ class SqlJournal(Journal):
 
     def _give_up(self, segments: list[Segment], error: BaseException) -> None:
         """Keep the events for later, answer the operations with the error, and take nothing more until it works."""
-        fault = not_durable(segments, _cause(error))
-        # Not SQLAlchemy's own error: it quotes the statement, which can have a thousand rows.
-        fault.__cause__ = getattr(error, "orig", None) or error
+        fault = not_durable(segments, f"{_cause(error)} (in {self._database.where})")
+        # Not SQLAlchemy's own error: it quotes the statement, which can have a thousand rows. And not the frames of the
+        # driver's: they are always the same.
+        cause: BaseException = getattr(error, "orig", None) or error
+        fault.__cause__ = cause.with_traceback(None) if isinstance(error, self._database.errors) else cause
         self._backlog = [Segment(segment.groups, None) for segment in segments if segment.groups]
+        # One line in the log is enough: who waits or appends from now on gets the error, with the newest number.
+        _logger.log(logging.DEBUG if self._fault is not None else logging.ERROR, "%s", fault)
         self._fault = fault
         self._is_blocked = True
-        _logger.error("%s", fault)
         for segment in segments:
             if segment.operation is not None:
-                segment.operation.keep(None, fault)
+                segment.operation.keep(None, _again(fault))
                 segment.operation.answer()
 
     def _connect(self) -> tuple[Connection, Projection]:
@@ -467,6 +470,13 @@ def _lost(group: Group) -> LeaseLost:
 
 def _cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {getattr(error, 'orig', None) or error}"
+
+
+def _again(fault: LeaseLost | RecordsNotDurable) -> BackendError:
+    """Return a fresh copy to raise: one instance would gather the frames of all who got it, and keep what they hold."""
+    copy = type(fault)(*fault.args)
+    copy.__cause__ = fault.__cause__
+    return copy
 
 
 def _close_in_forked_children(journal: SqlJournal) -> None:

@@ -17,7 +17,7 @@ from uuid import UUID
 from typing_extensions import override
 
 from flowyard.context import current
-from flowyard.exceptions import MissingContextError
+from flowyard.exceptions import MissingContextError, RecordsNotDurable
 from flowyard.logging.formatters import ConsoleFormatter, message_of, trailing_text
 from flowyard.logging.highlighters import FlowyardConsoleHighlighter
 from flowyard.logging.run_log import RunLog
@@ -215,7 +215,9 @@ class JournalLogHandler(logging.Handler):
                 message = cut(message, self._max_bytes)
             time = datetime.fromtimestamp(record.created, UTC)
             recorder.append(LogEmitted(flow_run_id, task_run_id, record.name, record.levelno, message, time))
-        except Exception:  # a lost lease or a full disk too: the run's next state says it where it counts
+        except RecordsNotDurable:
+            pass  # the journal has said so, and the run's next state says it where it counts
+        except Exception:  # a lost lease too
             self.handleError(record)
 
     def _refuse(self, record: logging.LogRecord) -> None:

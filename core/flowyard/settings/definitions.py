@@ -107,7 +107,7 @@ class EngineFields(SettingFields):
     FLOWYARD_JOURNAL_GIVE_UP_SECONDS = Setting(
         at_least(FLOAT, 0),
         15.0,
-        "Seconds for which a commit that fails (a full disk, a server that is away) is tried again before the flow ends.",
+        "Seconds for which a failing commit (full disk, server away) is tried again before the flow ends.",
     )
 
     # --- logging -----------------------------------------------------------------------------------
