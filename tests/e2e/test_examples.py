@@ -7,14 +7,10 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Protocol
 
 import pytest
 
@@ -140,44 +136,11 @@ def test_the_census_says_what_is_wrong_with_its_arguments(
 # --- stars ----------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class GitHub:
-    """A stand-in for GitHub's API whose first answers for each repository are errors."""
+class GitHub(Protocol):
+    """The fixture `github`."""
 
-    failures: int
-    requests: Counter[str] = field(default_factory=Counter[str])
-    url: str = ""
-
-
-@pytest.fixture
-def github(request: pytest.FixtureRequest) -> Iterator[GitHub]:
-    service = GitHub(failures=getattr(request, "param", 2))
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            service.requests[self.path] += 1
-            body: dict[str, Any] = {"stargazers_count": 12_345}
-            status = 200
-            if service.requests[self.path] <= service.failures:
-                body, status = {"message": "try again later"}, 503
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        service.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield service
-        finally:
-            server.shutdown()
-            thread.join()
+    requests: Counter[str]
+    url: str
 
 
 def example(name: str) -> ModuleType:
@@ -201,7 +164,7 @@ def in_a_hurry(arguments: list[str]) -> list[str]:
 
 def test_the_stars_are_printed_after_two_failures_of_each_request(environment: dict[str, str], github: GitHub) -> None:
     done = start(environment, *in_a_hurry(["python/cpython", "pallets/flask", "--api", github.url]))
-    assert "python/cpython has 12,345 stars" in done.stderr
+    assert "python/cpython has 67,890 stars" in done.stderr
     assert github.requests == {"/repos/python/cpython": 3, "/repos/pallets/flask": 3}
     listing = start(environment, "-m", "flowyard.cli", "task-run", "ls", "--output", "json")
     runs = {run["name"]: run for run in json.loads(listing.stdout)}
@@ -214,7 +177,7 @@ def test_the_stars_are_printed_after_two_failures_of_each_request(environment: d
 def test_the_example_as_written_waits_before_it_asks_again(environment: dict[str, str], github: GitHub) -> None:
     done = start(environment, EXAMPLES / "github_stars.py", "python/cpython", "--api", github.url)
     assert "AwaitingRetry" in done.stderr
-    assert "python/cpython has 12,345 stars" in done.stderr
+    assert "python/cpython has 67,890 stars" in done.stderr
 
 
 @pytest.mark.parametrize("github", [9], indirect=True)
