@@ -20,6 +20,7 @@ from flowyard.engine.effects import Call, Raised, Record, SleepUntil, WaitFor
 from flowyard.engine.final_state import final_state_of, unfinished_in
 from flowyard.engine.naming import random_name, render_name
 from flowyard.engine.process import PROCESS
+from flowyard.engine.replay import Fingerprint, reusable_state
 from flowyard.engine.scope import Scope, dynamic_key_of
 from flowyard.engine.signals import Interrupts
 from flowyard.engine.task_call import Hook, crash_run, run_hooks
@@ -107,9 +108,6 @@ async def _run_subflow(call: FlowCall, parent: Scope) -> State[Any]:
         return await _Run(call, call.parameters, None, None).to_end()
     dependencies, names = find_dependencies(call.parameters, call.wait_for, parent.lineage)
     run, is_new = _mirror_run(call, parent, dependencies.task_inputs if dependencies is not None else {})
-    if not is_new and run.state is not None and run.state.is_completed():
-        parent.note(run.state)
-        return run.state
     parameters = call.parameters
     if dependencies is not None:
         if dependencies.completions:
@@ -125,7 +123,11 @@ async def _run_subflow(call: FlowCall, parent: Scope) -> State[Any]:
             return state
         if names:
             parameters = resolve(parameters, names)
-    state = await _Run(call, parameters, parent, run).to_end()
+    fingerprint = Fingerprint(parameters)
+    state = None if is_new else reusable_state(parent, run, fingerprint, parent.log, is_subflow=True)
+    if state is None:
+        state = await _Run(call, parameters, parent, run).to_end()
+        fingerprint.keep_for_retry(parent, run)
     parent.note(state)
     return state
 
@@ -304,7 +306,9 @@ class _Run:
         here = RunContext(self.scope.context, None, current().tags)
         while True:
             self._set_deadline()
-            answer = await self._propose(State(StateType.RUNNING))
+            before = self.flow_run.state
+            is_retry = before is not None and before.name == "AwaitingRetry"
+            answer = await self._propose(State(StateType.RUNNING, name="Retrying" if is_retry else None))
             if answer.status is Verdict.ABORT:
                 raise Abort(answer.reason)
             running = answer.state

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowyard.engine.scope import Scope
-from flowyard.logging.run_log import RunLog
+from flowyard.logging.run_log import RunLog, run_log_for_task
 from flowyard.results.fingerprints import fingerprint_of
-from flowyard.rules.decision import has_persisted_result
+from flowyard.results.handles import UnpersistedResult
+from flowyard.rules.decision import has_persisted_result, revised
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State
 
@@ -39,22 +40,33 @@ class Fingerprint:
             self._parameters = {}
 
 
-def reusable_state(scope: Scope, run: TaskRun, fingerprint: Fingerprint, log: RunLog) -> State[Any] | None:
+def reusable_state(
+    scope: Scope, run: TaskRun, fingerprint: Fingerprint, log: RunLog | None, *, is_subflow: bool = False
+) -> State[Any] | None:
     """Return the Completed state that an earlier attempt left for this call, or None when it has to be executed.
 
-    It counts when its result was persisted and its inputs are the same; a log line says why it does not count.
+    It counts when its inputs are the same and its result was persisted (a subflow's need not be: this process has it); a
+    log line says why it does not count.
     """
     state = run.state
     if scope.earlier_runs is None or state is None or not state.is_completed():
         return None
-    if not has_persisted_result(state):
+    if not is_subflow and not has_persisted_result(state):
         return None
+    log = log if log is not None else run_log_for_task(run, scope.recorder)
     before = scope.fingerprints.get(run.id)
     if before is None or fingerprint.get() is None:
         log.info("Task run '%s' is executed again: its inputs cannot be hashed to tell whether they changed", run.name)
+        _forget_result(run, state)
         return None
     if before != fingerprint.get():
         log.info("Task run '%s' is executed again: its inputs are not those of the last attempt", run.name)
+        _forget_result(run, state)
         return None
     log.info("Task run '%s' is already completed; its persisted result is used", run.name)
     return state
+
+
+def _forget_result(run: TaskRun, state: State[Any]) -> None:
+    """Let the rules see that the result of the last attempt does not count: they keep a run whose result is persisted."""
+    run.state = revised(state, data=UnpersistedResult())
