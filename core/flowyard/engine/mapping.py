@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import copy_context
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
 from flowyard.engine.batching import Batcher, BatchSize, Sizer
@@ -140,7 +140,7 @@ class Compact:
         kept = self._values[index]
         state: State[Any]
         if isinstance(kept, State):
-            state = kept
+            state = cast("State[Any]", kept)
         else:
             details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
             state = State(StateType.COMPLETED, data=kept, state_details=details)
