@@ -1,0 +1,212 @@
+"""What a Dask worker executes: one call, or a chunk of calls, packed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+from distributed import get_worker
+from flowyard.containers import rebuild
+from flowyard.exceptions import UnpicklableValue, WorkerLost
+from flowyard.results.handles import UnpersistedResult
+from flowyard.rules.bookkeeping import enter_state
+from flowyard.rules.crashes import crashed_state
+from flowyard.schemas.events import TaskRunEntered
+from flowyard.schemas.runs import utcnow
+from flowyard.schemas.states import State, StateDetails, StateType
+from flowyard.schemas.wire_values import unpackb
+from flowyard.task_runners.base import Held, Outcome, TaskCall, Upstream
+from flowyard.task_runners.envelopes import Envelope, take
+from flowyard.task_runners.packing import ArrivedCall
+from flowyard.task_runners.pickling import sampled
+from flowyard_dask.kept import Kept, Lifted, Payload
+from flowyard_dask.station import CallRecorder, Station, station_of
+
+_INLINE = 1024
+"""A value of up to this many bytes travels with the outcome as well: asking for it costs no round trip."""
+_SAMPLE = 64 * 1024
+_HINT = (
+    "; it must be importable on the workers: install it there, put it on their PYTHONPATH, or send it with "
+    "`client.upload_file(...)` (`get_dask_client()` gives a client)"
+)
+
+
+def run_call(topic: str, payload: Payload, *found: Any) -> Kept:
+    """Execute one call; `found` has what its dependencies left. Never raises for what user code does."""
+    worker = get_worker()
+    key = cast("str", worker.get_current_task())
+    station = station_of(worker)
+    try:
+        return _run(station, topic, key, None, payload, found)
+    finally:
+        station.done(topic, key)
+
+
+def run_chunk(topic: str, payloads: Sequence[Payload], *found: Any) -> list[Kept]:
+    """Execute calls in order, each with its own outcome; an error of one does not touch the others."""
+    worker = get_worker()
+    key = cast("str", worker.get_current_task())
+    station = station_of(worker)
+    try:
+        return [_run(station, topic, key, index, payload, found) for index, payload in enumerate(payloads)]
+    finally:
+        station.done(topic, key)
+
+
+def _run(
+    station: Station, topic: str, key: str, index: int | None, payload: Payload, found: Sequence[Any]
+) -> Kept:
+    control, spec_hash, context_hash, needs, places, given, buffers_at, has_lifted = cast(
+        "list[Any]", unpackb(payload.control)
+    )
+    if buffers_at is not None:
+        payload = Payload(payload.control, *cast("Payload", found[buffers_at]).buffers)
+    arrived = ArrivedCall(Envelope(control, payload.buffers))
+    run = arrived.task_run
+    recorder = station.begin(topic, key, index, run)
+    if recorder is None:
+        return Kept(run.name, StateType.CANCELLED, None, ())
+    try:
+        call = arrived.open(
+            spec=station.spec(topic, spec_hash, run.task_name),
+            context=station.context(topic, context_hash),
+            shim=station.shim,
+            recorder=recorder,
+        )
+        call.needs = [Upstream(*need) for need in needs]
+        call.held = _held(places, given, found, payload)
+        if has_lifted:
+            call.arguments = _with_lifted(call, found)
+        outcome = _execute(station, call)
+    except WorkerLost as error:
+        outcome = _without_shim(arrived, crashed_state(error, now=utcnow(), details=_details(arrived)), error.worker)
+    except UnpicklableValue as error:
+        outcome = _without_shim(arrived, _failed(error, arrived))
+    except BaseException as error:  # an interrupt or exit that the shim let pass: the worker itself goes on
+        outcome = _without_shim(arrived, crashed_state(error, now=utcnow(), details=_details(arrived)))
+    return _keep(station, recorder, outcome)
+
+
+def _execute(station: Station, call: TaskCall) -> Outcome:
+    if not call.spec.is_async:
+        return station.shim.execute(call)
+    with asyncio.Runner() as runner:
+        return runner.run(station.shim.execute_async(call))
+
+
+# --- inputs --------------------------------------------------------------------------------------------------
+
+
+def _held(places: Sequence[Any], given: Sequence[Any], found: Sequence[Any], payload: Payload) -> dict[int, Held]:
+    """Return what the upstreams left, by the keys the call knows them by.
+
+    Raises:
+        WorkerLost: the value of one was lost.
+        UnpicklableValue: the value of one could not leave its worker.
+    """
+    held: dict[int, Held] = {}
+    for upstream, dependency, index in places:
+        kept = cast("Kept", found[dependency] if index is None else found[dependency][index])
+        if kept.lost_worker is not None and kept.state_type is StateType.COMPLETED:
+            raise WorkerLost(kept.lost_worker, f"the value of its input, task run {kept.run_name!r}, is gone with it")
+        held[upstream] = kept.held()
+    for upstream, run_name, state_type, reference in given:
+        value = take(reference, payload.buffers).load()
+        held[upstream] = Held(run_name, StateType(state_type), value)
+    return held
+
+
+def _with_lifted(call: TaskCall, found: Sequence[Any]) -> dict[str, Any]:
+    """Put the values of the user's own Dask futures where they belong."""
+
+    def value(lifted: Lifted, _allow_failure: bool) -> Any:
+        return found[lifted.dependency]
+
+    return {name: rebuild(argument, Lifted, value) for name, argument in call.arguments.items()}
+
+
+# --- outcomes ------------------------------------------------------------------------------------------------
+
+
+def _keep(station: Station, recorder: CallRecorder, outcome: Outcome) -> Kept:
+    """Report how a call ended; return what stays here."""
+    state, run = outcome.state, outcome.task_run
+    data = state.data
+    value = data.get() if isinstance(data, UnpersistedResult) else None
+    is_kept = False
+    nbytes = 0
+    if state.type is StateType.COMPLETED and isinstance(data, UnpersistedResult):
+        is_kept, nbytes = _stays(station, value)
+    elif hasattr(data, "get") and value is None and state.type in (StateType.COMPLETED, StateType.FAILED):
+        value = data.get()  # persisted: consumers on the cluster need not read it from storage
+    if not is_kept and state.type is StateType.FAILED and value is None:
+        value = data
+    reports = station.end(recorder, outcome, is_kept=is_kept, nbytes=nbytes)
+    # Packing turns Completed into Failed when the value cannot leave this process.
+    state = outcome.state
+    if state.type is StateType.FAILED and isinstance(state.data, BaseException):
+        value = state.data
+    return Kept(run.name, state.type, value, reports, nbytes=nbytes, lost_worker=outcome.lost_worker)
+
+
+def _stays(station: Station, value: Any) -> tuple[bool, int]:
+    """Say whether a value stays here only, and its size as far as that is cheap to know.
+
+    One that cannot be pickled is to be sent, so that its run fails at once and not in some consumer later on.
+    """
+    try:
+        sample = sampled(value, _SAMPLE)
+    except Exception:
+        return station.is_in_process, 0
+    if sample is None:
+        return True, _SAMPLE
+    return sample.size > _INLINE, sample.size
+
+
+def _details(arrived: ArrivedCall) -> StateDetails:
+    return StateDetails(flow_run_id=arrived.task_run.flow_run_id, task_run_id=arrived.task_run.id)
+
+
+def _failed(error: UnpicklableValue, arrived: ArrivedCall) -> State[Any]:
+    if "ModuleNotFoundError" in error.cause:
+        error = UnpicklableValue(error.what, error.type_name, error.cause + _HINT)
+    text = f"Task run encountered an exception. {type(error).__name__}: {error}"
+    return State(StateType.FAILED, message=text, data=error, state_details=_details(arrived))
+
+
+def _without_shim(arrived: ArrivedCall, state: State[Any], lost_worker: str | None = None) -> Outcome:
+    run = arrived.task_run
+    enter_state(run, state)
+    return Outcome(run, state, [TaskRunEntered(run.id, state)], lost_worker=lost_worker)
+
+
+# --- what stands for lost calls ---------------------------------------------------------------------------------
+
+
+def lost_call(run_name: str, worker: str, count: int | None, *found: Any) -> Kept | list[Kept]:
+    """Take the place of a call (or chunk) that was lost with its worker: user code does not run again."""
+    del found
+    kept = Kept(run_name, StateType.CRASHED, None, (), lost_worker=worker)
+    return kept if count is None else [kept] * count
+
+
+def lost_value(run_name: str, worker: str, count: int | None, *found: Any) -> Kept | list[Kept]:
+    """Take the place of a value (or those of a chunk) that was lost with its worker."""
+    del found
+    kept = Kept(run_name, StateType.COMPLETED, None, (), lost_worker=worker)
+    return kept if count is None else [kept] * count
+
+
+# --- small questions that go where a value is -----------------------------------------------------------------------
+
+
+def reports_of(kept: Any) -> list[tuple[list[bytes], str | None]]:
+    """Return what the calls of a Dask task reported, and the worker that they were lost with."""
+    items = cast("list[Kept]", kept) if isinstance(kept, list) else [cast("Kept", kept)]
+    return [(list(item.reports), item.lost_worker) for item in items]
+
+
+def item_of(kept: list[Kept], index: int) -> Kept:
+    """Return what one call of a chunk left."""
+    return kept[index]

@@ -1,0 +1,105 @@
+"""The part of Flowyard in a Dask scheduler: a call whose worker is lost fails, and is not started again unseen.
+
+Dask forgives lost workers by starting their tasks again elsewhere, and by computing lost values anew. For user code with
+effects that is wrong, and whoever wants it says so (`crash_retries`). So when a worker goes, the calls that it had begun are
+replaced by a task that only says so, and so are the values that only it had.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from dask._task_spec import Task
+from distributed import SchedulerPlugin
+from flowyard_dask.calls import lost_call, lost_value, run_call, run_chunk
+from flowyard_dask.station import PREFIX
+
+if TYPE_CHECKING:
+    from distributed import Scheduler
+
+NAME: Final = "flowyard-losses-1"
+
+
+class LossPlugin(SchedulerPlugin):
+    """One for all flow runs on a scheduler; costs nothing per task but for a few dictionary entries while it runs."""
+
+    name = NAME
+    idempotent = True
+
+    def __init__(self) -> None:
+        self._scheduler: Any = None
+        self._began: dict[str, set[str]] = {}
+        """Topic -> keys of calls that have begun, as far as their workers had time to say so."""
+
+    async def start(self, scheduler: Scheduler) -> None:
+        """Remember the scheduler."""
+        self._scheduler = scheduler
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        """Hear what workers report, and that one of them is being removed: before its tasks go elsewhere."""
+        if topic.startswith(PREFIX):
+            began = self._began.setdefault(topic, set())
+            began.update(msg.get("began", ()))
+            began.difference_update(msg.get("ended", ()))
+        elif topic == "all" and isinstance(msg, dict) and msg.get("action") == "remove-worker":
+            self._removed(msg["worker"], msg["processing-tasks"], msg["lost-computed-tasks"])
+
+    def forget(self, topic: str) -> None:
+        """Drop what is known of a flow run that has ended."""
+        self._began.pop(topic, None)
+
+    def _removed(self, worker: str, processing: set[str], lost: set[str]) -> None:
+        tasks = self._scheduler.tasks
+        for key in lost:
+            _replace(tasks.get(key), lost_value, worker)
+        running = [ts for key in processing if (ts := tasks.get(key)) is not None]
+        begun = [ts for ts in running if self._has_begun(ts)]
+        begun.extend(_next_in_line(running, begun))
+        told: dict[str, list[str]] = {}
+        for ts in begun:
+            topic = _topic_of(ts)
+            if topic is not None:
+                self._began.get(topic, set()).discard(ts.key)
+                _replace(ts, lost_call, worker)
+                told.setdefault(topic, []).append(ts.key)
+        for topic, keys in told.items():
+            self._scheduler.log_event(topic, {"lost": keys, "worker": worker})
+
+    def _has_begun(self, ts: Any) -> bool:
+        topic = _topic_of(ts)
+        return topic is not None and ts.key in self._began.get(topic, ())
+
+
+def _topic_of(ts: Any) -> str | None:
+    """Return the topic of one of our calls; None for a task of somebody else."""
+    spec = ts.run_spec
+    return spec.args[0] if getattr(spec, "func", None) in (run_call, run_chunk) else None
+
+
+def _next_in_line(running: list[Any], begun: list[Any]) -> list[Any]:
+    """Return the tasks that may have begun without a word: the first ones, as many as there were free threads."""
+    places = next((ts.processing_on.nthreads for ts in running if ts.processing_on is not None), 0)
+    known = {ts.key for ts in begun}
+    rest = sorted((ts for ts in running if ts.key not in known), key=lambda ts: ts.priority)
+    return rest[: max(0, places - len(begun))]
+
+
+def _replace(ts: Any, function: Any, worker: str) -> None:
+    if ts is None or _topic_of(ts) is None:
+        return
+    count = len(ts.run_spec.args[1]) if ts.run_spec.func is run_chunk else None
+    ts.run_spec = Task(ts.key, function, run_name_of(ts.key), worker, count)
+
+
+def run_name_of(key: str) -> str:
+    """Return the name of the task run in a key."""
+    return key.rsplit("-", 3)[0]
+
+
+def forget_flow_run(topic: str, dask_scheduler: Any = None) -> None:
+    """Remove all traces of a flow run from a scheduler; `Client.run_on_scheduler` calls it there."""
+    dask_scheduler.task_metadata.pop(topic, None)
+    dask_scheduler._broker._topics.pop(topic, None)
+    plugin = dask_scheduler.plugins.get(NAME)
+    if plugin is not None:
+        plugin.forget(topic)

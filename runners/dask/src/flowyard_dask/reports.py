@@ -1,0 +1,82 @@
+"""What a call reports while it runs and when it is done, as bytes: events with sequence numbers, and the outcome.
+
+A report is `[start id, number of its first event, events, outcome or None, where the value is]`. The numbers tell the flow's
+process what it has seen already, and that something is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+from flowyard.exceptions import MissingResult
+from flowyard.schemas.events import JournalEvent
+from flowyard.schemas.wire import decode_events, encode_events
+from flowyard.schemas.wire_values import packb, unpackb
+from flowyard.task_runners.base import Outcome
+from flowyard.task_runners.envelopes import Envelope
+from flowyard.task_runners.packing_outcomes import pack_outcome
+
+
+class Report(NamedTuple):
+    """A report, opened."""
+
+    start_id: int
+    first: int
+    events: list[JournalEvent]
+    """Empty in the last report: its events are in the outcome."""
+    outcome: Envelope | None
+    is_kept: bool
+    """The value stayed on its worker."""
+    nbytes: int
+    dropped: int
+    """How many events were left out before this report, because there was no room to keep them."""
+
+
+class Elsewhere:
+    """Takes the place of a value in an outcome: the value stays on its worker."""
+
+    def get(self) -> Any:
+        """There is no value here."""
+        raise MissingResult("the value is still on its worker")
+
+    def to_record(self) -> dict[str, Any]:
+        """Return what the state backend stores."""
+        return {"type": "unpersisted"}
+
+
+def pack_progress(start_id: int, first: int, events: Sequence[JournalEvent]) -> bytes:
+    """Return the report of a call that goes on."""
+    return packb([start_id, first, encode_events(events), None, False, 0, 0])
+
+
+def pack_end(
+    start_id: int, first: int, outcome: Outcome, *, where: str, is_kept: bool, nbytes: int
+) -> bytes:
+    """Return the last report of a call; its events are those of the outcome.
+
+    When the value has to travel and cannot be pickled, the outcome is changed to Failed first (see `pack_outcome`).
+    """
+    if not is_kept:
+        packed = pack_outcome(outcome, where).to_bytes()
+    else:
+        state = outcome.state
+        value, state.data = state.data, Elsewhere()
+        try:
+            packed = pack_outcome(outcome, where).to_bytes()
+        finally:
+            state.data = value
+    return packb([start_id, first, [], packed, is_kept, nbytes, 0])
+
+
+def without_events(report: bytes) -> tuple[bytes, int]:
+    """Return a report of progress with its events left out, and how many these were."""
+    wire = cast("list[Any]", unpackb(report))
+    return packb([wire[0], wire[1], [], None, False, 0, len(wire[2]) + wire[6]]), len(wire[2])
+
+
+def unpack_report(data: bytes) -> Report:
+    """Return what one of the functions above packed."""
+    start_id, first, events, outcome, is_kept, nbytes, dropped = cast("list[Any]", unpackb(data))
+    opened = None if outcome is None else Envelope.from_bytes(outcome)
+    return Report(start_id, first, decode_events(events), opened, is_kept, nbytes, dropped)

@@ -1,0 +1,97 @@
+"""The handle of a value that stays on the cluster until somebody asks for it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Protocol
+
+from flowyard.exceptions import MissingResult
+from flowyard_dask.kept import Kept
+
+
+class Cluster(Protocol):
+    """Where the values are."""
+
+    def fetch(self, future: Any, index: int | None) -> Kept:
+        """Bring what a call left here.
+
+        Raises:
+            MissingResult: it is gone.
+        """
+        ...
+
+
+class DaskResult:
+    """A `ResultHandle`; as long as it lives, the value stays on the cluster. It comes here once, when asked for."""
+
+    __slots__ = ("__weakref__", "_cluster", "_future", "_index", "_kept", "_lock", "name", "nbytes", "record")
+
+    def __init__(
+        self, cluster: Cluster, future: Any, index: int | None, *, name: str, nbytes: int, record: dict[str, Any]
+    ) -> None:
+        self._cluster: Cluster | None = cluster
+        self._future = future
+        self._index = index
+        self._kept: Kept | None = None
+        self._lock = threading.Lock()
+        self.name = name
+        self.nbytes = nbytes
+        """About how large the value is; what is known of it is a lower bound."""
+        self.record = record
+
+    def get(self) -> Any:
+        """Return the value.
+
+        Raises:
+            MissingResult: it was lost with its worker, or the cluster is not there any more.
+            UnpicklableValue: it cannot be rebuilt in this process.
+        """
+        with self._lock:
+            if self._kept is None:
+                if self._cluster is None:
+                    raise MissingResult(
+                        f"the value of task run {self.name!r} stayed on a Dask cluster that this flow run has left; "
+                        "call `.result()` inside the flow, return the value, or pass `persist_result=True`"
+                    )
+                self._kept = self._cluster.fetch(self._future, self._index)
+                self._future = self._cluster = None
+        if self._kept.lost_worker is not None:
+            raise MissingResult(
+                f"the value of task run {self.name!r} was lost with worker {self._kept.lost_worker}; "
+                "pass `persist_result=True` to keep values apart from workers"
+            )
+        return self._kept.value()
+
+    def forget_cluster(self) -> None:
+        """Let the cluster go: it ends."""
+        with self._lock:
+            self._future = self._cluster = None
+
+    def has_value_here(self) -> bool:
+        """Say whether the value is in this process already."""
+        return self._kept is not None
+
+    def to_record(self) -> dict[str, Any]:
+        """Return what the state backend stores."""
+        return self.record
+
+    def __repr__(self) -> str:
+        return f"DaskResult({self.name!r}, {'here' if self._kept is not None else 'on the cluster'})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Copy, (self.get(), self.name, self.record)
+
+
+class _Copy:
+    """A `DaskResult` that was pickled: the value itself."""
+
+    def __init__(self, value: Any, name: str, record: dict[str, Any]) -> None:
+        self.value = value
+        self.name = name
+        self.record = record
+
+    def get(self) -> Any:
+        return self.value
+
+    def to_record(self) -> dict[str, Any]:
+        return self.record

@@ -1,0 +1,280 @@
+"""What Flowyard keeps on a Dask worker: functions that have arrived, and the reports of the calls that run here.
+
+It is found in the worker's `extensions`, so that several workers in one process do not share it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import random
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any, Final, cast
+
+from distributed import Worker
+from distributed.utils import sync
+from flowyard.logging.configuration import setup_logging
+from flowyard.logging.prints import patch_print
+from flowyard.schemas.events import JournalEvent, LogEmitted, TaskRunEntered
+from flowyard.schemas.runs import TaskRun
+from flowyard.settings import temporary_settings
+from flowyard.settings.model import find_setting
+from flowyard.task_runners.base import CallContext, Outcome, Shim, TaskSpec
+from flowyard.task_runners.packing import unpack_context, unpack_spec
+from flowyard_dask.reports import pack_end, pack_progress, without_events
+
+EXTENSION: Final = "flowyard"
+PREFIX: Final = "flowyard:"
+"""How the topics begin under which workers report."""
+_SHIM = "flowyard.engine.worker:shim"
+_KEPT_SHARED = 256
+_PROGRESS_SECONDS = 0.1
+"""How long what a running call records may wait for company."""
+_OUTCOME_SECONDS = 0.003
+_MOST_UNSENT = 5_000
+_MOST_KEPT_BYTES = 1 << 20
+"""How much of what a call has reported stays with its value."""
+
+
+class CallRecorder:
+    """The `Recorder` of one call: what it takes is sent while the call runs, in order and numbered."""
+
+    def __init__(self, station: Station, topic: str, key: str, index: int | None, task_run: TaskRun) -> None:
+        self.topic = topic
+        self.key = key
+        self.index = index
+        self._station = station
+        self._task_run = task_run
+        self._start_id = random.getrandbits(62)
+        self._lock = threading.Lock()
+        self._events: list[JournalEvent] = []
+        self._sent = 0
+        self._dropped = 0
+        self._is_closed = False
+        self._reports: list[bytes] = []
+
+    def append(self, event: JournalEvent) -> None:
+        """Take an event."""
+        with self._lock:
+            if self._is_closed:  # a thread that outlived its call
+                return
+            if len(self._events) >= _MOST_UNSENT and isinstance(event, LogEmitted):
+                self._dropped += 1
+                return
+            if self._dropped:
+                self._events.append(self._note_of_dropped())
+            self._events.append(event)
+        self._station.wake(_PROGRESS_SECONDS)
+
+    def _note_of_dropped(self) -> LogEmitted:
+        dropped, self._dropped = self._dropped, 0
+        last = next(event for event in reversed(self._events) if isinstance(event, LogEmitted))
+        text = f"{dropped} log records of this task run were dropped here: it wrote them faster than they could be sent."
+        return last._replace(level=30, message=text)
+
+    def report_progress(self) -> bytes | None:
+        """Return a report of what waits, but for the final state and what follows: that goes with the outcome."""
+        with self._lock:
+            if self._is_closed:
+                return None
+            events = self._events
+            end = self._index_of_final_state(events)
+            if not end:
+                return None
+            self._events = events[end:]
+            report = pack_progress(self._start_id, self._sent, events[:end])
+            self._sent += end
+            self._reports.append(report)
+        return report
+
+    def _index_of_final_state(self, events: list[JournalEvent]) -> int:
+        for number, event in enumerate(events):
+            if isinstance(event, TaskRunEntered) and event.task_run_id == self._task_run.id and event.state.is_final():
+                return number
+        return len(events)
+
+    def close(self, outcome: Outcome, *, where: str, is_kept: bool, nbytes: int) -> list[bytes]:
+        """Take nothing any more; return all reports of the call, the last one new."""
+        with self._lock:
+            self._is_closed = True
+            if self._dropped:
+                self._events.append(self._note_of_dropped())
+            outcome.events = [*self._events, *outcome.events]
+            self._events = []
+            reports = self._reports
+        reports.append(
+            pack_end(self._start_id, self._sent, outcome, where=where, is_kept=is_kept, nbytes=nbytes)
+        )
+        return reports
+
+
+def to_keep(reports: list[bytes]) -> list[bytes]:
+    """Return reports to keep beside a value: of a long story, the events in the middle are left out."""
+    size = sum(map(len, reports))
+    if size <= _MOST_KEPT_BYTES:
+        return reports
+    kept = list(reports)
+    for number in range(1, len(kept) - 1):
+        kept[number], _ = without_events(reports[number])
+        size += len(kept[number]) - len(reports[number])
+        if size <= _MOST_KEPT_BYTES:
+            break
+    return kept
+
+
+class Station:
+    """Flowyard's part of one worker. The event loop of the worker sends; tasks run in the worker's threads."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._lock = threading.Lock()
+        self._specs: OrderedDict[bytes, TaskSpec] = OrderedDict()
+        self._contexts: OrderedDict[bytes, CallContext] = OrderedDict()
+        self._running: dict[tuple[str, int | None], CallRecorder] = {}
+        self._noted: set[str] = set()
+        """Keys of running calls that the scheduler was told of."""
+        self._outbox: list[tuple[str, str, int | None, bytes]] = []
+        self._ended: list[tuple[str, str]] = []
+        self._wake_at: float | None = None
+        self._withdrawn: OrderedDict[tuple[str, int | None], None] = OrderedDict()
+        self._settings: Mapping[str, str] = {}
+        self._settings_stack = ExitStack()
+        self.where = f"Dask worker {worker.address}"
+        self.is_in_process = worker.address.startswith("inproc:")
+        """Values never leave this process: whether they can be pickled does not matter."""
+        module, _, function = _SHIM.partition(":")
+        self.shim: Shim = getattr(importlib.import_module(module), function)()
+        setup_logging()
+        patch_print()
+
+    # --- what calls share ----------------------------------------------------------------------------------
+
+    def spec(self, topic: str, key: bytes, task_name: str) -> TaskSpec:
+        """Return the function and the options of a task; they are asked for once.
+
+        Raises:
+            UnpicklableValue: it cannot be rebuilt here.
+        """
+        found = self._specs.get(key)
+        if found is None:
+            found = unpack_spec(self._fetch(topic, key), task_name)
+            self._keep(self._specs, key, found)
+        return found
+
+    def context(self, topic: str, key: bytes) -> CallContext:
+        """Return the context of a call; it is asked for once."""
+        found = self._contexts.get(key)
+        if found is None:
+            found = unpack_context(self._fetch(topic, key))
+            self._keep(self._contexts, key, found)
+            self._use_settings(found.settings)
+        return found
+
+    def _keep(self, shelf: OrderedDict[bytes, Any], key: bytes, value: Any) -> None:
+        with self._lock:
+            shelf[key] = value
+            if len(shelf) > _KEPT_SHARED:
+                shelf.popitem(last=False)
+
+    def _fetch(self, topic: str, key: bytes) -> bytes:
+        worker = self._worker
+        found = sync(worker.loop, worker.scheduler.get_metadata, keys=[topic, key.hex()], default=None)
+        if found is None:
+            raise LookupError(f"the scheduler has forgotten flow run {topic!r}: it has ended")
+        return cast("bytes", found)
+
+    def _use_settings(self, values: Mapping[str, str]) -> None:
+        with self._lock:
+            if values == self._settings:
+                return
+            self._settings_stack.close()
+            wanted: dict[Any, Any] = {find_setting(name): value for name, value in values.items()}
+            self._settings_stack.enter_context(temporary_settings(wanted))
+            self._settings = values
+
+    # --- calls ------------------------------------------------------------------------------------------------
+
+    def begin(self, topic: str, key: str, index: int | None, task_run: TaskRun) -> CallRecorder | None:
+        """Return the recorder of a call that begins; None when the call was withdrawn."""
+        recorder = CallRecorder(self, topic, key, index, task_run)
+        with self._lock:
+            if self._withdrawn and (key, index) in self._withdrawn:
+                return None
+            self._running[key, index] = recorder
+        return recorder
+
+    def end(self, recorder: CallRecorder, outcome: Outcome, *, is_kept: bool, nbytes: int) -> list[bytes]:
+        """Send the outcome of a call; return all its reports."""
+        reports = recorder.close(outcome, where=self.where, is_kept=is_kept, nbytes=nbytes)
+        with self._lock:
+            self._running.pop((recorder.key, recorder.index), None)
+            self._outbox.append((recorder.topic, recorder.key, recorder.index, reports[-1]))
+        self.wake(_OUTCOME_SECONDS)
+        return to_keep(reports)
+
+    def done(self, topic: str, key: str) -> None:
+        """Note that all calls of a Dask task are done."""
+        if key in self._noted:
+            with self._lock:
+                self._noted.discard(key)
+                self._ended.append((topic, key))
+
+    def withdraw(self, calls: list[tuple[str, int | None]]) -> list[tuple[str, int | None]]:
+        """Keep calls from beginning here; return those that have begun."""
+        with self._lock:
+            begun = [call for call in calls if call in self._running]
+            for call in calls:
+                if call not in self._running:
+                    self._withdrawn[call] = None
+            while len(self._withdrawn) > 100_000:
+                self._withdrawn.popitem(last=False)
+        return begun
+
+    # --- sending ----------------------------------------------------------------------------------------------
+
+    def wake(self, seconds: float) -> None:
+        """Have what waits sent, at most `seconds` from now."""
+        loop = self._worker.loop
+        at = loop.time() + seconds
+        if self._wake_at is not None and self._wake_at <= at:
+            return
+        self._wake_at = at
+        loop.add_callback(loop.call_at, at, self._flush)
+
+    def _flush(self) -> None:
+        """Send one message for each flow run. On the worker's event loop."""
+        self._wake_at = None
+        with self._lock:
+            outbox, self._outbox = self._outbox, []
+            ended, self._ended = self._ended, []
+            running = list(self._running.values())
+        messages: dict[str, dict[str, list[Any]]] = {}
+
+        def message(topic: str) -> dict[str, list[Any]]:
+            return messages.setdefault(topic, {"began": [], "ended": [], "reports": []})
+
+        for recorder in running:
+            report = recorder.report_progress()
+            if report is None:
+                continue
+            into = message(recorder.topic)
+            into["reports"].append([recorder.key, recorder.index, report])
+            if recorder.key not in self._noted:
+                self._noted.add(recorder.key)
+                into["began"].append(recorder.key)
+        for topic, key, index, report in outbox:
+            message(topic)["reports"].append([key, index, report])
+        for topic, key in ended:
+            message(topic)["ended"].append(key)
+        for topic, content in messages.items():
+            self._worker.log_event(topic, content)
+
+
+def station_of(worker: Worker) -> Station:
+    """Return the station of a worker; the first call makes it."""
+    found = worker.extensions.get(EXTENSION)
+    if found is None:
+        found = worker.extensions.setdefault(EXTENSION, Station(worker))
+    return found
