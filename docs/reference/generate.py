@@ -11,7 +11,7 @@ import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer.main
 
@@ -133,8 +133,8 @@ def api_page() -> str:
 
 def public_names(module: Any) -> list[tuple[str, Any]]:
     """Return what a module offers: its `__all__`, else the functions and classes that it defines."""
-    members: dict[str, Any] = vars(module)
-    names: list[str] = members.get("__all__") or [
+    members = cast("dict[str, Any]", vars(module))
+    names = cast("list[str]", members.get("__all__", [])) or [
         name
         for name, value in members.items()
         if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__ and callable(value)
