@@ -161,11 +161,12 @@ def encode_state(state: State[Any]) -> list[Any]:
 
 def decode_state(wire: list[Any], data: Any = None) -> State[Any]:
     """Read what `encode_state` wrote; `data` takes the place of the record."""
+    kind: int = wire[0]
     name, message, timestamp, raw_id, details, record = wire[1:7]
     if data is None and record is not None:
         data = RecordedResult(record)
     return State(
-        _TYPES[wire[0]], name, message, data, decode_details(details), aware_from_wire(timestamp), id_from_wire(raw_id)
+        _TYPES[kind], name, message, data, decode_details(details), aware_from_wire(timestamp), id_from_wire(raw_id)
     )
 
 

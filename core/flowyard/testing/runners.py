@@ -546,12 +546,15 @@ class TaskRunnerFlowContract(RunnerUnderTest):
         failing, same = task(fail), task(identity)
 
         @flow(task_runner=runner)
-        def calls() -> State[Any]:
-            return same.submit(failing.submit(1)).wait()
+        def calls() -> tuple[Any, ...]:
+            state: Any = same.submit(failing.submit(1)).wait()
+            return state.type, state.name, state.message
 
-        state = calls(return_state=True).result(raise_on_failure=False)
-        assert isinstance(state, State)
-        assert (state.type, state.name) == (StateType.PENDING, "NotReady")
+        assert calls() == (
+            StateType.PENDING,
+            "NotReady",
+            "Upstream task run 'fail-0' did not reach a 'COMPLETED' state.",
+        )
 
     def test_wait_for_orders_tasks(self, runner: TaskRunner, folder: str) -> None:
         noting = task(note)
