@@ -110,6 +110,8 @@ def environment(arm: Arm, home: Path, reply_path: Path) -> dict[str, str]:
         # Prefect would measure the time-outs of its telemetry on a machine without network.
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        # A busy machine does not start Prefect 3's server within the 20 s that it gives itself.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PYTHONPATH": str(ROOT),
         REPLY_VARIABLE: str(reply_path),
         **arm.environment,
