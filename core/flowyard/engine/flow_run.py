@@ -26,7 +26,7 @@ from flowyard.engine.signals import Interrupts
 from flowyard.engine.task_call import Hook, crash_run, run_hooks
 from flowyard.engine.watching import WatchedRecorder
 from flowyard.engine.worker import LocalShim
-from flowyard.exceptions import Abort, BackendError, FlowyardSignal, ParameterTypeError
+from flowyard.exceptions import Abort, BackendError, FlowyardSignal, ParameterTypeError, TaskTimedOut
 from flowyard.logging.prints import patch_print
 from flowyard.logging.run_log import RunLog, run_log_for_flow
 from flowyard.parameters.binding import CallSignature
@@ -385,9 +385,13 @@ class _Run:
     async def _crash(self, error: BaseException) -> None:
         """Record that something from outside ended the run."""
         cause = error if isinstance(error, Exception) else self.call.interrupts.signal or error
-        state = crashed_state(cause, now=utcnow())
-        state.data = UnpersistedResult(error)
-        self.log.error("Crash detected! %s", crash_message(cause))
+        if isinstance(error, TaskTimedOut):
+            # The timeout of the flow that called this one arrived between the steps.
+            state = self._failed(Raised(error, is_timeout=True))
+        else:
+            state = crashed_state(cause, now=utcnow())
+            state.data = UnpersistedResult(error)
+            self.log.error("Crash detected! %s", crash_message(cause))
         self._abandon_live_runs(cause)
         answer = await self._propose(state)
         if answer.status is Verdict.ACCEPT:

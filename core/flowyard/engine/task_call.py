@@ -24,7 +24,7 @@ from flowyard.engine.replay import Fingerprint, reusable_state
 from flowyard.engine.scope import Scope, dynamic_key_of
 from flowyard.engine.submission import Submission
 from flowyard.engine.task_run import enter_not_ready
-from flowyard.exceptions import BackendError, MissingContextError
+from flowyard.exceptions import BackendError, MissingContextError, TaskTimedOut
 from flowyard.logging.loggers import get_logger
 from flowyard.logging.run_log import RunLog, run_log_for_task
 from flowyard.results.handles import UnpersistedResult
@@ -437,7 +437,11 @@ def crash_run(scope: Scope, run: TaskRun, error: BaseException) -> State[Any]:
     if run.state is not None and run.state.is_final():
         return run.state
     details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
-    state = crashed_state(error, now=utcnow(), details=details)
+    if isinstance(error, TaskTimedOut):
+        # The timeout of the flow, or of the task around this one, arrived between the steps.
+        state: State[Any] = State(StateType.FAILED, "TimedOut", str(error), state_details=details)
+    else:
+        state = crashed_state(error, now=utcnow(), details=details)
     state.data = UnpersistedResult(error)
     enter_state(run, state)
     scope.note(state)
