@@ -38,9 +38,12 @@ class Records:
     def newest_flow_run(self, flow_name: str) -> FlowRun:
         return self.flow_runs(flow_name)[0]
 
+    def all_task_runs(self, run: object) -> list[TaskRun]:
+        return self.control.read_task_runs(TaskRunFilter(flow_run_ids=(_flow_run_id(run),)), limit=10_000)
+
     def task_runs(self, run: object) -> dict[str, TaskRun]:
-        found = self.control.read_task_runs(TaskRunFilter(flow_run_ids=(_flow_run_id(run),)), limit=10_000)
-        return {task_run.name: task_run for task_run in found}
+        """Return the task runs by name; runs that several tasks called may share one."""
+        return {task_run.name: task_run for task_run in self.all_task_runs(run)}
 
     def task_run(self, task_run_id: UUID) -> TaskRun:
         return self.control.read_task_run(task_run_id)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 
 import pytest
@@ -112,7 +113,7 @@ def test_the_delays_between_attempts(records, delay, waits):
         if waiting.name == "AwaitingRetry"
     ]
     assert planned == pytest.approx(waits)
-    for waiting, retrying in zip(states, states[1:], strict=False):
+    for waiting, retrying in itertools.pairwise(states):
         if waiting.name == "AwaitingRetry":
             assert retrying.timestamp >= waiting.state_details.scheduled_time
 
