@@ -43,19 +43,22 @@ class WorkerShim:
 
     def execute(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
         """Run a call in this thread."""
-        scope = self._scope(call)
-        return run_blocking(run_task(call, scope.context, scope, slot))
+        runner = SequentialTaskRunner()
+        with runner.start():
+            scope = self._scope(call, runner)
+            return run_blocking(run_task(call, scope.context, scope, slot))
 
     async def execute_async(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
         """Run a call of an async task on the running event loop."""
-        scope = self._scope(call)
-        return await run_async(run_task(call, scope.context, scope, slot))
+        runner = SequentialTaskRunner()
+        with runner.start():
+            scope = self._scope(call, runner)
+            return await run_async(run_task(call, scope.context, scope, slot))
 
-    def _scope(self, call: TaskCall) -> Scope:
+    def _scope(self, call: TaskCall, runner: SequentialTaskRunner) -> Scope:
         """Return the bookkeeping for what the task calls: nested tasks run here, and ride in its outcome."""
         inner = LocalShim()
         flow_run = call.context.flow_run
-        runner = SequentialTaskRunner()
         scope = Scope(
             flow_run=flow_run,
             flow_name=call.context.flow_name,

@@ -93,6 +93,20 @@ class DaskTaskRunner(TaskRunner):
         }
 
     @override
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DaskTaskRunner):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]  options are dicts
+
+    def _identity(self) -> tuple[Any, ...]:
+        """Return what makes two runners the same: a cluster object and its address are the same cluster."""
+        address = self.cluster.scheduler_address if self.cluster is not None else self.address
+        adapt_kwargs = self.adapt_kwargs if address is None else {}
+        return address, self.cluster_class, self.cluster_kwargs, adapt_kwargs, self.client_kwargs
+
+    @override
     def __getstate__(self) -> dict[str, Any]:
         # A cluster object belongs to this process; whoever unpickles this connects to the same scheduler.
         options = self.options()
