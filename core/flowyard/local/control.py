@@ -118,7 +118,14 @@ class LocalControlPlane(ControlPlane):
             self._journal.forget({lease.flow_run_id for lease in dead})
             return reaper.reap(connection, self._dialect, dead, now=now)
 
-        crashed = self._journal.execute(reap)
+        try:
+            crashed = self._journal.execute(reap)
+        except RecordsNotDurable as error:
+            # Who looks for the cause must be able to read what there is; the next look tries it again.
+            _logger.warning(
+                "%d runs whose process has died cannot be marked as Crashed now: %s", len(dead), error.cause
+            )
+            return []
         for owner in {lease.owner for lease in dead}:
             ownership.remove_stale_file(owner)
         return crashed

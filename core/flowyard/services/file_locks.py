@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -27,15 +28,17 @@ def create_locked(path: Path, content: str) -> int:
     so this process must never open the file again.
 
     Raises:
-        OSError: the file cannot be made or locked.
+        OSError: the file cannot be made or locked. One that stays empty, because the disk is full, is no error.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
     try:
         _lock(descriptor, is_exclusive=True)
-        os.write(descriptor, content.encode())
     except OSError:
         os.close(descriptor)
         raise
+    # The lock is what counts. The text is for people, and on a full disk they must still be able to look.
+    with contextlib.suppress(OSError):
+        os.write(descriptor, content.encode())
     return descriptor
 
 

@@ -7,6 +7,7 @@ be late, even if user code holds the interpreter lock for minutes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import subprocess
@@ -50,9 +51,10 @@ class Presence:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = create_locked(path, f"{pid}\n{started.isoformat()}\n{owner.host}\n")
         except OSError as error:
-            raise BackendUnavailable(
-                str(path), str(error), "make the folder writable, or set FLOWYARD_HOME to a place that is"
-            ) from error
+            what = (
+                "make room on its disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make the folder writable"
+            )
+            raise BackendUnavailable(str(path), str(error), f"{what}, or set FLOWYARD_HOME to another place") from error
         return cls(owner, descriptor)
 
     def withdraw(self) -> None:
