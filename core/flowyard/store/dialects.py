@@ -58,7 +58,7 @@ class Dialect(ABC):
     max_parameters: int
     """Parameters that one statement can have."""
     has_arrays: bool
-    """An array can be a parameter, and `unnest` makes rows of it: 30 times as fast there as a parameter for each value."""
+    """An array can be a parameter, and `unnest` makes rows of it."""
 
     @abstractmethod
     def create_engine(self, url: URL, *, connect_timeout: float | None, echo: bool) -> Engine:
@@ -285,7 +285,12 @@ class PostgreSQL(Dialect):
 
     @override
     def table_exists(self, connection: Connection, name: str) -> bool:
-        return connection.exec_driver_sql("SELECT to_regclass(%s)", (name,)).scalar_one() is not None
+        # Not to_regclass: it answers from a cache that can miss a table which another session has just made.
+        query = (
+            "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE c.relname = %s AND c.relkind = 'r' AND n.nspname = ANY (current_schemas(false))"
+        )
+        return connection.exec_driver_sql(query, (name,)).first() is not None
 
     @override
     def insert(self, table: Table) -> UpsertInsert:

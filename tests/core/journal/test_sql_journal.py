@@ -455,3 +455,19 @@ def test_the_time_of_a_line_is_kept_to_the_microsecond(open_backend: Callable[..
     line = make_line(run.id, "x")._replace(timestamp=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC))
     backend.journal.recorder(lease).append(line)
     assert backend.control.read_logs(LogFilter(flow_run_id=run.id)) == [line]
+
+
+def test_a_server_that_drops_the_connection_is_connected_again(postgres_url: str, tmp_path: Path) -> None:
+    with LocalBackend.open(postgres_url, tmp_path) as backend:
+        run, lease = begin(backend)
+        recorder = backend.journal.recorder(lease)
+        task_run = make_task_run(run.id)
+        record(recorder, task_run, (S.PENDING, S.RUNNING))
+        pid = backend.journal.execute(lambda connection: connection.exec_driver_sql("SELECT pg_backend_pid()").scalar())
+        with backend.database.reading() as connection:
+            connection.exec_driver_sql(f"SELECT pg_terminate_backend({pid})")
+        enter(recorder, task_run, (S.COMPLETED,))
+        backend.control.propose_flow_run_state(run.id, State(S.COMPLETED), lease=lease)
+        assert backend.control.read_task_run(task_run.id).run_count == 1
+        assert backend.control.task_run_counts(run.id) == {("work", "Completed"): 1}
+        assert len(backend.control.read_flow_run_states(run.id)) == 3
