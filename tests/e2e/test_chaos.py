@@ -81,9 +81,10 @@ def wait_until(is_so: Callable[[], bool], what: str, seconds: float = 30.0) -> N
 class Killed:
     """What a process said before it was killed in the middle of the flow."""
 
-    def __init__(self, seed: int, runner: str, home: Path) -> None:
-        self.errors = home.parent / "errors"
+    def __init__(self, seed: int, runner: str, folder: Path) -> None:
         for attempt in range(20):
+            self.home = folder / f"attempt-{attempt}"
+            self.errors = folder / f"errors-{attempt}"
             # Where the flow was faster than the killer, the trial is made again with an earlier moment.
             dice = random.Random(f"{seed}/{attempt}")
             self.after_lines = dice.randint(1, LINES - 4 - attempt)
@@ -95,7 +96,11 @@ class Killed:
         pytest.fail(f"seed {seed}: no attempt hit between the first and the last task")
 
     def _kill(self, runner: str) -> list[str]:
-        environment = {**os.environ, "FLOWYARD_JOURNAL_COMMIT_INTERVAL_SECONDS": self.interval}
+        environment = {
+            **os.environ,
+            "FLOWYARD_HOME": str(self.home),
+            "FLOWYARD_JOURNAL_COMMIT_INTERVAL_SECONDS": self.interval,
+        }
         with (
             self.errors.open("w") as errors,
             start(WORKLOADS / "chaos.py", runner, env=environment, stderr=errors) as process,
@@ -127,9 +132,11 @@ class Killed:
         return {int(line.split()[2]) for line in self.lines if line.startswith(("begin ", "end "))}
 
 
-def check_a_kill(seed: int, runner: str, home: Path) -> str:
+def check_a_kill(seed: int, runner: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Kill a flow, look at what is left, run it again; return the verdict."""
-    killed = Killed(seed, runner, home)
+    killed = Killed(seed, runner, folder)
+    home = killed.home
+    monkeypatch.setenv("FLOWYARD_HOME", str(home))
     # The worker processes do not outlive the one that they work for.
     wait_until(lambda: not any(map(exists, killed.pids)), f"the processes {killed.pids} are gone")
 
@@ -190,17 +197,19 @@ def _runs(home: Path, keys: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("seed", "runner"), list(zip((1001, 1002, 1003), RUNNERS, strict=True)))
-def test_what_a_killed_flow_recorded_is_kept_and_its_run_is_found_crashed(home: Path, seed: int, runner: str) -> None:
-    print(check_a_kill(seed, runner, home))
+def test_what_a_killed_flow_recorded_is_kept_and_its_run_is_found_crashed(
+    home: Path, seed: int, runner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print(check_a_kill(seed, runner, home, monkeypatch))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + TRIALS))
 def test_a_flow_that_is_killed_at_any_moment_loses_nothing_that_was_committed(
-    home: Path, seed: int, capsys: pytest.CaptureFixture[str]
+    home: Path, seed: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    verdict = check_a_kill(seed, RUNNERS[seed % len(RUNNERS)], home)
+    verdict = check_a_kill(seed, RUNNERS[seed % len(RUNNERS)], home, monkeypatch)
     with capsys.disabled():
         print(f"\n{verdict}", end=" ")
 
