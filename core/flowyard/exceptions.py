@@ -308,7 +308,7 @@ class BackendError(FlowyardError):
 
 
 class BackendUnavailable(BackendError):
-    """The state backend cannot be opened."""
+    """The state backend cannot be opened or read."""
 
     def __init__(self, where: str, cause: str, advice: str) -> None:
         super().__init__(where, cause, advice)
@@ -317,23 +317,30 @@ class BackendUnavailable(BackendError):
         self.advice = advice
 
     def __str__(self) -> str:
-        return f"cannot open the state backend {self.where!r}: {self.cause}; {self.advice}"
+        return f"cannot use the state backend {self.where!r}: {self.cause}; {self.advice}"
 
 
 class RecordsNotDurable(BackendError):
     """Records could not be written; says how many and of which runs."""
 
-    def __init__(self, records: int, flow_run_ids: tuple[str, ...], cause: str) -> None:
-        super().__init__(records, flow_run_ids, cause)
+    def __init__(
+        self,
+        records: int,
+        flow_run_ids: tuple[str, ...],
+        cause: str,
+        advice: str = "make room or repair the database",
+    ) -> None:
+        super().__init__(records, flow_run_ids, cause, advice)
         self.records = records
         self.flow_run_ids = flow_run_ids
         self.cause = cause
+        self.advice = advice
 
     def __str__(self) -> str:
         runs = ", ".join(self.flow_run_ids) or "no flow run"
         return (
             f"{self.records} records of flow run(s) {runs} are not on disk: {self.cause}; "
-            "what was committed before is safe; make room or repair the database, then run the flow again"
+            f"nothing that was committed before is touched; {self.advice}, then run the flow again"
         )
 
 

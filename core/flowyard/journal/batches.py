@@ -112,8 +112,8 @@ def cut(entries: Iterable[Entry], numbers: Iterator[int]) -> list[Segment]:
     return segments
 
 
-def not_durable(segments: Iterable[Segment], cause: str) -> RecordsNotDurable:
-    """Return the error that says what of these segments is not on disk."""
+def not_durable(segments: Iterable[Segment], cause: str, *advice: str) -> RecordsNotDurable:
+    """Return the error that says what of these segments is not on disk, and what to do about it if that is known."""
     records = 0
     runs: dict[str, None] = {}
     for segment in segments:
@@ -125,4 +125,4 @@ def not_durable(segments: Iterable[Segment], cause: str) -> RecordsNotDurable:
             records += 1
             if segment.operation.flow_run_id is not None:
                 runs[str(segment.operation.flow_run_id)] = None
-    return RecordsNotDurable(records, tuple(runs), cause)
+    return RecordsNotDurable(records, tuple(runs), cause, *advice)

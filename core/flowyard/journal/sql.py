@@ -384,7 +384,10 @@ class SqlJournal(Journal):
 
     def _give_up(self, segments: list[Segment], error: BaseException) -> None:
         """Keep the events for later, answer the operations with the error, and take nothing more until it works."""
-        fault = not_durable(segments, f"{_cause(error)} (in {self._database.where})")
+        advice: list[str] = []
+        if isinstance(error, self._database.errors):
+            advice.append(self._database.unavailable(error).advice)
+        fault = not_durable(segments, f"{_cause(error)} (in {self._database.where})", *advice)
         # Not SQLAlchemy's own error: it quotes the statement, which can have a thousand rows. And not the frames of the
         # driver's: they are always the same.
         cause: BaseException = getattr(error, "orig", None) or error

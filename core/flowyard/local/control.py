@@ -205,5 +205,8 @@ class LocalControlPlane(ControlPlane):
             except RecordsNotDurable as error:
                 # What was committed can be read, and it is what somebody who looks for the cause needs now.
                 _logger.warning("reading without the newest records: %s", error)
-        with self._database.reading() as connection:
-            return query(connection)
+        try:
+            with self._database.reading() as connection:
+                return query(connection)
+        except self._database.errors as error:
+            raise self._database.unavailable(error) from error

@@ -51,6 +51,10 @@ class Database:
         """Open the connection of a writer thread, for `dialect.begin_write`."""
         return self.engine.connect().execution_options(**{WRITES: True})
 
+    def unavailable(self, error: BaseException) -> BackendUnavailable:
+        """Return the error that tells a user why the database cannot be used, and what to do."""
+        return self.dialect.unavailable(self.where, error)
+
     def close(self) -> None:
         """Close every connection that is not lent."""
         self.engine.dispose()
@@ -72,8 +76,12 @@ def connect_database(url: str, *, connect_timeout: float | None = None, echo: bo
     if database.file is not None:
         try:
             database.file.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            cause = f"{error.filename} cannot be a folder: a file is there, or on the way to it"
+            advice = "move that file away, or set FLOWYARD_HOME to another place"
+            raise BackendUnavailable(database.where, cause, advice) from error
         except OSError as error:
-            raise dialect.unavailable(database.where, error) from error
+            raise database.unavailable(error) from error
     return database
 
 
@@ -104,7 +112,7 @@ def open_database(
             is_race = database.dialect.name == "sqlite" and "locked" in str(getattr(error, "orig", error))
             if not is_race or time.monotonic() > deadline:
                 database.close()
-                raise database.dialect.unavailable(database.where, error) from error
+                raise database.unavailable(error) from error
             time.sleep(pause)
             pause = min(pause * 2, 0.25)
         except BackendUnavailable:
