@@ -52,6 +52,9 @@ def has_colours(run: Invocation) -> bool:
     return not os.environ.get("NO_COLOR") and run.settings_or_defaults().FLOWYARD_CLI_COLORS
 
 
+_KEPT_WHOLE = frozenset({"State", "When", "Created"})
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """Text in a table, with a rich style."""
@@ -61,8 +64,12 @@ class Cell:
 
 
 def write_table(run: Invocation, columns: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> None:
-    """Write a table that fits the terminal: cells are wrapped, never cut. The first column is kept whole."""
-    from rich.console import Console  # noqa: PLC0415  50 ms that JSON and messages do not need
+    """Write a table that fits the terminal: cells are wrapped, never cut.
+
+    The first column, states and times are kept whole; what people named themselves is wrapped if it must be.
+    """
+    from rich import box  # noqa: PLC0415  50 ms that JSON and messages do not need
+    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -70,9 +77,10 @@ def write_table(run: Invocation, columns: Sequence[str], rows: Sequence[Sequence
     console = Console(
         file=sys.stdout, no_color=not has_colours(run), width=None if must_wrap else 100_000, highlight=False
     )
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, no_wrap=index == 0 or not must_wrap, overflow="fold")
+        is_whole = index == 0 or column in _KEPT_WHOLE or not must_wrap
+        table.add_column(column, no_wrap=is_whole, overflow="fold")
     for row in rows:
         cells = [cell if isinstance(cell, Cell) else Cell(cell) for cell in row]
         table.add_row(*(Text(_printable(cell.text), style=cell.style) for cell in cells))
@@ -87,22 +95,21 @@ def state_cell(state: State[Any] | None) -> Cell:
 _UNITS = (
     ("year", 31_536_000),
     ("month", 2_592_000),
-    ("week", 604_800),
-    ("day", 86_400),
-    ("hour", 3600),
-    ("minute", 60),
+    ("w", 604_800),
+    ("d", 86_400),
+    ("h", 3600),
+    ("min", 60),
 )
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> str:
-    """Return how long ago (or from now) something is, in words: `3 minutes ago`, `in 2 days`."""
+    """Return how long ago (or from now) something is: `3 min ago`, `in 2 d`."""
     if moment is None:
         return ""
     seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
     size = abs(seconds)
-    unit, length = next(((unit, length) for unit, length in _UNITS if size >= length), ("second", 1))
-    number = int(size // length)
-    text = f"{number} {unit}{'' if number == 1 else 's'}"
+    unit, length = next(((unit, length) for unit, length in _UNITS if size >= length), ("s", 1))
+    text = f"{int(size // length)} {unit}"
     return f"in {text}" if seconds < 0 else f"{text} ago"
 
 
