@@ -163,7 +163,7 @@ class Submitter(Generic[S]):
         self._make_future = make_future
         self._wait_for: list[Any] | None = None
         self._mapped_from: Mapping[str, list[dict[str, str]]] | None = None
-        loop = scope.loop_for(template.spec.is_async)
+        self._loop = loop = scope.loop_for(template.spec.is_async)
         self._loops: frozenset[asyncio.AbstractEventLoop] = frozenset() if loop is None else frozenset({loop})
 
     def sharing(
@@ -189,6 +189,7 @@ class Submitter(Generic[S]):
         """
         scope, template = self.scope, self.template
         prepared = PreparedCall(scope, template, parameters, wait_for, mapped_from, identity)
+        prepared.loop = self._loop
         prepared.user_context = copy_context()
         future = self._make_future(prepared.run, self._loops | prepared.loops)
         future.runner = self.runner

@@ -235,7 +235,7 @@ class _Run:
                 await self._crash(error)
                 raise
             finally:
-                self.scope.is_closed = True
+                await Record(self.scope.close)
                 await Record(runner_stack.close)
         return state
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from flowyard.context import FlowRunContext, TaskRunContext
+from flowyard.context import FlowRunContext, TaskRunContext, current
 from flowyard.engine.completion import Completion
 from flowyard.engine.lineage import Lineage
 from flowyard.engine.signals import Interrupts
@@ -96,6 +96,7 @@ class Scope:
         """Closes the flow's runners at its end; None where no runner can be started."""
         self._extra_runners: list[TaskRunner] = []
         self._runner_lock = threading.Lock()
+        self._spare: BackgroundLoop | None = None
         self._lock = threading.Lock()
         self._counters: dict[str, int] = {}
         self._counts: Counter[StateType] = Counter()
@@ -106,10 +107,31 @@ class Scope:
         """What stopped the maps of this run, and no user code has seen yet."""
 
     def loop_for(self, is_async: bool) -> asyncio.AbstractEventLoop | None:
-        """Return the event loop that a task of the given colour runs on; None for a sync one."""
+        """Return the event loop that a task of the given colour, submitted here, runs on; None for a sync one."""
         if not is_async:
             return None
-        return self.loop if self.loop is not None else self.background.get()
+        loop = self.loop if self.loop is not None else self.background.get()
+        if loop is not asyncio._get_running_loop():  # pyright: ignore[reportPrivateUsage]
+            return loop
+        here = current()
+        caller = here.task_run or here.flow_run
+        return loop if caller is None or caller.is_async else self._loop_beside(loop)
+
+    def _loop_beside(self, blocked: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+        """Return another loop than the one whose thread sync code blocks now: it will wait for the task there."""
+        loop = self.background.get()
+        if loop is not blocked:
+            return loop
+        with self._lock:
+            if self._spare is None:
+                self._spare = BackgroundLoop()
+        return self._spare.get()
+
+    def close(self) -> None:
+        """Refuse further calls: the flow run has ended."""
+        self.is_closed = True
+        if self._spare is not None:
+            self._spare.close()
 
     # --- identity of task runs ----------------------------------------------------------------------------
 

@@ -72,7 +72,18 @@ class TaskTemplate:
 class PreparedCall:
     """A task run that exists, is Pending, and knows its inputs."""
 
-    __slots__ = ("context", "dependencies", "names", "parameters", "run", "scope", "slot", "template", "user_context")
+    __slots__ = (
+        "context",
+        "dependencies",
+        "loop",
+        "names",
+        "parameters",
+        "run",
+        "scope",
+        "slot",
+        "template",
+        "user_context",
+    )
 
     def __init__(
         self,
@@ -91,6 +102,8 @@ class PreparedCall:
         here = current()
         self.slot: Slot | None = here.task_run.slot if here.task_run is not None else None
         """The place that the calling task gives back while it waits."""
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The event loop of a submitted async task."""
         self.user_context: Context | None = None
         """The context variables of whoever submitted the call; None for a direct call, which runs among them."""
         self.scope = scope
@@ -346,7 +359,7 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
             recorder=scope.recorder,
             attempt=attempt,
             user_context=prepared.user_context,
-            loop=scope.loop_for(spec.is_async),
+            loop=prepared.loop,
             needs=dependencies.needs(held) if dependencies is not None and held else (),
         )
         outcome = await Execute(scope, runner, call, submission, held)

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class BackgroundLoop:
-    """Starts with its first coroutine; `close` ends it. Safe to use from every thread but its own."""
+    """Starts with its first coroutine; `close` ends it. Safe to use from every thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,7 +37,16 @@ class BackgroundLoop:
         return asyncio.run_coroutine_threadsafe(coroutine, self.get())
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and block until it ends; an interrupt here cancels it."""
+        """Run a coroutine on the loop and block until it ends; an interrupt here cancels it.
+
+        On the loop's own thread, where sync code blocks it, the coroutine gets a loop of its own in another thread.
+        """
+        if threading.current_thread() is self._thread:
+            elsewhere = BackgroundLoop()
+            try:
+                return elsewhere.run(coroutine)
+            finally:
+                elsewhere.close()
         future = self.submit(coroutine)
         try:
             return future.result()
