@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
-from flowyard.store.dialects import Dialect, UpsertInsert
+from flowyard.store.dialects import Dialect
+
+if TYPE_CHECKING:
+    from flowyard.store.dialects import UpsertInsert
 
 # A batch is cut into pieces of so many rows, and one exact rest below the smallest. Few pieces, because each statement
 # gives the interpreter lock up three times; few texts, because the driver's cache keeps a prepared statement for each

@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import BigInteger, LargeBinary, Text
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import BigInteger, LargeBinary, Text, Uuid
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from typing_extensions import override
@@ -118,7 +117,7 @@ class Identifier(TypeDecorator[UUID]):
     @override
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name == "postgresql":
-            return dialect.type_descriptor(postgresql.UUID(as_uuid=True))
+            return dialect.type_descriptor(Uuid())
         return dialect.type_descriptor(LargeBinary(16))
 
     @override
@@ -173,6 +172,8 @@ class Json(TypeDecorator[Any]):
     @override
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name == "postgresql":
+            from sqlalchemy.dialects import postgresql  # noqa: PLC0415  25 ms that SQLite need not pay
+
             return dialect.type_descriptor(postgresql.JSONB(none_as_null=True))
         return dialect.type_descriptor(Text())
 

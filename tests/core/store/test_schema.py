@@ -134,7 +134,7 @@ def test_a_damaged_database_is_refused_with_a_way_out(tmp_path: Path) -> None:
 def test_a_home_that_is_a_file_is_refused_with_a_way_out(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.write_text("")
-    with pytest.raises(BackendUnavailable, match=r"home/flowyard\.db.*make the folder writable"):
+    with pytest.raises(BackendUnavailable, match=r"home cannot be a folder: a file is there.*FLOWYARD_HOME"):
         open_database(f"sqlite:///{home}/flowyard.db")
 
 
@@ -169,11 +169,12 @@ def test_other_databases_are_refused(url: str) -> None:
         normalize_url(url)
 
 
-def test_an_up_to_date_database_is_opened_without_alembic(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["alembic", "sqlalchemy.dialects.postgresql", "psycopg"])
+def test_an_up_to_date_database_is_opened_without_what_it_does_not_need(tmp_path: Path, module: str) -> None:
     code = (
-        "import sys; from flowyard.store.database import open_database;"
+        "import sys; import flowyard.local; from flowyard.store.database import open_database;"
         f"[open_database('sqlite:///{tmp_path}/flowyard.db').close() for _ in range(2)];"
-        "print('alembic' in sys.modules)"
+        f"print('{module}' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
