@@ -171,6 +171,10 @@ class Flow(Generic[P, R]):
             return tracker.call(self.name, parameters, is_async=self.isasync, wait_for=wait_for, is_flow=True)
         return call_flow(self._template(), parameters, wait_for, return_state=return_state)
 
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the flow and return its final state: what code for early versions of Prefect 2 calls."""
+        return self(*args, return_state=True, **kwargs)
+
     def visualize(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Draw the tasks of the flow and how they depend on each other, as `<name>.png`, and return the graph.
 

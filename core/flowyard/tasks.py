@@ -149,6 +149,10 @@ class Task(Generic[P, R]):
             return tracker.call(self.name, parameters, **self._drawn(wait_for))
         return call_task_now(self._template(), parameters, wait_for, return_state=return_state)
 
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task and return its final state: what code for early versions of Prefect 2 calls."""
+        return self(*args, return_state=True, **kwargs)
+
     def submit(
         self,
         *args: Any,
