@@ -11,7 +11,9 @@ microseconds to pack and 10 to unpack, a state 4 and 7.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, NoReturn, cast
 from uuid import UUID
 
@@ -123,15 +125,21 @@ def decode_details(wire: list[Any] | None) -> StateDetails:
     """Read what `encode_details` wrote."""
     if wire is None:
         return NO_DETAILS
-    flow_run_id, task_run_id = maybe_id_from_wire(wire[0]), maybe_id_from_wire(wire[1])
+    details = _details_of_run(wire[0], wire[1])
     if len(wire) == 2:
-        return StateDetails(flow_run_id, task_run_id)
+        return details
     values: dict[str, Any] = {}
     for number, value in cast("dict[int, Any]", wire[2]).items():
         if number < len(_DETAIL_CODECS):
             codec = _DETAIL_CODECS[number]
             values[codec[0]] = codec[2](value)
-    return StateDetails(flow_run_id, task_run_id, **values)
+    return replace(details, **values)
+
+
+# The states of a run come one after the other, and details cannot be changed.
+@lru_cache(256)
+def _details_of_run(flow_run_id: bytes | None, task_run_id: bytes | None) -> StateDetails:
+    return StateDetails(maybe_id_from_wire(flow_run_id), maybe_id_from_wire(task_run_id))
 
 
 def encode_data(data: Any) -> dict[str, Any] | None:

@@ -21,12 +21,13 @@ from flowyard.rules.bookkeeping import enter_state
 from flowyard.schemas.events import JournalEvent, TaskRunEntered
 from flowyard.schemas.states import State, StateType
 from flowyard.schemas.wire import decode_events
-from flowyard.schemas.wire_values import packb, unpackb
+from flowyard.schemas.wire_values import unpackb
 from flowyard.task_runners.base import Handle, Outcome, TaskCall
 from flowyard.task_runners.envelopes import Envelope
 from flowyard.task_runners.outcomes import cancelled, crashed, synthesised
-from flowyard.task_runners.packing import CallPacker, Shared
+from flowyard.task_runners.packing import CallPacker
 from flowyard.task_runners.packing_outcomes import unpack_outcome
+from flowyard.task_runners.process.endings import lost, timed_out
 from flowyard.task_runners.process.launch import SHIM, WorkerProcess
 from flowyard.task_runners.process.messages import ToPool, ToWorker, message
 from flowyard.task_runners.process.roster import Job, Worker
@@ -34,11 +35,11 @@ from flowyard.task_runners.process.roster import Job, Worker
 _AHEAD_SECONDS = 0.02
 """Calls are sent ahead to a busy worker while they are expected to take less than this in all."""
 _MOST_AHEAD = 64
-_KEPT_SHARED = 256
 _STEAL_SECONDS = 0.01
 _MOST_FAILED_STARTS = 3
 _EXIT_SECONDS = 1.0
 _CONDEMNED_SECONDS = 0.5
+_TIMEOUT_GRACE_SECONDS = 2.0
 _POLL_SECONDS = 1.0
 
 
@@ -157,7 +158,8 @@ class Pool:
         for worker in self._workers:
             worker.process.writer.flush()
             self._watch(worker)
-        timeout = self._steal()
+        waits = [self._police(), self._steal(), None if self._sees_deaths() else _POLL_SECONDS]
+        timeout = min((wait for wait in waits if wait is not None), default=None)
         with self._lock:
             if self._orders:
                 return
@@ -216,31 +218,7 @@ class Pool:
             except Exception as error:
                 self._refuse(job, error)
                 return
-        packed = job.packed
-        self._share(worker, ToWorker.SPEC, packed.spec)
-        self._share(worker, ToWorker.CONTEXT, packed.context)
-        control = packb(
-            [int(ToWorker.CALL), job.number, packed.envelope.control, packed.spec.hash, packed.context.hash]
-        )
-        worker.process.writer.add(Envelope(control, packed.envelope.buffers))
-        if not worker.jobs:
-            worker.last_news = time.monotonic()
-        worker.jobs[job.number] = job
-        job.worker = worker
-        job.expected = self._seconds.get(job.call.spec.name, _AHEAD_SECONDS)
-        worker.ahead += job.expected
-
-    def _share(self, worker: Worker, kind: ToWorker, shared: Shared) -> None:
-        """Send what a call needs beside itself, unless the worker has it; what was used least lately is forgotten."""
-        known = worker.known
-        if shared.hash in known:
-            known.move_to_end(shared.hash)
-            return
-        worker.process.writer.add(message(kind, shared.hash, shared.data))
-        known[shared.hash] = None
-        if len(known) > _KEPT_SHARED:
-            # Calls that were sent before refer to their own copies already.
-            worker.process.writer.add(message(ToWorker.FORGET, [known.popitem(last=False)[0]]))
+        worker.give(job, job.packed, self._seconds.get(job.call.spec.name, _AHEAD_SECONDS))
 
     def _refuse(self, job: Job, error: Exception) -> None:
         text = str(error)
@@ -252,12 +230,7 @@ class Pool:
 
     def _steal(self) -> float | None:
         """Take calls back from a worker that is slower than expected, for one that is idle; say when to look again."""
-        timeout = None if all(worker.process.pidfd is not None for worker in self._workers) else _POLL_SECONDS
-        for worker in self._workers:
-            if worker.condemned_at is not None:
-                timeout = _CONDEMNED_SECONDS
-                if time.monotonic() - worker.condemned_at >= _CONDEMNED_SECONDS:  # C code holds its GIL
-                    worker.process.kill()
+        timeout: float | None = None
         if self._queue or not any(worker.is_ready and not worker.jobs for worker in self._workers):
             return timeout
         now = time.monotonic()
@@ -268,11 +241,36 @@ class Pool:
             if now - worker.last_news < _STEAL_SECONDS:
                 timeout = _STEAL_SECONDS
                 continue
-            worker.takes_back = True
-            worker.process.writer.add(message(ToWorker.GIVE_BACK, (waiting + 1) // 2))
+            worker.ask_back((waiting + 1) // 2)
             worker.process.writer.flush()
             self._watch(worker)
         return timeout
+
+    def _sees_deaths(self) -> bool:
+        return all(worker.process.pidfd is not None for worker in self._workers)
+
+    def _police(self) -> float | None:
+        """Kill workers that do not obey: condemned ones, and those whose task outlives its timeout; say when to look.
+
+        The shim times tasks itself. It cannot while C code holds the GIL of its process.
+        """
+        now = time.monotonic()
+        is_timed = False
+        for worker in self._workers:
+            if worker.condemned_at is not None:
+                is_timed = True
+                if now - worker.condemned_at > _CONDEMNED_SECONDS:
+                    worker.process.kill()
+            elif (job := worker.running) is not None and job.call.spec.timeout_seconds is not None:
+                is_timed = True
+                limit = job.call.spec.timeout_seconds + _TIMEOUT_GRACE_SECONDS
+                if job.attempt_since is not None and now - job.attempt_since > limit:
+                    self._time_out(worker, job)
+        return _CONDEMNED_SECONDS if is_timed else None
+
+    def _time_out(self, worker: Worker, job: Job) -> None:
+        if self._settle(job, lambda: timed_out(job)):
+            worker.condemn()
 
     def _withdraw(self, job: Job) -> None:
         """Stop a job that was cancelled, wherever it is."""
@@ -280,27 +278,9 @@ class Pool:
         if worker is None or job.number not in worker.jobs:
             return
         if job.has_begun:
-            self._condemn(worker)
+            worker.condemn()
         else:
             worker.process.writer.add(message(ToWorker.WITHDRAW, job.number))
-
-    def _condemn(self, worker: Worker) -> None:
-        """Kill a worker that executes a cancelled call, but not before its other calls are back.
-
-        It may have finished the cancelled one and begun the next in this moment: that one must not die for it.
-        """
-        worker.condemned_at = time.monotonic()
-        if len(worker.jobs) > 1:
-            worker.process.writer.add(message(ToWorker.GIVE_BACK, len(worker.jobs)))
-        else:
-            worker.process.kill()
-
-    def _execute_condemned(self, worker: Worker) -> None:
-        """Kill a condemned worker if the cancelled call is all it has; let it live if that is done."""
-        if not any(job.has_begun and job.is_settled for job in worker.jobs.values()):
-            worker.condemned_at = None
-        elif len(worker.jobs) == 1:
-            worker.process.kill()
 
     # --- workers -----------------------------------------------------------------------------------------------
 
@@ -332,7 +312,7 @@ class Pool:
         for envelope in envelopes:
             self._take(worker, envelope)
         if worker.condemned_at is not None:
-            self._execute_condemned(worker)
+            worker.carry_out()
         return not worker.process.reader.is_dry
 
     def _ended(self, worker: Worker) -> None:
@@ -351,16 +331,15 @@ class Pool:
             case ToPool.BEGAN:
                 job = worker.jobs.get(fields[0])
                 if job is not None:
-                    job.has_begun = True
-                    job.packed = None
+                    worker.began(job)
                     if job.is_settled:  # it was cancelled, and began before the worker heard of it
-                        self._condemn(worker)
+                        worker.condemn()
             case ToPool.EVENTS:
                 job = worker.jobs.get(fields[0])
                 if job is not None:
                     self._record(job, decode_events(fields[1]))
             case ToPool.RETURNED:
-                self._take_back(worker, fields[0])
+                self._queue_again(worker.take_back(fields[0]))
             case ToPool.READY:
                 worker.is_ready = True
                 self._failed_starts = 0
@@ -370,10 +349,9 @@ class Pool:
                 self._log.warning("%s sent a message of the unknown kind %r", worker.process.name, kind)
 
     def _report(self, worker: Worker, number: int, seconds: float, envelope: Envelope) -> None:
-        job = worker.jobs.pop(number, None)
+        job = worker.finish(number)
         if job is None:
             return
-        worker.ahead -= job.expected
         name = job.call.spec.name
         before = self._seconds.get(name, seconds)
         self._seconds[name] = before + 0.2 * (seconds - before)
@@ -395,6 +373,7 @@ class Pool:
                     return
                 if isinstance(event, TaskRunEntered) and event.task_run_id == run.id:
                     enter_state(run, event.state)
+                    job.attempt_since = time.monotonic() if event.state.is_running() else None
             if not job.held:
                 try:
                     job.call.recorder.append(event)
@@ -403,12 +382,7 @@ class Pool:
                     self._log.debug("Events of task run %r wait for its outcome", run.name, exc_info=True)
             job.held.append(event)
 
-    def _take_back(self, worker: Worker, numbers: list[int]) -> None:
-        worker.takes_back = False
-        jobs = [job for number in numbers if (job := worker.jobs.pop(number, None)) is not None]
-        for job in jobs:
-            job.worker = None
-            worker.ahead -= job.expected
+    def _queue_again(self, jobs: list[Job]) -> None:
         self._queue.extendleft(job for job in reversed(jobs) if not job.is_settled)
 
     def _lost(self, worker: Worker) -> None:
@@ -423,11 +397,11 @@ class Pool:
         waiting = [job for job in worker.jobs.values() if not job.has_begun]
         for job in waiting:
             job.worker = None
-        self._queue.extendleft(job for job in reversed(waiting) if not job.is_settled)
+        self._queue_again(waiting)
         for job in worker.jobs.values():
             if job.has_begun:
                 error = WorkerLost(worker.process.name, cause)
-                self._settle(job, lambda job=job, error=error: crashed(job.call, error, lost_worker=error.worker))
+                self._settle(job, lambda job=job, error=error: lost(job, error))
         if not worker.is_ready:
             self._failed_starts += 1
             self._failed_start(WorkerLost(worker.process.name, f"it could not start: {worker.unusable or cause}"))

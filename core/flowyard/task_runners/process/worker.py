@@ -45,6 +45,8 @@ from flowyard.task_runners.process.messages import ToPool, ToWorker, message
 from flowyard.task_runners.process.recording import EventBuffer
 
 _FLUSH_SECONDS = 0.05
+_LAST_BREATH_SECONDS = 0.1
+_TIMED_THREAD = "flowyard-timed-"  # what the engine calls the threads of functions with a timeout
 _PARENT_CHECK_MILLISECONDS = 1000
 
 
@@ -95,6 +97,8 @@ class Worker:
         self._current: EventBuffer | None = None
         self._is_busy = threading.Event()
         self._loop: asyncio.Runner | None = None
+        self._is_haunted = False
+        """A task that was timed out goes on in a thread that nothing can stop but the end of this process."""
         self._settings: Mapping[str, str] = {}
         self._settings_stack = ExitStack()
 
@@ -115,6 +119,9 @@ class Worker:
             # kernel's hands before user code runs: it may end the process.
             self._send(*unsent, message(ToPool.BEGAN, job.number))
             unsent = [self._execute(job)]
+            if self._is_haunted:
+                self._send(*unsent)
+                _die()
             job = self._next(wait=False)
         if self._loop is not None:
             self._loop.close()
@@ -237,7 +244,10 @@ class Worker:
         spec = job.spec.spec(arrived.task_run.task_name)
         call = arrived.open(spec=spec, context=context, shim=self._shim, recorder=buffer)
         if not spec.is_async:
-            return self._shim.execute(call)
+            outcome = self._shim.execute(call)
+            if spec.timeout_seconds is not None:
+                self._is_haunted = _is_haunted()
+            return outcome
         if self._loop is None:
             self._loop = asyncio.Runner()
         return self._loop.run(self._shim.execute_async(call))
@@ -248,6 +258,15 @@ class Worker:
             temporary_settings({find_setting(name): value for name, value in values.items()})
         )
         self._settings = values
+
+
+def _is_haunted() -> bool:
+    for thread in threading.enumerate():
+        if thread.name.startswith(_TIMED_THREAD):
+            thread.join(_LAST_BREATH_SECONDS)  # one that has just done its work
+            if thread.is_alive():
+                return True
+    return False
 
 
 def _details(arrived: ArrivedCall) -> StateDetails:
