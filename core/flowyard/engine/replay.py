@@ -45,8 +45,8 @@ def reusable_state(
 ) -> State[Any] | None:
     """Return the Completed state that an earlier attempt left for this call, or None when it has to be executed.
 
-    It counts when its inputs are the same and its result was persisted (a subflow's need not be: this process has it); a
-    log line says why it does not count.
+    It counts when its inputs are the same and its result was persisted (a subflow's need not be: this process has it).
+    A log line says why it does not count.
     """
     state = run.state
     if scope.earlier_runs is None or state is None or not state.is_completed():
@@ -68,5 +68,5 @@ def reusable_state(
 
 
 def _forget_result(run: TaskRun, state: State[Any]) -> None:
-    """Let the rules see that the result of the last attempt does not count: they keep a run whose result is persisted."""
+    """Make the rules see that the last result does not count: they keep a run whose result is persisted."""
     run.state = revised(state, data=UnpersistedResult())

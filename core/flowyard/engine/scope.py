@@ -23,7 +23,7 @@ from flowyard.rules.aggregate import aggregate
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
 from flowyard.settings import Settings
-from flowyard.task_runners.base import Handle, Shim, TaskRunner
+from flowyard.task_runners.base import LONGEST_WAIT_IN_PLACE, CallContext, Handle, Shim, TaskRunner
 from flowyard.task_runners.loops import BackgroundLoop
 
 _KEPT_STATES = 100
@@ -102,6 +102,7 @@ class Scope:
         self._counts: Counter[StateType] = Counter()
         self._kept: list[State[Any]] = []
         self._idle: list[Completion] = []
+        self._call_contexts: dict[tuple[frozenset[str], bool], CallContext] = {}
         self._feeds = 0
         self.feed_errors: list[BaseException] = []
         """What stopped the maps of this run, and no user code has seen yet."""
@@ -157,6 +158,23 @@ class Scope:
         self._counters = {}
         self._counts = Counter()
         self._kept = []
+
+    def call_context(self, tags: frozenset[str], *, is_patient: bool) -> CallContext:
+        """Return what travels with calls made under `tags`; patient ones sleep through every retry delay.
+
+        Made once: it is the same for all calls of a map, and nobody changes it.
+        """
+        context = self._call_contexts.get((tags, is_patient))
+        if context is None:
+            context = CallContext(
+                flow_run=self.flow_run,
+                flow_name=self.flow_name,
+                tags=tags,
+                deadline=self.deadline,
+                longest_wait_in_place=float("inf") if is_patient else LONGEST_WAIT_IN_PLACE,
+            )
+            self._call_contexts[tags, is_patient] = context
+        return context
 
     # --- submissions ---------------------------------------------------------------------------------------
 

@@ -36,7 +36,6 @@ from flowyard.schemas.runs import TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.task_runners.base import (
     LONGEST_WAIT_IN_PLACE,
-    CallContext,
     Outcome,
     TaskCall,
     TaskConcurrencyType,
@@ -44,7 +43,6 @@ from flowyard.task_runners.base import (
     TaskSpec,
 )
 
-_FOR_EVER = float("inf")
 Hook = Callable[..., Any]
 
 
@@ -73,7 +71,6 @@ class PreparedCall:
     """A task run that exists, is Pending, and knows its inputs."""
 
     __slots__ = (
-        "context",
         "dependencies",
         "loop",
         "names",
@@ -81,6 +78,7 @@ class PreparedCall:
         "run",
         "scope",
         "slot",
+        "tags",
         "template",
         "user_context",
     )
@@ -118,12 +116,7 @@ class PreparedCall:
             for name, inputs in mapped_from.items():
                 self.dependencies.task_inputs.setdefault(name, []).extend(inputs)
         tags = template.tags | here.tags if here.tags else template.tags
-        self.context = CallContext(
-            flow_run=scope.flow_run,
-            flow_name=scope.flow_name,
-            tags=here.tags,
-            deadline=scope.deadline,
-        )
+        self.tags = here.tags
         self.run = _task_run(scope, template, self.dependencies, tags, here.task_run, identity)
 
     @property
@@ -339,11 +332,7 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
     is_patient = submission is None or (
         runner is not None and runner.concurrency_type is TaskConcurrencyType.SEQUENTIAL
     )
-    context = prepared.context
-    if is_patient:
-        context = CallContext(
-            context.flow_run, context.flow_name, context.tags, context.deadline, longest_wait_in_place=_FOR_EVER
-        )
+    context = scope.call_context(prepared.tags, is_patient=is_patient)
     if submission is None:
         log.info("Executing '%s' immediately...", run.name)
     else:
@@ -395,7 +384,7 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
     scope.note(state)
     hooks = template.on_completion if state.is_completed() else template.on_failure if state.is_failed() else ()
     if hooks:
-        await run_hooks(hooks, (spec.task, run, state), log, RunContext(scope.context, None, prepared.context.tags))
+        await run_hooks(hooks, (spec.task, run, state), log, RunContext(scope.context, None, prepared.tags))
     return state
 
 

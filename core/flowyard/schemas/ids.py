@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import threading
 import time
 from uuid import UUID, SafeUUID
@@ -26,20 +27,23 @@ class IdSource:
         self._lock = threading.Lock()
         self._count = itertools.count()
         self._epoch = (0, 0)
+        # Not `os.urandom` for each millisecond: it gives the GIL up, and ids are names, not secrets.
+        self._random = random.Random(os.urandom(32))
         if hasattr(os, "register_at_fork"):  # not on Windows
             os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
         self._epoch = (0, 0)
+        self._random = random.Random(os.urandom(32))
 
     def _begin(self, millisecond: int) -> int:
         """Return the first id of a millisecond, as a number, and make it the start of those that follow."""
         with self._lock:
             if millisecond > self._epoch[0]:
                 # The top random bit stays clear: a million ids cannot run over into the next millisecond.
-                random = int.from_bytes(os.urandom(10)) & ((1 << 73) - 1)
-                spread = ((random >> 62) << 64) | (random & ((1 << 61) - 1))
+                bits = self._random.getrandbits(72)
+                spread = ((bits >> 61) << 64) | (bits & ((1 << 61) - 1))
                 first = (millisecond << 80) | _VERSION_AND_VARIANT | spread
                 self._epoch = (millisecond, first - next(self._count))
             return self._epoch[1]

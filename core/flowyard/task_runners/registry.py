@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import cast
 
 from flowyard.exceptions import UnknownPlugin
@@ -35,8 +34,10 @@ def task_runner_named(name: str) -> TaskRunner:
         UnknownPlugin: there is none of that name; lists those that are installed.
     """
     if name == "concurrent":
-        # The default of every flow; looking entry points up reads the metadata of all packages (20 ms).
+        # The default of every flow: looking entry points up reads the metadata of all packages (20 ms).
         return ConcurrentTaskRunner()
+    from importlib.metadata import entry_points  # noqa: PLC0415  15 ms, which the default runner does not need
+
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in found:
         add_on = _ADD_ONS.get(name)
