@@ -27,13 +27,14 @@ _UNPERSISTED = {"type": "unpersisted"}
 class RemoteResult:
     """A `ResultHandle` of a value that another process made: it is unpickled when it is asked for."""
 
-    __slots__ = ("_buffers", "_lock", "_payload", "_value", "failure", "record", "what", "where")
+    __slots__ = ("_buffers", "_handle", "_lock", "_payload", "_value", "failure", "record", "what", "where")
 
     def __init__(
         self, payload: list[Any], buffers: Sequence[Buffer], record: dict[str, Any], what: str, where: str
     ) -> None:
         self._payload: list[Any] | None = payload
         self._buffers: Sequence[Buffer] = buffers
+        self._handle = take(payload[1], buffers) if payload[0] == _HANDLE else None
         self._lock = threading.Lock()
         self._value: Any = _UNREAD
         self.record = record
@@ -69,6 +70,14 @@ class RemoteResult:
             cause = f"this process cannot rebuild it: {type(error).__name__}: {error}"
             raise UnpicklableValue(self.what, "value", cause) from error
         return found.get() if kind == _HANDLE else found
+
+    def handle(self) -> Any:
+        """Return the handle of a persisted value, without reading the value; this itself for any other value.
+
+        Raises:
+            UnpicklableValue: the handle cannot be rebuilt in this process.
+        """
+        return self if self._handle is None else self._handle.load()
 
     def to_record(self) -> dict[str, Any]:
         """Return what the state backend stores."""

@@ -1,0 +1,3 @@
+"""The version of flowyard-dask."""
+
+__version__ = "0.1.0"

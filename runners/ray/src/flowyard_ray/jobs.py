@@ -1,0 +1,83 @@
+"""Calls on their way through Ray, in the flow's process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from flowyard.schemas.events import JournalEvent
+from flowyard.task_runners.base import Handle, TaskCall
+from flowyard_ray.context import Options
+from flowyard_ray.values import Kept, Place
+
+
+class RayHandle(Handle):
+    """The handle of a call; as long as somebody has it, the value stays in Ray's object store."""
+
+    __slots__ = ("index", "place", "stand_in")
+
+    def __init__(self, task_run_id: UUID, place: Place, index: int) -> None:
+        super().__init__(task_run_id)
+        self.place = place
+        self.index = index
+        """Where in its piece of work the call is."""
+        self.stand_in: Kept | None = None
+        """What consumers get when Ray has nothing for them: the call never ran, or its value is gone."""
+
+
+class Item:
+    """A call in a job. Who settles it (under the dispatcher's lock) completes its handle."""
+
+    __slots__ = ("call", "handle", "held_back", "is_settled", "received", "token", "upstream")
+
+    def __init__(self, call: TaskCall, handle: RayHandle, token: int, upstream: Mapping[int, Handle]) -> None:
+        self.call = call
+        self.handle = handle
+        self.token = token
+        self.upstream = upstream
+        self.is_settled = False
+        self.received = 0
+        """How many of its events came through the mailbox and are in the journal."""
+        self.held_back: list[JournalEvent] = []
+
+
+class Job:
+    """A piece of work for Ray: calls of one task that one worker executes in order. Mostly it is one call."""
+
+    __slots__ = (
+        "attempts_left",
+        "is_withdrawn",
+        "items",
+        "missing",
+        "options",
+        "outcome",
+        "place",
+        "sent_at",
+        "was_repeated",
+    )
+
+    def __init__(self, options: Options, attempts_left: int) -> None:
+        self.options = options
+        self.attempts_left = attempts_left
+        """How often it may be executed again after its worker died, by Ray's option `max_retries`."""
+        self.place = Place()
+        self.items: list[Item] = []
+        self.missing = 0
+        """How many upstream calls are not done."""
+        self.outcome: Any = None
+        """The object reference of the outcomes; None until it was sent."""
+        self.sent_at = 0.0
+        self.was_repeated = False
+        """It was sent again because Ray did not have an input."""
+        self.is_withdrawn = False
+
+    @property
+    def upstream(self) -> Sequence[RayHandle]:
+        """The calls that it needs."""
+        return [handle for item in self.items for handle in item.upstream.values() if isinstance(handle, RayHandle)]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every call is done, whatever Ray says later."""
+        return all(item.is_settled for item in self.items)

@@ -1,0 +1,235 @@
+"""What a Ray worker executes: a piece of work, sent by `dispatch.Dispatcher`."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+from typing_extensions import TypeVar
+
+from flowyard.logging.configuration import setup_logging
+from flowyard.logging.loggers import get_logger
+from flowyard.logging.prints import patch_print
+from flowyard.schemas.wire import encode_events
+from flowyard.schemas.wire_values import packb, unpackb
+from flowyard.settings import temporary_settings
+from flowyard.settings.model import find_setting
+from flowyard.task_runners.base import CallContext, Outcome, Shim, TaskCall, TaskSpec
+from flowyard.task_runners.outcomes import not_executed
+from flowyard.task_runners.packing import ArrivedCall, unpack_context, unpack_spec
+from flowyard.task_runners.packing_outcomes import pack_outcome
+from flowyard.task_runners.pickling import Pickled
+from flowyard_ray.api import ray
+from flowyard_ray.mailbox import Post
+from flowyard_ray.recording import Record
+from flowyard_ray.values import Kept, Natives, keep, load
+from flowyard_ray.work import Packed, Report, WorkItem, pack_reports, unpack_work
+
+_SHIM = "flowyard.engine.worker", "shim"  # by name: the engine stands above task runners
+_FLUSH_SECONDS = 0.1
+_MOST_EVENTS = 1000
+_REMEMBERED = 256
+MISSING_MODULE_HINT = (
+    "it must be importable on the workers of the cluster: install it there, put it on their PYTHONPATH, or send it "
+    'along with RayTaskRunner(init_kwargs={"runtime_env": {"working_dir": ".", "pip": [...]}})'
+)
+
+T = TypeVar("T")
+
+
+class Extras(NamedTuple):
+    """What only some pieces of work have: Ray must see references to keep them alive."""
+
+    natives: Sequence[Sequence[Any]]
+    """For each call, the references of Ray in its arguments."""
+    spec: Sequence[Any]
+    """A reference to the packed spec when that is large."""
+
+
+def remote_function(name: str, spec_hash: bytes, spec_data: bytes | None) -> Any:
+    """Return what Ray exports once for all calls of a task: workers fetch it, the user's function inside, by its id.
+
+    Args:
+        name: what Ray's tools show.
+        spec_hash: tells the spec apart on a worker.
+        spec_data: the packed spec; None when it is large and comes by reference.
+    """
+
+    def flowyard_task(work: Packed, extras: Extras | None, *inputs: list[Kept]) -> tuple[bytes, list[Kept]]:
+        return this_worker().execute(spec_hash, spec_data, work, extras, inputs)
+
+    flowyard_task.__name__ = flowyard_task.__qualname__ = name
+    return ray.remote(flowyard_task)
+
+
+class _Current(NamedTuple):
+    token: int
+    record: Record
+
+
+class RayWorker:
+    """What one Ray worker process knows: functions, settings, and the way to the mailbox."""
+
+    def __init__(self) -> None:
+        module, function = _SHIM
+        self._shim: Shim = getattr(importlib.import_module(module), function)()
+        self._name = f"Ray worker {os.getpid()} on node {ray.util.get_node_ip_address()}"
+        self._specs: OrderedDict[bytes, TaskSpec] = OrderedDict()
+        self._contexts: OrderedDict[bytes, CallContext] = OrderedDict()
+        self._run_facts: bytes | None = None
+        self._post: Post | None = None
+        self._settings: Mapping[str, str] = {}
+        self._settings_stack = ExitStack()
+        self._loop: asyncio.Runner | None = None
+        self._natives = Natives()
+        self._current: _Current | None = None
+        self._is_busy = threading.Event()
+        self._sent: tuple[int, int] = (0, 0)
+        patch_print()
+        threading.Thread(target=self._flush_now_and_then, name="flowyard-flush", daemon=True).start()
+
+    # --- calls ------------------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        spec_hash: bytes,
+        spec_data: bytes | None,
+        work: Packed,
+        extras: Extras | None,
+        inputs: Sequence[list[Kept]],
+    ) -> tuple[bytes, list[Kept]]:
+        """Execute calls in order; return their packed outcomes, and what stays in Ray."""
+        run_facts, context_data, items = unpack_work(work)
+        self._enter_run(run_facts)
+        context = _remembered(self._contexts, context_data, lambda: unpack_context(context_data))
+        reports: list[Report] = []
+        kept: list[Kept] = []
+        for number, item in enumerate(items):
+            arrived = ArrivedCall(item.call)
+
+            def spec(arrived: ArrivedCall = arrived) -> TaskSpec:
+                def unpack() -> TaskSpec:
+                    data = ray.get(extras.spec[0]) if spec_data is None and extras is not None else spec_data
+                    assert data is not None
+                    return unpack_spec(data, arrived.task_run.task_name)
+
+                return _remembered(self._specs, spec_hash, unpack)
+
+            natives = extras.natives[number] if extras is not None and extras.natives else ()
+            report, left = self._execute_one(arrived, item, spec, context, natives, inputs)
+            reports.append(report)
+            kept.append(left)
+        return pack_reports(self._name, reports), kept
+
+    def _execute_one(
+        self,
+        arrived: ArrivedCall,
+        item: WorkItem,
+        spec: Callable[[], TaskSpec],
+        context: CallContext,
+        natives: Sequence[Any],
+        inputs: Sequence[list[Kept]],
+    ) -> tuple[Report, Kept]:
+        record = Record(arrived.task_run.id)
+        self._current = _Current(item.token, record)
+        if not self._is_busy.is_set():
+            self._is_busy.set()
+        try:
+            held = {key: inputs[argument][index].held() for key, argument, index in item.inputs}
+            call = arrived.open(
+                spec=spec(),
+                context=context,
+                shim=self._shim,
+                recorder=record,
+                load=functools.partial(_load, natives=natives) if natives else Pickled.load,
+            )
+            call.held = held
+            outcome = self._run_user_code(call)
+        except BaseException as error:  # an interrupt or exit that the shim let pass: the worker itself goes on
+            outcome = not_executed(arrived.task_run, error, MISSING_MODULE_HINT)
+        self._current = None
+        first, events = record.close()
+        outcome.events = [*events, *outcome.events]
+        left = keep(outcome, self._natives)
+        return Report(first, pack_outcome(outcome, self._name, value_stays=True)), left
+
+    def _run_user_code(self, call: TaskCall) -> Outcome:
+        if not call.spec.is_async:
+            return self._shim.execute(call)
+        if self._loop is None:
+            self._loop = asyncio.Runner()
+        return self._loop.run(self._shim.execute_async(call))
+
+    def _enter_run(self, run_facts: bytes) -> None:
+        """Take over settings and mailbox of the flow run whose call this is; mostly it is the one of the last call."""
+        if run_facts == self._run_facts:
+            return
+        name, namespace, settings = unpackb(run_facts)
+        self._post = Post(name, namespace)
+        if settings != self._settings:
+            self._settings_stack.close()
+            chosen = {find_setting(key): value for key, value in settings.items()}
+            self._settings_stack.enter_context(temporary_settings(chosen))
+            self._settings = settings
+        setup_logging()
+        self._run_facts = run_facts
+
+    # --- letters ----------------------------------------------------------------------------------------
+
+    def _flush_now_and_then(self) -> None:
+        """Send what running calls record. Sleeps for good while nothing runs."""
+        while True:
+            self._is_busy.wait()
+            time.sleep(_FLUSH_SECONDS)
+            current, post = self._current, self._post
+            if current is not None and post is not None:
+                try:
+                    self._flush(current, post)
+                except Exception:  # the mailbox is gone or cannot be reached: the outcome brings everything
+                    get_logger("task_runners.ray").debug("Letters cannot be sent", exc_info=True)
+                    time.sleep(1.0)
+                continue
+            self._is_busy.clear()
+            if self._current is not None:  # it came while the flag was cleared
+                self._is_busy.set()
+
+    def _flush(self, current: _Current, post: Post) -> None:
+        reply = post.reply()
+        token, sent = self._sent
+        if reply is not None and reply[0] == current.token:
+            token, sent, confirmed = reply
+            current.record.forget(confirmed)
+        if token != current.token:
+            token, sent = current.token, 0
+        self._sent = token, sent
+        if post.is_free():
+            events = current.record.since(sent)[:_MOST_EVENTS]
+            if events:
+                post.send(token, sent, len(events), packb(encode_events(events)))
+
+
+@functools.cache
+def this_worker() -> RayWorker:
+    """Return what this process knows as a worker: one object for all the tasks that Ray has it execute, one by one."""
+    return RayWorker()
+
+
+def _load(data: Pickled, *, natives: Sequence[Any]) -> Any:
+    return load(data, natives)
+
+
+def _remembered(cache: OrderedDict[bytes, T], key: bytes, make: Callable[[], T]) -> T:
+    found = cache.get(key)
+    if found is None:
+        found = cache[key] = make()
+        if len(cache) > _REMEMBERED:
+            cache.popitem(last=False)
+    return found

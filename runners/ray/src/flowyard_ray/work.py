@@ -1,0 +1,72 @@
+"""One piece of work as it goes to Ray and comes back: a few calls of one task, and their outcomes."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from flowyard.schemas.wire import VERSION
+from flowyard.schemas.wire_values import packb
+from flowyard.task_runners.envelopes import Envelope, read_control
+from flowyard.task_runners.pickling import Buffer
+
+Packed = bytes | tuple[Any, ...]
+"""What Ray is given: bytes, which it does not pickle, or a tuple with buffers, which it does not copy."""
+
+
+class WorkItem(NamedTuple):
+    """A call in a piece of work."""
+
+    token: int
+    """Tells the letters of this call apart."""
+    call: Envelope
+    inputs: Sequence[Sequence[int]]
+    """For each upstream that Ray delivers: its key in the call, which argument it comes in, where in there."""
+
+
+def pack_work(run_facts: bytes, context: bytes, items: Sequence[WorkItem]) -> Packed:
+    """Return a piece of work as an argument for Ray."""
+    wire = [[item.token, item.call.control, len(item.call.buffers), item.inputs] for item in items]
+    control = packb([VERSION, run_facts, context, wire])
+    buffers = [buffer for item in items for buffer in item.call.buffers]
+    return (control, *map(pickle.PickleBuffer, buffers)) if buffers else control
+
+
+def unpack_work(work: Packed) -> tuple[bytes, bytes, list[WorkItem]]:
+    """Return what `pack_work` packed: facts of the flow run, the packed context, the calls."""
+    control, buffers = (work, ()) if isinstance(work, bytes) else (work[0], work[1:])
+    _, run_facts, context, wire = read_control(control)
+    items: list[WorkItem] = []
+    at = 0
+    for token, call, count, inputs in wire:
+        items.append(WorkItem(token, Envelope(call, buffers[at : at + count]), inputs))
+        at += count
+    return run_facts, context, items
+
+
+class Report(NamedTuple):
+    """How a call ended."""
+
+    first: int
+    """The number of the first event in the outcome; those before are known to have come through the mailbox."""
+    outcome: Envelope
+
+
+def pack_reports(where: str, reports: Sequence[Report]) -> bytes:
+    """Return the reports of a piece of work in one piece."""
+    wire = [[report.first, report.outcome.control, len(report.outcome.buffers)] for report in reports]
+    buffers: list[Buffer] = [buffer for report in reports for buffer in report.outcome.buffers]
+    return Envelope(packb([VERSION, where, wire]), buffers).to_bytes()
+
+
+def unpack_reports(data: Buffer) -> list[Report]:
+    """Return what `pack_reports` packed."""
+    envelope = Envelope.from_bytes(data)
+    _, _, wire = read_control(envelope.control)
+    reports: list[Report] = []
+    at = 0
+    for first, control, count in wire:
+        reports.append(Report(first, Envelope(control, envelope.buffers[at : at + count])))
+        at += count
+    return reports

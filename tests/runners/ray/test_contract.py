@@ -1,0 +1,23 @@
+"""Ray, held to the contract of task runners: as a driver, and as a `ray://` client."""
+
+from __future__ import annotations
+
+import pytest
+from flowyard_ray import RayTaskRunner
+
+from flowyard.task_runners.base import TaskRunner
+from flowyard.testing.runners import TaskRunnerContract, TaskRunnerFlowContract
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("ray_driver")]
+
+
+class TestCalls(TaskRunnerContract):
+    @pytest.fixture
+    def runner(self) -> TaskRunner:
+        return RayTaskRunner()
+
+
+class TestFlows(TaskRunnerFlowContract):
+    @pytest.fixture
+    def runner(self) -> TaskRunner:
+        return RayTaskRunner()
