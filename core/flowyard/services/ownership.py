@@ -12,15 +12,18 @@ import os
 import socket
 import subprocess
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
+from uuid import UUID
 
 from flowyard.exceptions import BackendUnavailable
 from flowyard.schemas.ids import new_id
 from flowyard.services.file_locks import create_locked, is_locked
 from flowyard.store.leases import HeldLease, Owner
 
+# The start of a process is told relative to the start of the host, which moves when somebody sets the clock.
+_CLOCK_STEP = timedelta(minutes=1)
 _STAT_START_TIME = 22 - 3  # field 22 of /proc/PID/stat, counted from the one after the command's closing bracket
 
 
@@ -55,6 +58,7 @@ class Presence:
                 "make room on its disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make the folder writable"
             )
             raise BackendUnavailable(str(path), str(error), f"{what}, or set FLOWYARD_HOME to another place") from error
+        _ANNOUNCED.add((pid, owner_id))
         return cls(owner, descriptor)
 
     def withdraw(self) -> None:
@@ -68,6 +72,12 @@ class Presence:
                 with contextlib.suppress(OSError):
                     os.unlink(self.owner.lock_path)
             os.close(descriptor)
+            _ANNOUNCED.discard((self._pid, self.owner.id))
+
+
+# The owners that this process is, by its pid, because a forked child is not them. Not a guess from pid and start time:
+# those of a dead process can be the same, and one look at our own file would free our lock.
+_ANNOUNCED: set[tuple[int, UUID]] = set()
 
 
 def is_alive(lease: HeldLease, *, now: datetime, is_shared_file: bool) -> bool:
@@ -81,16 +91,16 @@ def is_alive(lease: HeldLease, *, now: datetime, is_shared_file: bool) -> bool:
     """
     owner = lease.owner
     is_here = owner.host == host_name()
-    # Another backend of this very process: looking at its lock would free it.
-    if is_here and owner.pid == os.getpid() and owner.process_start_time == process_start_time(owner.pid):
+    if (os.getpid(), owner.id) in _ANNOUNCED:
         return True
     if owner.lock_path is None or not (is_shared_file or is_here):
         return lease.expires is None or lease.expires > now
     held = is_locked(Path(owner.lock_path))
     if held is not None:
         return held
-    # No such file: the process withdrew or its folder was removed under it.
-    return is_here and process_start_time(owner.pid) == owner.process_start_time
+    # No such file: the process withdrew, or its folder was removed under it.
+    started = process_start_time(owner.pid) if is_here else None
+    return started is not None and abs(started - owner.process_start_time) < _CLOCK_STEP
 
 
 def remove_stale_file(owner: Owner) -> None:
@@ -106,7 +116,7 @@ def host_name() -> str:
 
 
 def process_start_time(pid: int) -> datetime | None:
-    """Return when a process of this host started; always the same for the same process. None: there is none."""
+    """Return when a process of this host started; None when there is none. Moves when the clock is set."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         seconds = round(int(fields[_STAT_START_TIME]) / os.sysconf("SC_CLK_TCK"), 2)

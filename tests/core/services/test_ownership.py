@@ -133,7 +133,7 @@ def test_a_process_whose_folder_was_removed_is_alive_as_long_as_it_runs(tmp_path
     assert start is not None
     parent = Owner(new_id(), host_name(), os.getppid(), start, str(tmp_path / "gone.lock"))
     assert is_alive(lease_of(parent), now=NOW, is_shared_file=True)
-    another = replace(parent, process_start_time=start - timedelta(seconds=5))
+    another = replace(parent, process_start_time=start - timedelta(hours=1))
     assert not is_alive(lease_of(another), now=NOW, is_shared_file=True), "the same number, another process"
 
 
@@ -155,11 +155,33 @@ def test_a_container_that_shares_the_file_is_judged_by_its_lock(
     assert not is_alive(lease_of(container), now=NOW, is_shared_file=True)
 
 
-def test_the_start_time_of_a_process_does_not_change() -> None:
-    first = process_start_time(os.getpid())
-    assert first is not None
-    assert first == process_start_time(os.getpid())
-    assert first <= datetime.now(UTC)
+def test_a_clock_that_was_set_does_not_make_this_process_a_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    presence = Presence.announce(tmp_path / "owners")
+    monkeypatch.setattr("flowyard.services.ownership._boot_time", lambda: 5)
+    assert is_alive(lease_of(presence.owner), now=NOW, is_shared_file=True)
+    assert presence.owner.lock_path is not None
+    look = "import sys; from pathlib import Path; from flowyard.services.file_locks import is_locked;"
+    look += "print(is_locked(Path(sys.argv[1])))"
+    command = [sys.executable, "-c", look, presence.owner.lock_path]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True\n"
+    presence.withdraw()
+
+
+def test_a_dead_process_that_had_the_pid_of_this_one_is_dead(tmp_path: Path) -> None:
+    file = tmp_path / "left.lock"
+    file.write_text("")
+    start = process_start_time(os.getpid())
+    assert start is not None
+    before = Owner(new_id(), host_name(), os.getpid(), start, str(file))
+    assert not is_alive(lease_of(before), now=NOW, is_shared_file=True)
+
+
+def test_a_process_started_in_the_past() -> None:
+    start = process_start_time(os.getpid())
+    assert start is not None
+    assert start <= datetime.now(UTC)
 
 
 def test_there_is_no_start_time_of_a_process_that_does_not_exist() -> None:
