@@ -1,8 +1,8 @@
 """A flow for a disk that gets full: tasks that leave long lines in the log.
 
 Its first argument says how the room ends: `file-size` (RLIMIT_FSIZE, from the second task on), `pages` (SQLite's
-max_page_count, likewise), `none` (the file system itself). With `--again` room is made afterwards and the same flow runs a second time
-in the same process.
+max_page_count, likewise), `none` (the file system itself). With `--again` room is made afterwards and the same flow
+runs a second time in the same process.
 """
 
 from __future__ import annotations
