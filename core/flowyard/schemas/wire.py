@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NoReturn, cast
 from uuid import UUID
 
@@ -107,18 +108,26 @@ _DETAIL_CODECS: tuple[tuple[str, Callable[[Any], Any], Callable[[Any], Any]], ..
 )
 
 
+_detail_values = attrgetter(*(name for name, _, _ in _DETAIL_CODECS))
+_DETAIL_DEFAULTS = _detail_values(NO_DETAILS)
+
+
 def encode_details(details: StateDetails) -> list[Any] | None:
     """Return `[flow_run_id, task_run_id, {field number: value}]`; None when nothing is set."""
     if details is NO_DETAILS:
         return None
-    rest: dict[int, Any] = {}
-    for number, (name, encode, _) in enumerate(_DETAIL_CODECS):
-        value = getattr(details, name)
-        # False is the default of two fields and a value of the others.
-        if value is not None:
-            rest[number] = encode(value)
-    wire = [id_to_wire(details.flow_run_id), id_to_wire(details.task_run_id)]
-    return [*wire, rest] if rest else wire
+    wire: list[Any] = [id_to_wire(details.flow_run_id), id_to_wire(details.task_run_id)]
+    values = _detail_values(details)
+    # Hardly a state has more than its ids: one look for all the rest.
+    if values != _DETAIL_DEFAULTS:
+        wire.append(
+            {
+                number: _DETAIL_CODECS[number][1](value)
+                for number, (value, default) in enumerate(zip(values, _DETAIL_DEFAULTS, strict=True))
+                if value is not default
+            }
+        )
+    return wire
 
 
 def decode_details(wire: list[Any] | None) -> StateDetails:

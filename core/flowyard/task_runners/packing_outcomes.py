@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any, cast
 
 from flowyard.exceptions import MissingResult, UnpicklableValue
@@ -225,11 +227,8 @@ def unpack_outcome(envelope: Envelope, task_run: TaskRun) -> Outcome:
     return Outcome(run, state, decoded, is_synthesised=is_synthesised, lost_worker=lost_worker, metrics=metrics)
 
 
-_SLOTS: tuple[str, ...] = tuple(TaskRun.__slots__)
+_fields_of = attrgetter(*(field.name for field in fields(TaskRun)))
 
 
 def _copy(run: TaskRun) -> TaskRun:
-    made = object.__new__(TaskRun)
-    for name in _SLOTS:
-        setattr(made, name, getattr(run, name))
-    return made
+    return TaskRun(*_fields_of(run))
