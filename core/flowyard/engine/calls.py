@@ -18,7 +18,7 @@ from flowyard.engine.signals import listening
 from flowyard.engine.submission import Submission
 from flowyard.engine.task_call import PreparedCall, TaskTemplate, call_task, crash_run
 from flowyard.engine.worker import LocalShim
-from flowyard.exceptions import MissingContextError
+from flowyard.exceptions import MissingContextError, TerminationSignal
 from flowyard.schemas.states import State
 from flowyard.settings import get_current_settings
 from flowyard.task_runners.base import TaskRunner
@@ -69,8 +69,13 @@ async def _flow_async(
     if parent is not None:
         state = await run_async(run_flow(FlowCall(template, parameters, wait_for, parent.interrupts)))
     else:
-        with listening() as interrupts:
-            state = await run_async(run_flow(FlowCall(template, parameters, wait_for, interrupts)))
+        with listening(asyncio.current_task()) as interrupts:
+            try:
+                state = await run_async(run_flow(FlowCall(template, parameters, wait_for, interrupts)))
+            except asyncio.CancelledError as error:
+                if isinstance(interrupts.signal, TerminationSignal):
+                    raise interrupts.signal from error
+                raise
     return _flow_answer(state, parent, return_state)
 
 
