@@ -61,7 +61,7 @@ class TestRunContext:
         def index(x):
             return int(get_run_context().task_run.name.split("-")[-1])
 
-        assert flow(lambda: index.map("a b c".split()).result(), name="x")() == [0, 1, 2]
+        assert flow(lambda: index.map(["a", "b", "c"]).result(), name="x")() == [0, 1, 2]
 
 
 class TestTags:
