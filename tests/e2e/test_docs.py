@@ -148,7 +148,7 @@ _ALIKE = [
     (re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:\+00:00|Z| UTC)?"), "WHEN"),
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "ID"),
     (re.compile(r"(?<=low run ')[a-z]+-[a-z]+(?=')"), "NAME"),
-    (re.compile(r"\b\d+(?:\.\d+)? ?(?:ms|seconds?( ago)?|s)\b"), "DURATION"),
+    (re.compile(r"\b\d+(?:\.\d+)? ?(?:ms|s|min|seconds?|minutes?)\b(?: ago)?"), "DURATION"),
     (re.compile(r"\b0x[0-9a-f]+\b"), "ADDRESS"),
 ]
 
@@ -161,13 +161,12 @@ def comparable(text: str, *, is_ordered: bool = True) -> list[str]:
 
 
 def _table_line(line: str) -> str:
-    """Return a line of a table without what depends on how wide its cells are."""
-    if line[:1] in "┏┡└├╞" and line:
+    """Return a line without what depends on how wide the columns of a table are."""
+    if re.fullmatch("[ ─━]+", line):
         return "RULE"
-    if line[:1] not in "│┃" or not line:
-        return line
-    cells = [cell.strip() for cell in re.split("[│┃]", line)[1:-1]]
-    return "| " + " | ".join("NAME" if re.fullmatch(r"[a-z]+-[a-z]+", cell) else cell for cell in cells)
+    indent = line[: len(line) - len(line.lstrip())]
+    cells = re.split(" {2,}", line.lstrip())
+    return indent + "  ".join("NAME" if re.fullmatch(r"[a-z]+-[a-z]+", cell) else cell for cell in cells)
 
 
 def pattern_of(lines: list[str]) -> str:
