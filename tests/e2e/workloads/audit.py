@@ -17,9 +17,9 @@ from pathlib import Path
 # The states of one attempt of a flow run, in order; a task run of a run that was killed can end after any of them. A
 # state that the reaper adds is Crashed.
 _LIFE = re.compile(
-    r"(Pending|NotReady)?"
-    r"( Running( (AwaitingRetry|Retrying|Running))*)?"
-    r"( (Completed|Failed|TimedOut|Crashed|Cancelled|Cached))?"
+    r"((Pending|NotReady) )?"
+    r"(Running ((AwaitingRetry|Retrying|Running) )*)?"
+    r"((Completed|Failed|TimedOut|Crashed|Cancelled|Cached) )?"
 )
 _FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -103,7 +103,7 @@ def _wrong_states(connection: sqlite3.Connection, kind: str) -> Iterator[str]:
                 break
         if newest["timestamp"] != run["state_timestamp"]:
             yield f"{what}: its state's time is not that of its newest state"
-        if not _LIFE.fullmatch(" ".join(names).replace("Late ", "")):
+        if not _LIFE.fullmatch("".join(f"{name} " for name in names)):
             yield f"{what} went through {names}, which nothing does"
         started = sum(state["type"] == "RUNNING" for state in found)
         if run["run_count"] != started:
