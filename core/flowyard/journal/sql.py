@@ -234,6 +234,8 @@ class SqlJournal(Journal):
                     self._write(entries)
                 except BaseException as error:
                     self._give_up([*self._backlog, *cut(entries, self._numbers)], error)
+            # Not kept while the thread waits: the states in it hold the values of tasks.
+            del entries
             self._is_busy = False
             with self._room:
                 self._room.notify_all()

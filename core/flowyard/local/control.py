@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -112,6 +113,9 @@ class LocalControlPlane(ControlPlane):
         held = self._read(lambda connection: leases.held(connection, not_by=self._owner.id), is_barrier=False)
         dead = reaper.find_dead(held, now=now, is_shared_file=self._is_shared_file)
         if not dead:
+            # Only now, so that the file of every process that owns something is still there for the verdict on it.
+            if self._owner.lock_path is not None:
+                ownership.sweep(Path(self._owner.lock_path).parent, now=now)
             return []
 
         def reap(connection: Connection) -> list[UUID]:

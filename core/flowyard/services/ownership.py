@@ -24,6 +24,8 @@ from flowyard.store.leases import HeldLease, Owner
 
 # The start of a process is told relative to the start of the host, which moves when somebody sets the clock.
 _CLOCK_STEP = timedelta(minutes=1)
+_FILES_WORTH_SWEEPING = 50
+_YOUNG_SECONDS = 60.0
 _STAT_START_TIME = 22 - 3  # field 22 of /proc/PID/stat, counted from the one after the command's closing bracket
 
 
@@ -108,6 +110,22 @@ def remove_stale_file(owner: Owner) -> None:
     if owner.lock_path is not None:
         with contextlib.suppress(OSError):
             os.unlink(owner.lock_path)
+
+
+def sweep(folder: Path, *, now: datetime) -> None:
+    """Delete the files of processes that were killed while they owned nothing, once there are many.
+
+    Young files are left: their process may be about to lock them.
+    """
+    files = list(folder.glob("*.lock"))
+    if len(files) < _FILES_WORTH_SWEEPING:
+        return
+    own = {f"{owner_id}.lock" for pid, owner_id in _ANNOUNCED if pid == os.getpid()}
+    for path in files:
+        with contextlib.suppress(OSError):
+            is_old = now.timestamp() - path.stat().st_mtime > _YOUNG_SECONDS
+            if path.name not in own and is_old and is_locked(path) is False:
+                path.unlink()
 
 
 def host_name() -> str:

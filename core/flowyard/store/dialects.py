@@ -6,6 +6,7 @@ Nothing else in `store` asks which one it is.
 from __future__ import annotations
 
 import importlib
+import sqlite3
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 WRITES = "flowyard_writes"
 _SYNCHRONOUS = "flowyard_synchronous"
 _BUSY_TIMEOUT_SECONDS = 60.0
+_OLDEST_SQLITE = (3, 32)
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 
@@ -122,7 +124,7 @@ class SQLite(Dialect):
     """A file in WAL mode: many readers, one writer at a time, who waits for its turn up to a minute."""
 
     name = "sqlite"
-    max_parameters = 32_000  # the limit is 32,766 since SQLite 3.32
+    max_parameters = 32_000  # the limit is 32,766
     has_arrays = False
 
     @override
@@ -134,6 +136,12 @@ class SQLite(Dialect):
 
     @override
     def create_engine(self, url: URL, *, connect_timeout: float | None, echo: bool) -> Engine:
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise BackendUnavailable(
+                url.render_as_string(),
+                f"this Python has SQLite {sqlite3.sqlite_version}",
+                "Flowyard needs 3.32 (of 2020) or newer: use another build of Python, or PostgreSQL",
+            )
         # isolation_level None: the driver begins nothing by itself, `begin` below does.
         arguments: dict[str, Any] = {
             "timeout": _BUSY_TIMEOUT_SECONDS,

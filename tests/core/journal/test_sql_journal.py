@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from sqlalchemy.exc import OperationalError
 
 from flowyard.exceptions import BackendError, RecordsNotDurable
 from flowyard.local.backend import LocalBackend
+from flowyard.schemas.events import TaskRunEntered
 from flowyard.schemas.filters import LogFilter, TaskRunFilter
 from flowyard.schemas.ids import new_id
 from flowyard.schemas.states import State, StateType
@@ -176,6 +178,23 @@ def test_more_unfinished_task_runs_than_fit_in_memory_are_read_again(
         enter(recorder, task_run, (S.COMPLETED,))
     assert backend.control.task_run_counts(run.id) == {("work", "Completed"): 50}
     assert {found.run_count for found in backend.control.read_task_runs()} == {1}
+
+
+def test_the_value_of_a_task_is_not_kept_by_an_idle_journal(open_backend: Callable[..., LocalBackend]) -> None:
+    class Value:
+        pass
+
+    backend = open_backend()
+    run, lease = begin(backend)
+    recorder = backend.journal.recorder(lease)
+    task_run = make_task_run(run.id)
+    value = Value()
+    reference = weakref.ref(value)
+    record(recorder, task_run, (S.PENDING, S.RUNNING))
+    recorder.append(TaskRunEntered(task_run.id, State(S.COMPLETED, data=value)))
+    del value
+    backend.journal.flush()
+    wait_until(lambda: reference() is None)
 
 
 # --- durability ---------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from flowyard.exceptions import BackendUnavailable
 from flowyard.schemas.ids import new_id
 from flowyard.services.file_locks import is_locked
-from flowyard.services.ownership import Presence, host_name, is_alive, process_start_time
+from flowyard.services.ownership import Presence, host_name, is_alive, process_start_time, sweep
 from flowyard.store.leases import HeldLease, Owner
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -192,3 +192,25 @@ def test_a_folder_that_cannot_be_made_is_refused_with_a_way_out(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(BackendUnavailable, match="make the folder writable"):
         Presence.announce(tmp_path / "file" / "owners")
+
+
+def test_many_files_of_dead_processes_are_swept_and_those_of_living_ones_are_not(
+    tmp_path: Path, start_holder: Callable[..., tuple[subprocess.Popen[str], Owner]]
+) -> None:
+    _, owner = start_holder()
+    presence = Presence.announce(tmp_path)
+    for number in range(60):
+        (tmp_path / f"{number}.lock").write_text("")
+    later = datetime.now(UTC) + timedelta(minutes=2)
+    sweep(tmp_path, now=datetime.now(UTC))
+    assert len(list(tmp_path.iterdir())) == 62, "they may be about to lock their files"
+    sweep(tmp_path, now=later)
+    assert {str(path) for path in tmp_path.iterdir()} == {owner.lock_path, presence.owner.lock_path}
+    assert is_alive(lease_of(owner), now=NOW, is_shared_file=True)
+    presence.withdraw()
+
+
+def test_few_files_are_left_where_they_are(tmp_path: Path) -> None:
+    (tmp_path / "1.lock").write_text("")
+    sweep(tmp_path, now=datetime.now(UTC) + timedelta(hours=1))
+    assert (tmp_path / "1.lock").exists()
