@@ -71,7 +71,7 @@ def _worker() -> Any:
 @contextmanager
 def _place_given_back() -> Generator[None]:
     """Let another task use this thread's place on its Dask worker; nothing happens in other threads."""
-    if not hasattr(thread_state, "execution_state") or not getattr(thread_state, "proceed", False):
+    if not getattr(thread_state, "proceed", False):  # a timed task has a thread of its own
         yield
         return
     secede()
