@@ -7,6 +7,7 @@ that was recorded before it is on disk.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -467,10 +468,7 @@ class _Run:
             await run_hooks(hooks, (self.template.flow, self.flow_run, state), self.log, here)
 
     def _log_end(self, state: State[Any]) -> None:
-        if state.is_completed():
-            self.log.info("Finished in state %s", state)
-        else:
-            self.log.error("Finished in state %s", state)
+        self.log.log(logging.INFO if state.is_completed() else logging.ERROR, "Finished in state %s", str(state))
 
 
 def _invalid_parameters(error: ParameterTypeError) -> State[Any]:

@@ -218,10 +218,10 @@ def _enter(call: TaskCall, state: State[Any]) -> State[Any]:
 
 
 def _log_end(log: RunLog, state: State[Any]) -> None:
-    if state.is_completed():
-        log.info("Finished in state %s", state)
-    else:
-        log.error("Finished in state %s", state)
+    level = logging.INFO if state.is_completed() else logging.ERROR
+    if log.is_enabled_for(level):
+        # As text: a handler that collects records must not keep the value of the state.
+        log.log(level, "Finished in state %s", str(state))
 
 
 def _failed(raised: Raised, details: StateDetails, data: Any) -> State[Any]:
