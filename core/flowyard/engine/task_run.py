@@ -21,6 +21,7 @@ from flowyard.engine.final_state import returned_state, stands_for_runs, unfinis
 from flowyard.engine.invoke import Invoke
 from flowyard.engine.naming import render_name
 from flowyard.exceptions import TaskTimedOut
+from flowyard.logging.prints import patch_print
 from flowyard.logging.run_log import RunLog, run_log_for_task
 from flowyard.ports import Recorder
 from flowyard.results.factory import ResultOrigin
@@ -60,6 +61,8 @@ async def run_task(call: TaskCall, flow_context: FlowRunContext | None, scope: A
     )
     here = RunContext(flow_context, context, call.context.tags)
     details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
+    if spec.log_prints:
+        patch_print()
     args, kwargs = spec.signature.to_call(arguments)
     flow_run = call.context.flow_run
     facts = TaskRunFacts(
