@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 from distributed.security import Security
 
 _START_SECONDS = 60.0
@@ -106,5 +106,15 @@ def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExternalClust
 @pytest.fixture(scope="session")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExternalCluster]:
     cluster = ExternalCluster(tmp_path_factory.mktemp("secured"), security=Security.temporary())
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExternalCluster]:
+    """A cluster of programs that a test may kill."""
+    cluster = ExternalCluster(tmp_path_factory.mktemp("small"))
+    with Client(cluster.address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
     yield cluster
     cluster.close()

@@ -13,8 +13,8 @@ from distributed import Client, LocalCluster
 from flowyard.flows import flow
 from flowyard.task_runners.base import TaskConcurrencyType
 from flowyard.task_runners.registry import task_runner_named
-from flowyard.testing.utilities import flowyard_test_harness
 from flowyard.tasks import task
+from flowyard.testing.utilities import flowyard_test_harness
 from flowyard_dask import DaskTaskRunner, get_async_dask_client, get_dask_client
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from distributed import get_worker
+
 from flowyard.containers import rebuild
 from flowyard.exceptions import UnpicklableValue, WorkerLost
 from flowyard.results.handles import UnpersistedResult

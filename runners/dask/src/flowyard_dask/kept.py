@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 from dask.sizeof import sizeof
+
 from flowyard.exceptions import UnpicklableValue
 from flowyard.schemas.states import StateType
 from flowyard.task_runners.base import Held

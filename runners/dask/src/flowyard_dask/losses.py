@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dask._task_spec import Task
 from distributed import SchedulerPlugin
+
 from flowyard_dask.calls import lost_call, lost_value, run_call, run_chunk
 from flowyard_dask.station import PREFIX
 

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 
 from distributed import Worker
 from distributed.utils import sync
+
 from flowyard.logging.configuration import setup_logging
 from flowyard.logging.prints import patch_print
 from flowyard.schemas.events import JournalEvent, LogEmitted, TaskRunEntered
