@@ -1,0 +1,81 @@
+"""What users import: the names are pinned, and importing them loads no more than it must."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+PINNED = {
+    "flowyard": {
+        *("Flow", "State", "Task", "__version__", "allow_failure", "flow", "get_run_logger", "quote", "tags", "task"),
+        "unmapped",
+    },
+    "flowyard.flows": {
+        *("Flow", "flow", "load_flow_from_entrypoint", "load_flow_from_script", "load_flows_from_script"),
+        "select_flow",
+    },
+    "flowyard.tasks": {"Task", "exponential_backoff", "task", "task_input_hash"},
+    "flowyard.futures": {
+        *("FlowyardFuture", "PrefectFuture", "AsyncFlowyardFuture", "as_completed", "wait"),
+        *("resolve_futures_to_data", "resolve_futures_to_states"),
+        *("BatchedFutureSequence", "DoneAndNotDone", "FutureSequence", "FutureStream"),
+    },
+    "flowyard.states": {
+        *("AwaitingRetry", "Cancelled", "Cancelling", "Completed", "Crashed", "Failed", "Late", "Paused", "Pending"),
+        *("Retrying", "Running", "Scheduled", "Suspended", "State", "StateDetails", "StateGroup", "StateType"),
+        *("get_state_exception", "get_state_result", "is_state", "is_state_iterable", "raise_state_exception"),
+    },
+    "flowyard.task_runners": {
+        *("BaseTaskRunner", "Capabilities", "ConcurrentTaskRunner", "Handle", "Outcome", "ProcessPoolTaskRunner"),
+        *("SequentialTaskRunner", "TaskCall", "TaskConcurrencyType", "TaskRunner"),
+    },
+}
+
+
+@pytest.mark.parametrize(("module", "names"), PINNED.items(), ids=list(PINNED))
+def test_a_module_offers_exactly_these_names(module, names):
+    loaded = importlib.import_module(module)
+    assert set(loaded.__all__) == names
+    assert all(hasattr(loaded, name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("flowyard.context", "FlowRunContext"),
+        ("flowyard.context", "TaskRunContext"),
+        ("flowyard.context", "TagsContext"),
+        ("flowyard.context", "get_run_context"),
+        ("flowyard.context", "tags"),
+        ("flowyard.futures", "PrefectFuture"),
+        ("flowyard.logging", "get_run_logger"),
+        ("flowyard.logging", "disable_run_logger"),
+        ("flowyard.runtime", "flow_run"),
+        ("flowyard.runtime", "task_run"),
+        ("flowyard.settings", "temporary_settings"),
+        ("flowyard.filesystems", "LocalFileSystem"),
+        ("flowyard.serializers", "JSONSerializer"),
+        ("flowyard.utilities.annotations", "unmapped"),
+        ("flowyard.exceptions", "MappingLengthMismatch"),
+    ],
+)
+def test_users_of_prefect_2_find_a_name_where_it_was(module, name):
+    assert hasattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import flowyard",
+        "import flowyard\n@flowyard.task\ndef t(x: int): ...\n@flowyard.flow\ndef f(x: int): t(x)\n",
+    ],
+    ids=["import", "decorators"],
+)
+def test_importing_loads_no_database_no_terminal_and_no_cluster(program):
+    heavy = ["sqlalchemy", "alembic", "rich", "typer", "fastapi", "uvicorn", "httpx", "dask", "distributed", "ray"]
+    check = f"{program}\nimport sys\nprint(sorted(set({heavy!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
