@@ -56,13 +56,11 @@ class LeaseKeeper:
         if process is None:
             return
         assert process.stdin is not None
+        # It has nothing to finish, and may still be starting: closing the pipe alone could take a second.
+        process.kill()
+        process.wait()
         with contextlib.suppress(OSError):
             process.stdin.close()
-        try:
-            process.wait(5.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def keep(url: str, owner_id: UUID, parent: int) -> None:
