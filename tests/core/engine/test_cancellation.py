@@ -1,5 +1,7 @@
 """BaseExceptions: cancelled tasks and flows, and exits that user code raises."""
 
+# Wrong options are given on purpose, contexts are known by the test.
+# pyright: reportArgumentType=false, reportOptionalMemberAccess=false
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,7 @@
 """Every combination of sync and async (behaviour A13): on the stock loop, on uvloop, and where a loop runs already."""
 
+# Wrong options are given on purpose, contexts are known by the test.
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import asyncio

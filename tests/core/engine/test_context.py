@@ -1,5 +1,7 @@
 """What code in a run can know and say: context, tags, runtime, names, loggers, prints, context variables."""
 
+# Wrong options are given on purpose, contexts are known by the test.
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportOptionalMemberAccess=false
 from __future__ import annotations
 
 import asyncio
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from flowyard import flow, get_run_logger, runtime, tags, task
+from flowyard import Flow, flow, get_run_logger, runtime, tags, task
 from flowyard.context import FlowRunContext, TagsContext, TaskRunContext, get_run_context
 from flowyard.exceptions import MissingContextError
 from flowyard.settings import FLOWYARD_LOGGING_LOG_PRINTS, temporary_settings
@@ -61,7 +63,7 @@ class TestRunContext:
         def index(x):
             return int(get_run_context().task_run.name.split("-")[-1])
 
-        assert flow(lambda: index.map(["a", "b", "c"]).result(), name="x")() == [0, 1, 2]
+        assert Flow(lambda: index.map(["a", "b", "c"]).result(), name="x")() == [0, 1, 2]
 
 
 class TestTags:
@@ -115,7 +117,7 @@ class TestNames:
         def work(ctx, n):
             return get_run_context().task_run.name
 
-        state = flow(lambda: work(Context(Source("web")), 7), name="x")(return_state=True)
+        state = Flow(lambda: work(Context(Source("web")), 7), name="x")(return_state=True)
         assert state.result() == name
         assert set(records.task_runs(state)) == {name}
 
@@ -128,7 +130,7 @@ class TestNames:
         def work(x):
             pass
 
-        state = flow(lambda: work(one.submit()), name="x")(return_state=True)
+        state = Flow(lambda: work(one.submit()), name="x")(return_state=True)
         assert "after-first" in records.task_runs(state)
 
     @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ class TestNames:
         assert records.flow_run(state).name == name
 
     def test_without_a_template_it_is_two_words(self, records):
-        assert len(flow(lambda: runtime.flow_run.name, name="x")().split("-")) == 2
+        assert len(Flow(lambda: runtime.flow_run.name, name="x")().split("-")) == 2
 
     @pytest.mark.parametrize("template", ["{missing}", lambda: 3], ids=["unknown parameter", "not a string"])
     def test_a_name_that_cannot_be_made_fails_the_run_and_says_why(self, records, template):
@@ -155,9 +157,9 @@ class TestNames:
             pass
 
         with pytest.raises((ValueError, TypeError), match="task_run_name"):
-            flow(lambda: work(), name="x")()
+            Flow(lambda: work(), name="x")()
         with pytest.raises((ValueError, TypeError), match="flow_run_name"):
-            flow(lambda: 1, name="x", flow_run_name=template)()
+            Flow(lambda: 1, name="x", flow_run_name=template)()
 
 
 class TestRuntime:

@@ -1,5 +1,7 @@
 """What tasks get for the futures and states among their arguments, and what is recorded of it."""
 
+# Wrong options are given on purpose, contexts are known by the test.
+# pyright: reportGeneralTypeIssues=false, reportUntypedNamedTuple=false
 from __future__ import annotations
 
 import dataclasses
@@ -9,7 +11,7 @@ from collections import OrderedDict, namedtuple
 import pydantic
 import pytest
 
-from flowyard import allow_failure, flow, quote, task, unmapped
+from flowyard import Flow, allow_failure, flow, quote, task, unmapped
 from flowyard.exceptions import (
     MappingLengthMismatch,
     MappingMissingIterable,
@@ -63,7 +65,7 @@ def new_object():
 
 def run(body, runner=None):
     """Run a function as a flow and return the state."""
-    return flow(lambda: body(), name="x", task_runner=runner or ConcurrentTaskRunner())(return_state=True)
+    return Flow(lambda: body(), name="x", task_runner=runner or ConcurrentTaskRunner())(return_state=True)
 
 
 def inputs(records, state, name):
@@ -206,7 +208,7 @@ class TestWaitFor:
 
     def test_a_root_flow_has_nothing_to_wait_for(self, records):
         with pytest.raises(ValueError, match="wait_for"):
-            flow(lambda: None, name="x")(wait_for=[])
+            Flow(lambda: None, name="x")(wait_for=[])
 
 
 class TestNotReady:

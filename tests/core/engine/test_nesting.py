@@ -1,5 +1,8 @@
 """Tasks in tasks, tasks outside of flows, and many tasks at once."""
 
+# Wrong options are given on purpose, contexts are known by the test.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportFunctionMemberAccess=false
+# pyright: reportOptionalMemberAccess=false
 from __future__ import annotations
 
 import asyncio
@@ -9,7 +12,7 @@ import threading
 
 import pytest
 
-from flowyard import flow, task
+from flowyard import Flow, flow, task
 from flowyard.context import get_run_context
 from flowyard.schemas.filters import TaskRunFilter
 from flowyard.task_runners import ConcurrentTaskRunner, SequentialTaskRunner
@@ -31,7 +34,7 @@ class TestNestedTasks:
         def outer(n):
             return [leaf(n), leaf.submit(n + 1).result(), async_leaf(n + 2)]
 
-        state = flow(lambda: {"v": outer.map([1, 11]).result()}, name="x")(return_state=True)
+        state = Flow(lambda: {"v": outer.map([1, 11]).result()}, name="x")(return_state=True)
         assert state.result() == {"v": [[1, 2, 3], [11, 12, 13]]}
         runs = records.all_task_runs(state)
         outers = {run.id: run.name for run in runs if run.task_name == "outer"}
@@ -50,7 +53,7 @@ class TestNestedTasks:
                 bad()
             return 1
 
-        assert flow(lambda: outer(), name="x")() == 1
+        assert Flow(lambda: outer(), name="x")() == 1
 
     def test_a_retried_task_calls_the_same_nested_runs_again(self, records):
         calls = []
@@ -63,7 +66,7 @@ class TestNestedTasks:
                 raise ValueError
             return 1
 
-        state = flow(lambda: outer(), name="x")(return_state=True)
+        state = Flow(lambda: outer(), name="x")(return_state=True)
         assert state.result() == 1
         assert {run.state.name for run in records.all_task_runs(state)} == {"Completed"}
 
@@ -151,7 +154,7 @@ class TestDepthAndWidth:
         def down(n):
             return 0 if n == 0 else 1 + down.submit(n - 1).result()
 
-        assert flow(lambda: down.submit(50).result(), name="x", task_runner=runner)() == 50
+        assert Flow(lambda: down.submit(50).result(), name="x", task_runner=runner)() == 50
 
     def test_async_tasks_that_submit_and_wait_50_deep(self, records):
         @task
@@ -174,7 +177,7 @@ class TestDepthAndWidth:
             return 0 if n == 0 else add(down.submit(n - 1), 1)
 
         runner = ConcurrentTaskRunner(max_workers=2)
-        assert flow(lambda: down.submit(20).result(), name="x", task_runner=runner)() == 20
+        assert Flow(lambda: down.submit(20).result(), name="x", task_runner=runner)() == 20
 
     def test_subflows_in_tasks_give_the_place_back(self, records):
         @flow
@@ -186,7 +189,7 @@ class TestDepthAndWidth:
             return 0 if n == 0 else 1 + child(n - 1)
 
         runner = ConcurrentTaskRunner(max_workers=1)
-        assert flow(lambda: down.submit(4).result(), name="x", task_runner=runner)() == 4
+        assert Flow(lambda: down.submit(4).result(), name="x", task_runner=runner)() == 4
 
     def test_a_thousand_submitted_sleeps_overlap(self, records):
         # Every task waits until all are running: that many have to be under way at once.
@@ -197,7 +200,7 @@ class TestDepthAndWidth:
             barrier.wait()
             return n
 
-        state = flow(lambda: {"v": sum(meet.map(range(1000)).result())}, name="x")(return_state=True)
+        state = Flow(lambda: {"v": sum(meet.map(range(1000)).result())}, name="x")(return_state=True)
         assert state.result() == {"v": sum(range(1000))}
 
     def test_a_thousand_async_sleeps_overlap(self, records):
@@ -222,7 +225,7 @@ class TestDepthAndWidth:
 
 
 def test_all_runs_of_a_wide_flow_are_recorded(records):
-    state = flow(lambda: {"v": len(leaf.map(range(300)).result())}, name="x")(return_state=True)
+    state = Flow(lambda: {"v": len(leaf.map(range(300)).result())}, name="x")(return_state=True)
     assert records.control.count_task_runs(TaskRunFilter(flow_run_ids=(state.state_details.flow_run_id,))) == 300
     assert set(records.control.task_run_counts(state.state_details.flow_run_id).items()) == {
         (("leaf", "Completed"), 300)

@@ -1,3 +1,5 @@
+# Wrong options are given on purpose, contexts are known by the test.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportRedeclaration=false
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+# Wrong options are given on purpose, contexts are known by the test.
+# pyright: reportOperatorIssue=false
 from __future__ import annotations
 
 import asyncio
@@ -8,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowyard import flow, task
+from flowyard import Flow, flow, task
 from flowyard.exceptions import TaskTimedOut
 from flowyard.task_runners import ConcurrentTaskRunner, SequentialTaskRunner
 
@@ -61,7 +63,7 @@ def test_a_task_in_time_gives_its_value(records, colour):
         return 5
 
     quick_task = task(timeout_seconds=20)(quick if colour == "sync" else quick_async)
-    assert flow(lambda: quick_task(), name="x")() == 5
+    assert Flow(lambda: quick_task(), name="x")() == 5
 
 
 def test_the_function_is_really_interrupted(records):
@@ -77,7 +79,7 @@ def test_the_function_is_really_interrupted(records):
             ended.set()
             raise
 
-    flow(lambda: loop(return_state=True), name="x")(return_state=True)
+    Flow(lambda: loop(return_state=True), name="x")(return_state=True)
     assert ended.wait(5)
     assert isinstance(errors[0], TaskTimedOut)
     assert errors[0].seconds == 0.05
@@ -106,7 +108,7 @@ def test_a_timeout_is_retried_like_any_failure(records):
             busy()
         return 7
 
-    state = flow(lambda: slow_once(), name="x")(return_state=True)
+    state = Flow(lambda: slow_once(), name="x")(return_state=True)
     assert state.result() == 7
     assert records.task_states(state, "slow_once-0") == ["Pending", "Running", "AwaitingRetry", "Retrying", "Completed"]
 

@@ -1,5 +1,7 @@
 """The final state of a flow by what its function returns: row F12 of the behaviour table."""
 
+# Wrong options are given on purpose, contexts are known by the test.
+# pyright: reportArgumentType=false, reportCallIssue=false
 from __future__ import annotations
 
 import asyncio
@@ -8,7 +10,7 @@ import threading
 
 import pytest
 
-from flowyard import flow, quote, task
+from flowyard import Flow, flow, quote, task
 from flowyard.exceptions import CancelledRun, FailedRun, MissingResult
 from flowyard.states import Cancelled, Completed, Crashed, Failed, Paused, State
 
@@ -127,14 +129,14 @@ ALL = "All states completed."
     ],
 )
 def test_the_final_state_follows_from_what_the_function_returns(records, body, kind, message):
-    state = flow(lambda: body(), name="x")(return_state=True)
+    state = Flow(lambda: body(), name="x")(return_state=True)
     assert (state.type.value, state.message) == (kind, message)
     recorded = records.flow_run(state).state
     assert (recorded.type.value, recorded.message, recorded.name) == (kind, message, state.name)
 
 
 def test_states_of_which_one_is_paused_pause_the_flow(records):
-    state = flow(lambda: [Completed(), Paused(), Failed()], name="x")(return_state=True)
+    state = Flow(lambda: [Completed(), Paused(), Failed()], name="x")(return_state=True)
     assert (state.type.value, state.message) == ("PAUSED", "1/3 states paused.")
 
 
@@ -161,7 +163,7 @@ def test_an_async_flow_follows_the_same_rule(records):
     ],
 )
 def test_the_value_of_a_completed_flow(records, body, value):
-    assert flow(lambda: body(), name="x")() == value
+    assert Flow(lambda: body(), name="x")() == value
 
 
 @pytest.mark.parametrize(
@@ -177,20 +179,20 @@ def test_the_value_of_a_completed_flow(records, body, value):
 )
 def test_a_flow_that_did_not_complete_raises(records, body, error, text):
     with pytest.raises(error, match=text):
-        flow(lambda: body(), name="x")()
+        Flow(lambda: body(), name="x")()
 
 
 def test_the_states_of_returned_futures_are_the_value_in_the_same_kind_of_container(records):
-    value = flow(lambda: (good.submit(1), good.submit(2)), name="x")()
+    value = Flow(lambda: (good.submit(1), good.submit(2)), name="x")()
     assert isinstance(value, tuple)
     assert [inner.result() for inner in value] == [1, 2]
-    single = flow(lambda: good.submit(3), name="x")()
+    single = Flow(lambda: good.submit(3), name="x")()
     assert isinstance(single, State)
     assert single.result() == 3
 
 
 def test_a_quoted_state_is_data(records):
-    value = flow(lambda: quote(Failed(message="just data")), name="x")()
+    value = Flow(lambda: quote(Failed(message="just data")), name="x")()
     assert isinstance(value, State)
     assert value.message == "just data"
 
@@ -243,11 +245,11 @@ class TestStatesThatTasksReturn:
         assert records.task_states(run(return_state=True), "give_state-0") == names
 
     def test_its_data_is_the_value(self, records):
-        assert flow(lambda: give(quote(Completed(data=5))), name="x")() == 5
+        assert Flow(lambda: give(quote(Completed(data=5))), name="x")() == 5
 
     def test_one_state_object_can_be_returned_by_many_runs(self, records):
         shared = State("COMPLETED", name="Skipped", data=1)
-        state = flow(lambda: [[give(quote(shared))] for _ in range(3)], name="x")(return_state=True)
+        state = Flow(lambda: [[give(quote(shared))] for _ in range(3)], name="x")(return_state=True)
         assert state.result() == [[1], [1], [1]]
         assert len({run.state.id for run in records.task_runs(state).values()}) == 3
 
@@ -256,12 +258,12 @@ class TestStatesThatTasksReturn:
         def give_up():
             return Failed(message="not yet")
 
-        state = flow(lambda: give_up(return_state=True), name="x")(return_state=True)
+        state = Flow(lambda: give_up(return_state=True), name="x")(return_state=True)
         assert records.task_states(state, "give_up-0") == ["Pending", "Running", "AwaitingRetry", "Retrying", "Failed"]
 
     def test_a_state_that_is_not_final_fails_the_run_with_an_error_that_says_so(self, records):
         with pytest.raises(ValueError, match="not final"):
-            flow(lambda: give(quote(State("RUNNING"))), name="x")()
+            Flow(lambda: give(quote(State("RUNNING"))), name="x")()
 
     def test_futures_that_a_task_returns_are_waited_for_and_add_up(self, records):
         @task

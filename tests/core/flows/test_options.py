@@ -1,3 +1,6 @@
+# Wrong options are given on purpose, contexts are known by the test.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportFunctionMemberAccess=false
+# pyright: reportUntypedFunctionDecorator=false
 from __future__ import annotations
 
 import functools

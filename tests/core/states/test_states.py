@@ -1,3 +1,5 @@
+# Wrong options are given on purpose, contexts are known by the test.
+# pyright: reportOptionalOperand=false
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
