@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,13 @@ class RetryPolicy:
         """Read what `to_record` wrote; unknown keys are ignored."""
         record = record or {}
         delay = record.get("retry_delay")
-        given: list[Any] = [] if delay is None else delay if isinstance(delay, list) else [delay]
+        if delay is None:
+            delay = []
+        elif not isinstance(delay, list):
+            delay = [delay]
         return cls(
             retries=record.get("retries") or 0,
-            delays=tuple(float(item) for item in given),
+            delays=tuple(float(item) for item in cast("list[float]", delay)),
             jitter_factor=record.get("retry_jitter_factor"),
             crash_retries=record.get("crash_retries") or 0,
         )

@@ -22,7 +22,7 @@ import sys
 import threading
 import types
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple, cast
 
@@ -86,7 +86,8 @@ def pickled(value: object, *, in_one_piece: bool = False, reducers: Reducers | N
 
     pickler = _Pickler(file, None if in_one_piece else keep)
     if reducers:
-        pickler.dispatch_table = ChainMap(dict(reducers), pickler.dispatch_table)
+        known = cast("MutableMapping[type, Any]", pickler.dispatch_table)
+        pickler.dispatch_table = ChainMap({**reducers}, known)
     pickler.dump(value)  # pyright: ignore[reportUnknownMemberType]  cloudpickle is not typed
     return Pickled(file.getvalue(), buffers)
 
