@@ -288,17 +288,17 @@ def test_a_full_disk_says_what_is_not_durable_and_loses_nothing(open_backend: Ca
 
 
 def test_a_journal_that_gave_up_recovers_by_itself(open_backend: Callable[..., LocalBackend]) -> None:
-    backend = open_backend(give_up_seconds=0.1)
+    backend = open_backend(give_up_seconds=0.1, commit_interval=1.0)  # long enough to append all before it gives up
     disk = Disk(backend)
     run, lease = begin(backend)
     disk.fill(backend)
     recorder = backend.journal.recorder(lease)
-    for number in range(1000):
+    for number in range(100):
         record(recorder, make_task_run(run.id, number))
     with pytest.raises(RecordsNotDurable):
         backend.journal.flush()
     disk.empty()
-    wait_until(lambda: committed(backend) == 1000)
+    wait_until(lambda: committed(backend) == 100)
 
 
 def failing_commits(monkeypatch: pytest.MonkeyPatch, failures: Iterator[str]) -> None:
