@@ -322,3 +322,12 @@ def test_an_error_of_a_users_own_reduce_is_told():
     with pytest.raises(UnpicklableValue) as caught:
         pickled_or_blame(Rude(), "argument 'x'")
     assert caught.value.cause == "RuntimeError: not today"
+
+
+def test_a_reducer_goes_before_what_a_type_says_itself() -> None:
+    class Reference:
+        def __reduce__(self) -> str:
+            raise TypeError("it cannot be pickled")
+
+    packed = pickled({"a": [Reference()]}, reducers={Reference: lambda _: (str, ("instead",))})
+    assert packed.load() == {"a": ["instead"]}

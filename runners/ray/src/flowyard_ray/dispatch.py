@@ -1,7 +1,7 @@
 """The dispatcher: one thread that hands work to Ray and takes in what comes back.
 
-Everything that concerns Ray happens on that thread. Ray calls back from threads of its own when an outcome is there;
-such a call only puts a note into the dispatcher's inbox.
+Everything that concerns Ray happens on that thread, but for waiting (`waiting.Waiter`): what came is a note in the
+dispatcher's inbox.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ from flowyard_ray.jobs import Item, Job, RayHandle
 from flowyard_ray.mailbox import Letter, open_mailbox
 from flowyard_ray.sending import Sender
 from flowyard_ray.values import RayResult, stand_in_for
+from flowyard_ray.waiting import Waiter
 from flowyard_ray.work import unpack_reports
 
-_LEAST_WINDOW = 32
+_LEAST_WINDOW = 64
 _PER_CPU = 4
 _WINDOW_SECONDS = 5.0
 _MOST_AHEAD = 256
@@ -82,6 +83,7 @@ class Dispatcher:
         chosen = {name: value for name, value in settings.items() if name not in _SECRETS}
         self._sender = Sender(packb([self._mailbox_name, self._namespace, chosen]))
         self._log = get_logger("task_runners.ray")
+        self._waiter = Waiter(lambda answers: self._inbox.put(partial(self._told, answers)))
         self._thread = threading.Thread(target=self._run, name="flowyard-ray", daemon=True)
         self._thread.start()
 
@@ -221,6 +223,7 @@ class Dispatcher:
         if job in self._ahead:
             self._ahead.discard(job)
             self._in_flight[job] = None
+            self._waiter.add(job.outcome, job)
         elif job.outcome is None:
             self._ready.append(job)
 
@@ -261,15 +264,8 @@ class Dispatcher:
             self._ahead.add(job)
         else:
             self._in_flight[job] = None
-        self._note(job.outcome, partial(self._arrived, job))
-
-    def _note(self, reference: Any, then: Callable[[Any], None]) -> None:
-        """Have the inbox told when Ray has what a reference stands for."""
-
-        def done(found: Any) -> None:
-            self._inbox.put(partial(then, found))
-
-        reference.future().add_done_callback(done)
+        if not job.missing:
+            self._waiter.add(job.outcome, job)
 
     def _refuse(self, item: Item, error: Exception) -> None:
         if not isinstance(error, UnpicklableValue):
@@ -288,15 +284,20 @@ class Dispatcher:
 
     # --- from Ray -----------------------------------------------------------------------------------------------
 
-    def _arrived(self, job: Job, found: Any) -> None:
+    def _told(self, answers: Sequence[tuple[Job | None, Any, BaseException | None]]) -> None:
+        for job, value, error in answers:
+            if job is None:
+                self._read(value, error)
+            else:
+                self._arrived(job, value, error)
+
+    def _arrived(self, job: Job, data: Any, error: BaseException | None) -> None:
         self._in_flight.pop(job, None)
-        self._ahead.discard(job)
-        error = found.exception()
         if error is not None:
             if not job.is_settled:
                 self._failed(job, error)
             return
-        reports = unpack_reports(found.result())
+        reports = unpack_reports(data)
         job.outcome = None
         for index, (item, report) in enumerate(zip(job.items, reports, strict=True)):
             if item.is_settled:
@@ -389,14 +390,14 @@ class Dispatcher:
         confirmed, self._confirmed = self._confirmed, {}
         done, self._done_tokens = self._done_tokens, []
         letters = self._mailbox.poll.remote(confirmed, done)
-        self._note(letters, self._read)
+        self._waiter.add(letters, None)
 
-    def _read(self, found: Any) -> None:
-        if found.exception() is not None:
-            self._log.warning("The mailbox was lost: states and logs come when tasks end. %s", found.exception())
+    def _read(self, letters: list[Letter], error: BaseException | None) -> None:
+        if error is not None:
+            self._log.warning("The mailbox was lost: states and logs come when tasks end. %s", error)
             self._mailbox = False
             return
-        for letter in cast("list[Letter]", found.result()):
+        for letter in letters:
             self._read_letter(letter)
         if not self._is_closing:
             self._poll()
@@ -437,6 +438,7 @@ class Dispatcher:
         if self._mailbox:
             with contextlib.suppress(Exception):  # it goes with the connection at the latest
                 ray.kill(self._mailbox)
+        self._waiter.close()
         if self._leaves_ray:
             for result in list(self._results):
                 result.come_home()

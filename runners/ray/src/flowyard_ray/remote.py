@@ -30,7 +30,7 @@ from flowyard.task_runners.pickling import Pickled
 from flowyard_ray.api import ray
 from flowyard_ray.mailbox import Post
 from flowyard_ray.recording import Record
-from flowyard_ray.values import Kept, Natives, keep, load
+from flowyard_ray.values import Kept, KeptList, Natives, keep, load, pack_kept, unpack_kept
 from flowyard_ray.work import Packed, Report, WorkItem, pack_reports, unpack_work
 
 _SHIM = "flowyard.engine.worker", "shim"  # by name: the engine stands above task runners
@@ -63,7 +63,7 @@ def remote_function(name: str, spec_hash: bytes, spec_data: bytes | None) -> Any
         spec_data: the packed spec; None when it is large and comes by reference.
     """
 
-    def flowyard_task(work: Packed, extras: Extras | None, *inputs: list[Kept]) -> tuple[bytes, list[Kept]]:
+    def flowyard_task(work: Packed, extras: Extras | None, *inputs: KeptList) -> tuple[bytes, KeptList]:
         return this_worker().execute(spec_hash, spec_data, work, extras, inputs)
 
     flowyard_task.__name__ = flowyard_task.__qualname__ = name
@@ -104,8 +104,8 @@ class RayWorker:
         spec_data: bytes | None,
         work: Packed,
         extras: Extras | None,
-        inputs: Sequence[list[Kept]],
-    ) -> tuple[bytes, list[Kept]]:
+        inputs: Sequence[KeptList],
+    ) -> tuple[bytes, KeptList]:
         """Execute calls in order; return their packed outcomes, and what stays in Ray."""
         run_facts, context_data, items = unpack_work(work)
         self._enter_run(run_facts)
@@ -127,7 +127,7 @@ class RayWorker:
             report, left = self._execute_one(arrived, item, spec, context, natives, inputs)
             reports.append(report)
             kept.append(left)
-        return pack_reports(self._name, reports), kept
+        return pack_reports(self._name, reports), pack_kept(kept)
 
     def _execute_one(
         self,
@@ -136,14 +136,14 @@ class RayWorker:
         spec: Callable[[], TaskSpec],
         context: CallContext,
         natives: Sequence[Any],
-        inputs: Sequence[list[Kept]],
+        inputs: Sequence[KeptList],
     ) -> tuple[Report, Kept]:
         record = Record(arrived.task_run.id)
         self._current = _Current(item.token, record)
         if not self._is_busy.is_set():
             self._is_busy.set()
         try:
-            held = {key: inputs[argument][index].held() for key, argument, index in item.inputs}
+            held = {key: unpack_kept(inputs[argument], index).held() for key, argument, index in item.inputs}
             call = arrived.open(
                 spec=spec(),
                 context=context,

@@ -27,7 +27,7 @@ class RayTaskRunner(TaskRunner):
             starts one on this host, which ends with the flow.
         init_kwargs: for ``ray.init``, e.g. ``num_cpus`` or ``runtime_env``; the namespace is "flowyard" unless given.
         max_pending: how many pieces of work (tasks, or batches of them) are with Ray at a time and could run; the rest
-            waits in the flow's process. None for 4 per CPU of the cluster, at least 32.
+            waits in the flow's process. None for 4 per CPU of the cluster, at least 64.
 
     A Ray that was there before the flow is left as it was.
     """

@@ -19,6 +19,7 @@ from ray.exceptions import RayError
 
 from flowyard.exceptions import MissingResult, RemoteException, UnpicklableValue
 from flowyard.schemas.states import StateType
+from flowyard.schemas.wire_values import packb, unpackb
 from flowyard.task_runners.base import Held, Outcome
 from flowyard.task_runners.packing_errors import describe
 from flowyard.task_runners.packing_outcomes import RemoteResult, fail_unpicklable
@@ -185,6 +186,35 @@ def _value_of(outcome: Outcome) -> Any:
     return data.get() if hasattr(data, "to_record") else data
 
 
+KeptList = bytes | list[Kept]
+
+
+def pack_kept(kept: list[Kept]) -> KeptList:
+    """Return what calls leave as bytes, which Ray need not pickle, unless references or buffers are in there."""
+    if any(one.natives or (one.data is not None and one.data.size >= LARGE) for one in kept):
+        return kept
+    wire = [
+        [
+            one.run_name,
+            one.state_type.value,
+            None if one.data is None else one.data.data,
+            one.is_missing,
+            one.is_stored,
+        ]
+        for one in kept
+    ]
+    return packb(wire)
+
+
+def unpack_kept(kept: KeptList, index: int) -> Kept:
+    """Return what one of some calls left."""
+    if not isinstance(kept, bytes):
+        return kept[index]
+    run_name, state_type, data, is_missing, is_stored = unpackb(kept)[index]
+    packed = None if data is None else Pickled(data)
+    return Kept(run_name, StateType(state_type), packed, is_missing=is_missing, is_stored=is_stored)
+
+
 class Place:
     """Where the values of one piece of work are: a reference that lives as long as somebody may need a value."""
 
@@ -222,13 +252,13 @@ class RayResult:
                         "ask for it before, or pass `persist_result=True`"
                     )
                 try:
-                    kept = cast("list[Kept]", ray.get(self._place.reference))
+                    kept = cast("KeptList", ray.get(self._place.reference))
                 except (RayError, ConnectionError) as error:
                     raise MissingResult(
                         f"the value of task run {self._run_name!r} was lost on the Ray cluster: {_first_line(error)}; "
                         "pass `persist_result=True` to keep values in result storage"
                     ) from error
-                self._value = kept[self._index].value()
+                self._value = unpack_kept(kept, self._index).value()
         return self._value
 
     def come_home(self) -> None:

@@ -1,0 +1,334 @@
+"""Workers that die, events that get lost, values that cannot travel: on a real Ray."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import ray
+from flowyard_ray import RayTaskRunner, remote_options
+from flowyard_ray.dispatch import Dispatcher
+from flowyard_ray.jobs import RayHandle
+
+from flowyard.engine.process import PROCESS
+from flowyard.flows import flow
+from flowyard.logging.loggers import get_run_logger
+from flowyard.schemas.filters import LogFilter
+from flowyard.schemas.states import State
+from flowyard.tasks import task
+from flowyard.testing.runners import make_call, outcomes_of
+from flowyard.testing.utilities import flowyard_test_harness
+from flowyard.testing.workloads import arrive, await_arrival, identity, note, notes
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("ray_driver", "_backend")]
+
+
+@pytest.fixture(scope="module")
+def _backend() -> Iterator[None]:
+    with flowyard_test_harness():
+        yield
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    return str(tmp_path)
+
+
+same = task(identity)
+
+
+def die(folder: str) -> str:
+    note(folder, "attempt")
+    if len(notes(folder)) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+def states_of(run_id: UUID) -> list[str]:
+    return [state.name for state in PROCESS.backend().control.read_task_run_states(run_id)]
+
+
+def logs_of(run_id: UUID) -> list[str]:
+    return [log.message for log in PROCESS.backend().control.read_logs(LogFilter(task_run_id=run_id))]
+
+
+# --- workers that die --------------------------------------------------------------------------------------------
+
+
+def test_a_killed_worker_crashes_the_call_that_it_executed(folder: str) -> None:
+    dying = task(die)
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> Any:
+        lost = dying.submit(folder)
+        consumer, other = same.submit(lost), same.submit(1)
+        return [future.wait() for future in (lost, consumer, other)]
+
+    lost, consumer, other = run(return_state=True).result(raise_on_failure=False)
+    assert (lost.name, consumer.name, other.name) == ("Crashed", "NotReady", "Completed")
+    assert "was lost" in (lost.message or "")
+    assert len(notes(folder)) == 2, "it ran once"
+
+
+def test_crash_retries_execute_a_lost_call_again(folder: str) -> None:
+    dying = task(die).with_options(crash_retries=1)
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> str:
+        return dying.submit(folder).result()
+
+    assert run() == "alive"
+    assert len(notes(folder)) == 4
+
+
+def test_max_retries_of_ray_execute_a_lost_call_again_and_say_so(folder: str) -> None:
+    dying = task(die)
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> tuple[str, UUID]:
+        with remote_options(max_retries=2):
+            future = dying.submit(folder)
+        return future.result(), future.task_run.id
+
+    value, run_id = run()
+    assert value == "alive"
+    assert any("executed again" in line for line in logs_of(run_id))
+
+
+def test_a_lost_worker_loses_its_batch_and_no_other() -> None:
+    def exit_at_7(x: int) -> int:
+        if x == 7:
+            os._exit(1)
+        return x
+
+    with RayTaskRunner().start() as runner:
+        handles = runner.submit_batch([(make_call(exit_at_7, x=x).call, None) for x in range(5, 9)])
+        others = runner.submit_batch([(make_call(exit_at_7, x=x).call, None) for x in range(4)])
+        outcomes = outcomes_of(handles)
+        assert [outcome.state.name for outcome in outcomes] == ["Crashed"] * 4
+        assert all(outcome.lost_worker for outcome in outcomes)
+        assert [outcome.state.result() for outcome in outcomes_of(others)] == list(range(4))
+
+
+# --- batches ------------------------------------------------------------------------------------------------------
+
+
+def test_each_call_of_a_batch_has_its_own_outcome_and_goes_on_to_consumers() -> None:
+    def invert(x: float) -> float:
+        return 1 / x
+
+    with RayTaskRunner().start() as runner:
+        handles = runner.submit_batch([(make_call(invert, x=x).call, None) for x in (1, 0, 4)])
+        outcomes = outcomes_of(handles)
+        assert [outcome.state.name for outcome in outcomes] == ["Completed", "Failed", "Completed"]
+        assert outcomes[2].state.result() == 0.25
+        assert len({id(handle.place) for handle in handles if isinstance(handle, RayHandle)}) == 1
+
+
+def test_a_mapped_flow_in_batches_gives_what_it_gives_one_by_one() -> None:
+    @task
+    def square(x: int) -> int:
+        return x * x
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> list[int]:
+        first = square.map(range(40), batch_size=10)
+        return [future.result() for future in square.map(first, batch_size=10)]
+
+    assert run() == [x**4 for x in range(40)]
+
+
+# --- events --------------------------------------------------------------------------------------------------------
+
+
+def talk(folder: str) -> None:
+    get_run_logger().info("here I am")
+    arrive(folder, "begun")
+    await_arrival(folder, "enough")
+    get_run_logger().info("that was it")
+
+
+def test_states_and_logs_of_a_running_task_are_seen_while_it_runs(folder: str) -> None:
+    talking = task(talk)
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> tuple[list[str], list[str], UUID]:
+        future = talking.submit(folder)
+        run_id = future.task_run.id
+        deadline = time.monotonic() + 60
+        while "here I am" not in (lines := logs_of(run_id)) and time.monotonic() < deadline:
+            threading.Event().wait(0.05)
+        states = states_of(run_id)
+        arrive(folder, "enough")
+        future.wait()
+        return lines, states, run_id
+
+    lines, states, run_id = run()
+    assert lines == ["here I am"]
+    assert states == ["Pending", "Running"]
+    assert states_of(run_id) == ["Pending", "Running", "Completed"]
+    assert [line for line in logs_of(run_id) if "I" in line or "that" in line] == ["here I am", "that was it"]
+
+
+def test_a_mailbox_that_loses_every_letter_loses_no_record(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost: list[Any] = []
+    monkeypatch.setattr(Dispatcher, "_read_letter", lambda self, letter: lost.append(letter))
+    talking = task(talk)
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> UUID:
+        future = talking.submit(folder)
+        deadline = time.monotonic() + 60
+        while not lost and time.monotonic() < deadline:
+            threading.Event().wait(0.05)
+        arrive(folder, "enough")
+        future.wait()
+        return future.task_run.id
+
+    run_id = run()
+    assert lost, "no letter came: the test shows nothing"
+    assert states_of(run_id) == ["Pending", "Running", "Completed"]
+    assert [line for line in logs_of(run_id) if "I" in line or "that" in line] == ["here I am", "that was it"]
+
+
+# --- values ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_pickled_is_named() -> None:
+    def make_lock() -> Any:
+        return threading.Lock()
+
+    taking, making = task(identity), task(make_lock)
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> list[State[Any]]:
+        return [taking.submit({"a": threading.Lock()}).wait(), making.submit().wait(), taking.submit(1).wait()]
+
+    argument, result, fine = run(return_state=True).result(raise_on_failure=False)
+    assert argument.is_failed()
+    assert "['a'] in argument 'x' of task 'identity' (a _thread.lock)" in argument.message
+    assert result.is_failed()
+    assert "result of task 'make_lock'" in result.message
+    assert fine.is_completed()
+
+
+def test_a_module_that_workers_do_not_have_is_named_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(tmp_path, "only_here_ray.py").write_text("def work():\n    return 1\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    import only_here_ray  # pyright: ignore[reportMissingImports]
+
+    working = task(only_here_ray.work)
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> State[Any]:
+        return working.submit().wait()
+
+    state = run(return_state=True).result(raise_on_failure=False)
+    assert state.is_failed()
+    assert "No module named 'only_here_ray'" in state.message
+    assert "runtime_env" in state.message
+    assert "PYTHONPATH" in state.message
+
+
+def test_a_value_stays_in_ray_until_it_is_asked_for_and_no_longer_than_somebody_wants_it() -> None:
+    def large() -> bytes:
+        return b"x" * 5_000_000
+
+    def length(data: bytes) -> int:
+        return len(data)
+
+    making, measuring = task(large), task(length)
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> None:
+        future = making.submit()
+        assert measuring.submit(future).result() == 5_000_000
+        assert future.settled_state is not None
+        assert "on the cluster" in repr(future.settled_state.data)
+        assert isinstance(future.handle, RayHandle)
+        place = weakref.ref(future.handle.place)
+        assert len(future.result()) == 5_000_000
+        del future
+        gc.collect()
+        assert place() is None
+
+    run()
+
+
+def test_references_of_ray_are_passed_on_as_references() -> None:
+    @task
+    def fetch(named: dict[str, Any]) -> Any:
+        return [ray.get(named["reference"]), ray.put("made there")]
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> Any:
+        came, made = fetch.submit({"reference": ray.put("made here")}).result()
+        return came, ray.get(made)
+
+    assert run() == ("made here", "made there")
+
+
+@pytest.mark.parametrize("is_persisted", [False, True], ids=["in-ray", "persisted"])
+def test_a_lost_value_is_read_from_storage_or_crashes_its_consumer_but_its_task_does_not_run_again(
+    folder: str, is_persisted: bool
+) -> None:
+    from ray._private.internal_api import free
+
+    def make(folder: str) -> bytes:
+        note(folder, "made")
+        return b"x" * 1_000_000
+
+    making, measuring = task(make).with_options(persist_result=is_persisted), task(len_of)
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> State[Any]:
+        made = making.submit(folder)
+        made.wait()
+        assert isinstance(made.handle, RayHandle)
+        free([made.handle.place.reference])
+        return measuring.submit(made).wait()
+
+    state = run(return_state=True).result(raise_on_failure=False)
+    if is_persisted:
+        assert state.result() == 1_000_000
+    else:
+        assert state.is_crashed()
+        assert "the value of task run 'make-0' was lost" in state.message
+    assert len(notes(folder)) == 2, "the task that made the value ran once"
+
+
+def len_of(data: bytes) -> int:
+    return len(data)
+
+
+def test_remote_options_around_a_submission_reach_ray() -> None:
+    @task
+    def assigned() -> dict[str, float]:
+        return ray.get_runtime_context().get_assigned_resources()
+
+    @task
+    @remote_options(num_cpus=2)
+    def greedy() -> dict[str, float]:
+        return ray.get_runtime_context().get_assigned_resources()
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> list[float]:
+        with remote_options(num_cpus=2):
+            two = assigned.submit()
+            with remote_options(num_cpus=0.5):
+                half = assigned.submit()
+        return [future.result()["CPU"] for future in (assigned.submit(), two, half, greedy.submit())]
+
+    assert run() == [1, 2, 0.5, 2]
