@@ -14,6 +14,7 @@ from typing import Any, Literal
 from typing_extensions import override
 
 from flowyard.task_runners.base import Handle, Outcome, TaskCall, TaskConcurrencyType, TaskRunner
+from flowyard.task_runners.outcomes import cancelled
 
 BatchSize = int | Literal["auto"]
 _TARGET_SECONDS = 0.1
@@ -31,15 +32,16 @@ class Sizer:
         self._fixed = size if isinstance(size, int) else None
         self._capacity = max(capacity, 1)
         self._remaining = remaining
-        self._probes = self._capacity
+        self._probes = 2 * self._capacity
+        """How many chunks of one call are sent before it is known how long a call takes."""
         self._mean: float | None = None
 
-    def next_size(self) -> int:
-        """Return the size of the chunk that is sent next."""
+    def next_size(self) -> int | None:
+        """Return the size of the chunk that is sent next; None when the first call must end before that is known."""
         if self._fixed is not None:
             return self._fixed
         if self._mean is None:
-            return 1
+            return 1 if self._probes > 0 else None
         size = int(_TARGET_SECONDS / max(self._mean, 1e-6))
         if self._remaining is not None:
             size = min(size, -(-self._remaining // (2 * self._capacity)))
@@ -47,6 +49,7 @@ class Sizer:
 
     def sent(self, count: int) -> None:
         """Note that calls were sent."""
+        self._probes -= 1
         if self._remaining is not None:
             self._remaining = max(self._remaining - count, 0)
 
@@ -67,8 +70,8 @@ class _BatchedHandle(Handle):
 
     @property
     @override
-    def native(self) -> Handle:
-        return self.inner if self.inner is not None else self
+    def native(self) -> Handle | None:
+        return self.inner
 
 
 class Batcher(TaskRunner):
@@ -79,6 +82,8 @@ class Batcher(TaskRunner):
         self._runner = runner
         self._sizer = sizer
         self._is_closed = False
+        self._is_flushing = False
+        """What waits is to be sent as soon as the first outcome says in chunks of what size."""
         self._lock = threading.Lock()
         self._waiting: list[tuple[TaskCall, Mapping[int, Handle] | None, _BatchedHandle]] = []
         self.capabilities = runner.capabilities
@@ -100,8 +105,7 @@ class Batcher(TaskRunner):
         handle = _BatchedHandle(call)
         with self._lock:
             self._waiting.append((call, upstream, handle))
-            ready = self._take() if len(self._waiting) >= self._sizer.next_size() else []
-        self._send(ready)
+        self._send_full()
         return handle
 
     def close(self) -> None:
@@ -110,14 +114,28 @@ class Batcher(TaskRunner):
         self.flush()
 
     def flush(self) -> None:
-        """Send the calls that wait for their chunk to fill."""
+        """Send the calls that wait for their chunk to fill; nobody brings more before some are done."""
+        self._send_full()
         with self._lock:
-            ready = self._take()
+            # Without a single outcome the right size is unknown: the first one sends what waits (see `_completion_of`).
+            self._is_flushing = self._sizer.next_size() is None
+            ready = [] if self._is_flushing else self._take(len(self._waiting))
         self._send(ready)
 
-    def _take(self) -> list[tuple[TaskCall, Mapping[int, Handle] | None, _BatchedHandle]]:
-        ready, self._waiting = self._waiting, []
-        self._sizer.sent(len(ready))
+    def _send_full(self) -> None:
+        """Send every chunk that is full."""
+        while True:
+            with self._lock:
+                size = self._sizer.next_size()
+                if size is None or len(self._waiting) < size:
+                    return
+                ready = self._take(size)
+            self._send(ready)
+
+    def _take(self, size: int) -> list[tuple[TaskCall, Mapping[int, Handle] | None, _BatchedHandle]]:
+        ready, self._waiting = self._waiting[:size], self._waiting[size:]
+        if ready:
+            self._sizer.sent(len(ready))
         return ready
 
     def _send(self, ready: list[tuple[TaskCall, Mapping[int, Handle] | None, _BatchedHandle]]) -> None:
@@ -131,13 +149,24 @@ class Batcher(TaskRunner):
     def _completion_of(self, outer: _BatchedHandle) -> Any:
         def done(outcome: Outcome) -> None:
             self._sizer.took(outcome.task_run.total_run_time.total_seconds())
+            if self._waiting:
+                self._send_full()
+                if self._is_flushing:
+                    self.flush()
             outer.complete(outcome)
 
         return done
 
     @override
     def cancel(self, handle: Handle) -> bool:
-        return self._runner.cancel(handle.native)
+        with self._lock:
+            waiting = next((item for item in self._waiting if item[2] is handle), None)
+            if waiting is not None:
+                self._waiting.remove(waiting)
+        if waiting is not None:
+            return handle.complete(cancelled(waiting[0]))
+        native = handle.native
+        return native is not None and self._runner.cancel(native)
 
     @override
     def capacity(self) -> int | None:

@@ -223,10 +223,13 @@ class Scope:
 
     def cancel_live(self) -> None:
         """Ask the runners to stop everything that is under way."""
+        live: dict[int, tuple[TaskRunner, list[Handle]]] = {}
         for submission, handle in list(self.live.items()):
             runner = submission.runner or self.runner
             if handle is not None and runner is not None:
-                runner.cancel(handle)
+                live.setdefault(id(runner), (runner, []))[1].append(handle)
+        for runner, handles in live.values():
+            runner.cancel_many(handles)
 
     # --- runners --------------------------------------------------------------------------------------------
 

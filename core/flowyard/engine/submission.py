@@ -45,7 +45,7 @@ class Submission(Completion):
         if state is not None:
             return state.is_completed()
         # A call that still waits for its chunk to fill has nothing to refer to yet.
-        return self.hands_on_early and self.handle.native is self.handle
+        return self.hands_on_early and self.handle.native is not None
 
     def settle(self, state: State[Any]) -> None:
         """Become done with `state`."""

@@ -203,7 +203,11 @@ class Execute(Effect[Outcome]):
         upstream: Mapping[int, Submission],
     ) -> None:
         # Handles are taken when the call is submitted: an upstream that ran again has another one.
-        self.upstream = {key: held.handle.native for key, held in upstream.items() if held.handle is not None}
+        self.upstream = {
+            key: handle
+            for key, held in upstream.items()
+            if held.handle is not None and (handle := held.handle.native) is not None
+        }
         self.scope = scope
         self.runner = runner
         self.call = call

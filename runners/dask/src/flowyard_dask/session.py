@@ -483,7 +483,7 @@ class Session:
 
     # --- stopping ------------------------------------------------------------------------------------------------------
 
-    def cancel(self, handles: Sequence[Handle]) -> list[bool]:
+    def cancel(self, handles: Sequence[Handle | None]) -> list[bool]:
         """Settle calls as Cancelled that have not begun; the workers are asked, so that those surely will not."""
         jobs: list[Job] = []
         for handle in handles:
@@ -499,7 +499,7 @@ class Session:
                 self._log.debug("Dask workers could not be asked to withdraw calls: %s", error)
                 answers = {"": sent}
             begun = {(key, index) for answer in answers.values() for key, index in answer}
-        done: set[Handle] = set()
+        done: set[Handle | None] = set()
         futures: list[Future[Any]] = []
         for job in jobs:
             if (job.handle.key, job.handle.index) in begun:

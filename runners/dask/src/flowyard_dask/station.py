@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import random
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -33,7 +34,9 @@ _SHIM = "flowyard.engine.worker:shim"
 _KEPT_SHARED = 256
 _PROGRESS_SECONDS = 0.1
 """How long what a running call records may wait for company."""
-_OUTCOME_SECONDS = 0.003
+_OUTCOME_SECONDS = 0.002
+_BUSY_SECONDS = 0.025
+"""The same for outcomes: while other calls wait for this worker, they come in company."""
 _MOST_UNSENT = 5_000
 _MOST_KEPT_BYTES = 1 << 20
 """How much of what a call has reported stays with its value."""
@@ -51,6 +54,8 @@ class CallRecorder:
         self._start_id = random.getrandbits(62)
         self._lock = threading.Lock()
         self._events: list[JournalEvent] = []
+        self._since = 0.0
+        """When the first of the events that wait came."""
         self._sent = 0
         self._dropped = 0
         self._is_closed = False
@@ -67,6 +72,8 @@ class CallRecorder:
             if self._dropped:
                 self._events.append(self._note_of_dropped())
             self._events.append(event)
+            if len(self._events) == 1:
+                self._since = time.monotonic()
         self._station.wake(_PROGRESS_SECONDS)
 
     def _note_of_dropped(self) -> LogEmitted:
@@ -75,12 +82,19 @@ class CallRecorder:
         text = f"{dropped} log records of this task run were dropped here: it wrote them faster than they could be sent."
         return last._replace(level=30, message=text)
 
+    def has_unsent(self) -> bool:
+        """Say whether something waits that goes before the outcome."""
+        return bool(self._events) and not self._is_closed
+
     def report_progress(self) -> bytes | None:
-        """Return a report of what waits, but for the final state and what follows: that goes with the outcome."""
+        """Return a report of what waits, but for the final state and what follows: that goes with the outcome.
+
+        None when nothing has waited for long: most calls end soon, and report all at once.
+        """
         with self._lock:
-            if self._is_closed:
-                return None
             events = self._events
+            if self._is_closed or not events or time.monotonic() - self._since < 0.9 * _PROGRESS_SECONDS:
+                return None
             end = self._index_of_final_state(events)
             if not end:
                 return None
@@ -139,6 +153,7 @@ class Station:
         self._outbox: list[tuple[str, str, int | None, bytes]] = []
         self._ended: list[tuple[str, str]] = []
         self._wake_at: float | None = None
+        self._timer: Any = None
         self._withdrawn: OrderedDict[tuple[str, int | None], None] = OrderedDict()
         self._settings: Mapping[str, str] = {}
         self._settings_stack = ExitStack()
@@ -212,7 +227,7 @@ class Station:
         with self._lock:
             self._running.pop((recorder.key, recorder.index), None)
             self._outbox.append((recorder.topic, recorder.key, recorder.index, reports[-1]))
-        self.wake(_OUTCOME_SECONDS)
+        self.wake(_BUSY_SECONDS if self._worker.state.ready else _OUTCOME_SECONDS)
         return to_keep(reports)
 
     def done(self, topic: str, key: str) -> None:
@@ -236,22 +251,27 @@ class Station:
     # --- sending ----------------------------------------------------------------------------------------------
 
     def wake(self, seconds: float) -> None:
-        """Have what waits sent, at most `seconds` from now."""
+        """Have what waits sent, at most `seconds` from now. Mostly it is going to be: then this costs nothing."""
+        at = self._worker.loop.time() + seconds
+        if self._wake_at is None or at < self._wake_at:
+            self._wake_at = at
+            self._worker.loop.add_callback(self._arm, at)
+
+    def _arm(self, at: float) -> None:
         loop = self._worker.loop
-        at = loop.time() + seconds
-        if self._wake_at is not None and self._wake_at <= at:
-            return
-        self._wake_at = at
-        loop.add_callback(loop.call_at, at, self._flush)
+        if self._timer is not None:
+            loop.remove_timeout(self._timer)
+        self._timer = loop.call_at(at, self._flush)
 
     def _flush(self) -> None:
         """Send one message for each flow run. On the worker's event loop."""
-        self._wake_at = None
+        self._wake_at = self._timer = None
         with self._lock:
             outbox, self._outbox = self._outbox, []
             ended, self._ended = self._ended, []
             running = list(self._running.values())
         messages: dict[str, dict[str, list[Any]]] = {}
+        waits = False
 
         def message(topic: str) -> dict[str, list[Any]]:
             return messages.setdefault(topic, {"began": [], "ended": [], "reports": []})
@@ -259,6 +279,7 @@ class Station:
         for recorder in running:
             report = recorder.report_progress()
             if report is None:
+                waits = waits or recorder.has_unsent()
                 continue
             into = message(recorder.topic)
             into["reports"].append([recorder.key, recorder.index, report])
@@ -271,6 +292,8 @@ class Station:
             message(topic)["ended"].append(key)
         for topic, content in messages.items():
             self._worker.log_event(topic, content)
+        if waits:
+            self.wake(_PROGRESS_SECONDS)
 
 
 def station_of(worker: Worker) -> Station:

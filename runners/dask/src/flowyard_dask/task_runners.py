@@ -142,7 +142,12 @@ class DaskTaskRunner(TaskRunner):
 
     @override
     def cancel(self, handle: Handle) -> bool:
-        return self._session is not None and self._session.cancel([handle])[0]
+        return self.cancel_many([handle])[0]
+
+    @override
+    def cancel_many(self, handles: Sequence[Handle]) -> list[bool]:
+        natives = [handle.native for handle in handles]
+        return self._session.cancel(natives) if self._session is not None else [False] * len(handles)
 
     @override
     def capacity(self) -> int | None:
