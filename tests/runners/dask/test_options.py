@@ -239,7 +239,11 @@ def test_a_client_of_a_flow_is_on_its_cluster(special: LocalCluster) -> None:
 
 
 def test_values_that_are_returned_outlive_the_cluster() -> None:
-    @flow(task_runner=DaskTaskRunner(cluster_kwargs={"processes": False, "n_workers": 1, "dashboard_address": "127.0.0.1:0"}))
+    @flow(
+        task_runner=DaskTaskRunner(
+            cluster_kwargs={"processes": False, "n_workers": 1, "dashboard_address": "127.0.0.1:0"}
+        )
+    )
     def returns_future() -> Any:
         return task(lambda: list(range(5_000))).submit()
 

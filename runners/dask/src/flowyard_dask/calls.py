@@ -55,9 +55,7 @@ def run_chunk(topic: str, payloads: Sequence[Payload], *found: Any) -> list[Kept
         station.done(topic, key)
 
 
-def _run(
-    station: Station, topic: str, key: str, index: int | None, payload: Payload, found: Sequence[Any]
-) -> Kept:
+def _run(station: Station, topic: str, key: str, index: int | None, payload: Payload, found: Sequence[Any]) -> Kept:
     control, spec_hash, context_hash, needs, places, given, buffers_at, has_lifted = cast(
         "list[Any]", unpackb(payload.control)
     )

@@ -223,5 +223,3 @@ def _given(handle: Handle, buffers: list[Buffer]) -> list[Any]:
     state, name = outcome.state, outcome.task_run.name
     value = state.result(raise_on_failure=False) if state.is_final() else None
     return [name, state.type.value, put(pickled_or_blame(value, f"result of task run {name!r}"), buffers)]
-
-

@@ -50,9 +50,7 @@ def pack_progress(start_id: int, first: int, events: Sequence[JournalEvent]) -> 
     return packb([start_id, first, encode_events(events), None, False, 0, 0])
 
 
-def pack_end(
-    start_id: int, first: int, outcome: Outcome, *, where: str, is_kept: bool, nbytes: int
-) -> bytes:
+def pack_end(start_id: int, first: int, outcome: Outcome, *, where: str, is_kept: bool, nbytes: int) -> bytes:
     """Return the last report of a call; its events are those of the outcome.
 
     When the value has to travel and cannot be pickled, the outcome is changed to Failed first (see `pack_outcome`).

@@ -332,9 +332,7 @@ class Session:
     def _note_missing(self, job: Job, count: int) -> None:
         run = job.call.task_run
         text = f"{count} records of this task run were lost on their way and could not be kept on its worker."
-        self._record(
-            job, [LogEmitted(run.flow_run_id, run.id, "flowyard.task_runners.dask", 30, text, utcnow())]
-        )
+        self._record(job, [LogEmitted(run.flow_run_id, run.id, "flowyard.task_runners.dask", 30, text, utcnow())])
 
     def _settle(self, job: Job, outcome: Outcome) -> bool:
         """Complete a job's handle; False when somebody else did already."""
@@ -433,7 +431,8 @@ class Session:
         if reason == _LOST_CONNECTION or self.client.status != "running":
             address = self.client.scheduler.address if self.client.scheduler is not None else "?"
             problem = WorkerLost(
-                f"scheduler {address}", "the connection to the Dask scheduler is lost; start the flow again when it is back"
+                f"scheduler {address}",
+                "the connection to the Dask scheduler is lost; start the flow again when it is back",
             )
             self._crash(parcel, problem, lost_worker=None)
         elif reason == "lost dependencies" and not parcel.is_alone and parcel.payloads:
@@ -522,7 +521,11 @@ class Session:
             self._outgoing.clear()
             self._has_outgoing.notify()
         for job in jobs:
-            text = "The flow run ended while the task ran." if job.is_begun else "The flow run ended before the task began."
+            text = (
+                "The flow run ended while the task ran."
+                if job.is_begun
+                else "The flow run ended before the task began."
+            )
             self._settle(job, cancelled(job.call, text))
         self._incoming.put(None)
         for thread in self._threads:

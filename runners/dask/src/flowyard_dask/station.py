@@ -74,12 +74,15 @@ class CallRecorder:
             self._events.append(event)
             if len(self._events) == 1:
                 self._since = time.monotonic()
-        self._station.wake(_PROGRESS_SECONDS)
+        # Most calls end before what they record is due; their outcome then finds the clock running.
+        self._station.wake(_BUSY_SECONDS)
 
     def _note_of_dropped(self) -> LogEmitted:
         dropped, self._dropped = self._dropped, 0
         last = next(event for event in reversed(self._events) if isinstance(event, LogEmitted))
-        text = f"{dropped} log records of this task run were dropped here: it wrote them faster than they could be sent."
+        text = (
+            f"{dropped} log records of this task run were dropped here: it wrote them faster than they could be sent."
+        )
         return last._replace(level=30, message=text)
 
     def has_unsent(self) -> bool:
@@ -119,9 +122,7 @@ class CallRecorder:
             outcome.events = [*self._events, *outcome.events]
             self._events = []
             reports = self._reports
-        reports.append(
-            pack_end(self._start_id, self._sent, outcome, where=where, is_kept=is_kept, nbytes=nbytes)
-        )
+        reports.append(pack_end(self._start_id, self._sent, outcome, where=where, is_kept=is_kept, nbytes=nbytes))
         return reports
 
 
@@ -292,8 +293,9 @@ class Station:
             message(topic)["ended"].append(key)
         for topic, content in messages.items():
             self._worker.log_event(topic, content)
-        if waits:
-            self.wake(_PROGRESS_SECONDS)
+        if waits and self._wake_at is None:
+            self._wake_at = self._worker.loop.time() + _PROGRESS_SECONDS - _BUSY_SECONDS
+            self._arm(self._wake_at)
 
 
 def station_of(worker: Worker) -> Station:

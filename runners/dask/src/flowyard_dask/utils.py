@@ -15,9 +15,7 @@ from flowyard_dask.task_runners import DaskTaskRunner
 
 
 @contextmanager
-def get_dask_client(
-    timeout: int | float | str | timedelta | None = None, **client_kwargs: Any
-) -> Generator[Client]:
+def get_dask_client(timeout: int | float | str | timedelta | None = None, **client_kwargs: Any) -> Generator[Client]:
     """Give a client of the cluster that the task or flow runs on; elsewhere, one with a local cluster of its own.
 
     In a task, the place of the task on its worker is free for others meanwhile, so that waiting for them cannot deadlock.
