@@ -131,11 +131,12 @@ def _with_lifted(call: TaskCall, found: Sequence[Any]) -> dict[str, Any]:
 def _keep(station: Station, recorder: CallRecorder, outcome: Outcome) -> Kept:
     """Report how a call ended; return what stays here."""
     state, run = outcome.state, outcome.task_run
-    data = state.data
-    value = data.get() if isinstance(data, UnpersistedResult) else None
+    data: Any = state.data
+    is_in_memory = type(data) is UnpersistedResult
+    value: Any = data.get() if is_in_memory else None
     is_kept = False
     nbytes = 0
-    if state.type is StateType.COMPLETED and isinstance(data, UnpersistedResult):
+    if state.type is StateType.COMPLETED and is_in_memory:
         is_kept, nbytes = _stays(station, value)
     elif hasattr(data, "get") and value is None and state.type in (StateType.COMPLETED, StateType.FAILED):
         value = data.get()  # persisted: consumers on the cluster need not read it from storage

@@ -87,12 +87,12 @@ def connection(target: Any, client_kwargs: Mapping[str, Any]) -> Generator[Clien
         options.setdefault("security", getattr(target, "security", None))
         target = cast("str", target.scheduler_address)
     try:
-        client = Client(target, **options)
+        client: Any = Client(target, **options)
     except (OSError, TimeoutError) as error:
         where = target if isinstance(target, str) else getattr(target, "scheduler_address", target)
         raise OSError(
-            f"no Dask scheduler answers at {where!r}: {error}; is it running, and is `client_kwargs={{'security': ...}}` "
-            "needed (TLS)?"
+            f"no Dask scheduler answers at {where!r}: {error}; is it running, and does it want TLS "
+            "(`client_kwargs={'security': ...}`)?"
         ) from error
     try:
         yield client

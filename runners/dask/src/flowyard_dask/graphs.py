@@ -1,7 +1,7 @@
 """Handing many tasks to a Dask scheduler in one message.
 
-`Client.submit` costs a message, a pickle and a turn of the scheduler per task, and `Client.map` takes one function over lists.
-This is what both are made of: a graph with a key per task.
+`Client.submit` costs a message, a pickle and a turn of the scheduler per task; `Client.map` takes one function over
+lists. This is what both are made of: a graph with a key per task.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import dask
 from dask._expr import LLGExpr
 from dask._task_spec import Task, TaskRef
-from distributed import Client, Future
-from distributed.client import SpanMetadata
+from dask.base import annotate
+from distributed.spans import SpanMetadata
 
 
 class Node(NamedTuple):
@@ -31,7 +30,7 @@ class Node(NamedTuple):
 _priorities = itertools.count()
 
 
-def send_graph(client: Client, nodes: Sequence[Node], annotations: Mapping[str, Any]) -> dict[str, Future[Any]]:
+def send_graph(client: Any, nodes: Sequence[Node], annotations: Mapping[str, Any]) -> dict[str, Any]:
     """Submit tasks under `dask.annotate` options; earlier ones first. Returns their futures without waiting."""
     graph = {
         node.key: Task(node.key, node.function, *node.arguments, *(TaskRef(key) for key in node.dependencies))
@@ -39,8 +38,8 @@ def send_graph(client: Client, nodes: Sequence[Node], annotations: Mapping[str, 
     }
     # A token of our own: Dask would hash all arguments to find one.
     expression = LLGExpr(graph, _determ_token=uuid.uuid4().hex)
-    with dask.annotate(**annotations):
-        return client._graph_to_futures(  # pyright: ignore[reportPrivateUsage]
+    with annotate(**annotations):
+        return client._graph_to_futures(
             expression,
             [node.key for node in nodes],
             span_metadata=SpanMetadata(collections=[{"type": "Future"}]),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import dask
+from dask.base import get_annotations
 from distributed import Future
 
 from flowyard.containers import ATOMS, rebuild, scan
@@ -100,10 +100,10 @@ def key_of(call: TaskCall) -> str:
 def annotations_of(call: TaskCall) -> dict[str, Any]:
     """Return the `dask.annotate` options that hold where the call was submitted.
 
-    `retries` is meant for errors of the function. Those are Flowyard's to repeat, so that it becomes the policy of the call.
+    `retries` is meant for errors of the function. Those are Flowyard's to repeat: it becomes the policy of the call.
     """
     context = call.user_context
-    found = dask.get_annotations() if context is None else context.copy().run(dask.get_annotations)
+    found = get_annotations() if context is None else context.copy().run(get_annotations)
     if not found:
         return {}
     found = dict(found)

@@ -46,7 +46,7 @@ class Payload:
 
 
 class Kept:
-    """What a call leaves on its worker. Its value is pickled only when it leaves the worker, and read when asked for."""
+    """What a call leaves on its worker. Its value is pickled when it leaves the worker, and read when asked for."""
 
     __slots__ = ("_lock", "_pickled", "_value", "lost_worker", "nbytes", "reports", "run_name", "state_type")
 

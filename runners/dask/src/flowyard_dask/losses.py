@@ -1,13 +1,13 @@
 """The part of Flowyard in a Dask scheduler: a call whose worker is lost fails, and is not started again unseen.
 
-Dask forgives lost workers by starting their tasks again elsewhere, and by computing lost values anew. For user code with
-effects that is wrong, and whoever wants it says so (`crash_retries`). So when a worker goes, the calls that it had begun are
-replaced by a task that only says so, and so are the values that only it had.
+Dask forgives lost workers by starting their tasks again elsewhere, and by computing lost values anew. For user code
+with effects that is wrong, and whoever wants it says so (`crash_retries`). So when a worker goes, the calls that it had
+begun are replaced by a task that only says so, and so are the values that only it had.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from dask._task_spec import Task
 from distributed import SchedulerPlugin
@@ -42,8 +42,10 @@ class LossPlugin(SchedulerPlugin):
             began = self._began.setdefault(topic, set())
             began.update(msg.get("began", ()))
             began.difference_update(msg.get("ended", ()))
-        elif topic == "all" and isinstance(msg, dict) and msg.get("action") == "remove-worker":
-            self._removed(msg["worker"], msg["processing-tasks"], msg["lost-computed-tasks"])
+        elif topic == "all" and type(msg) is dict:
+            message = cast("dict[str, Any]", msg)
+            if message.get("action") == "remove-worker":
+                self._removed(message["worker"], message["processing-tasks"], message["lost-computed-tasks"])
 
     def forget(self, topic: str) -> None:
         """Drop what is known of a flow run that has ended."""

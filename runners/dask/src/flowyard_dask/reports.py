@@ -1,7 +1,7 @@
 """What a call reports while it runs and when it is done, as bytes: events with sequence numbers, and the outcome.
 
-A report is `[start id, number of its first event, events, outcome or None, where the value is]`. The numbers tell the flow's
-process what it has seen already, and that something is missing.
+A report is `[start id, number of its first event, events, outcome or None, where the value is]`. The numbers tell the
+flow's process what it has seen already, and that something is missing.
 """
 
 from __future__ import annotations

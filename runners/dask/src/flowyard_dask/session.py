@@ -1,8 +1,8 @@
 """A flow run on a Dask cluster, seen from the flow's process: calls go out, reports come in, lost ones are found.
 
 Two threads: one hands calls to the scheduler, many in a message; the other takes in what workers report, completes
-handles, and looks now and then whether Dask says something else. Neither is the client's event loop, so what the engine does when
-a call is done may use the client.
+handles, and looks now and then whether Dask says something else. Neither is the client's event loop, so what the engine
+does when a call is done may use the client.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from distributed import Client, Future, KilledWorker
+from distributed import KilledWorker
 
 from flowyard.exceptions import MissingResult, UnpicklableValue, WorkerLost
 from flowyard.logging.loggers import get_logger
@@ -52,8 +52,9 @@ _LOST_CONNECTION = "scheduler-connection-lost"
 class Session:
     """One flow run's use of a cluster."""
 
-    def __init__(self, client: Client, *, brings_values: bool) -> None:
+    def __init__(self, client: Any, *, brings_values: bool) -> None:
         self.client = client
+        """A `distributed.Client`, which is hardly typed."""
         self.topic = f"{PREFIX}{uuid.uuid4().hex}"
         self._brings_values = brings_values
         """The cluster runs on an event loop of the user's, which must not be blocked to ask it for a value."""
@@ -68,7 +69,7 @@ class Session:
         self._incoming: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._known: set[bytes] = set()
         self._results: weakref.WeakSet[DaskResult] = weakref.WeakSet()
-        self._asked: dict[str, Future[Any]] = {}
+        self._asked: dict[str, Any] = {}
         self._is_over = False
         self._has_plugin = self._install_plugin()
         client.subscribe_topic(self.topic, self._heard)
@@ -84,8 +85,8 @@ class Session:
             self.client.register_plugin(LossPlugin())
         except Exception as error:  # refused (`distributed.scheduler.pickle`), or flowyard-dask is not installed there
             self._log.warning(
-                "The Dask scheduler does not take Flowyard's plugin (%s: %s): Dask starts tasks of lost workers again by "
-                "itself, so that user code may run more than once",
+                "The Dask scheduler does not take Flowyard's plugin (%s: %s): Dask starts tasks of lost workers again "
+                "by itself, so that user code may run more than once",
                 type(error).__name__,
                 error,
             )
@@ -128,10 +129,10 @@ class Session:
             handle.complete(_refused(call, error))
             return handle
 
-    def _scatter(self, payload: Payload) -> Future[Any] | None:
+    def _scatter(self, payload: Payload) -> Any | None:
         """Send a large argument to a worker; None when there is none to take it now."""
         try:
-            return cast("Future[Any]", self.client.scatter(payload, hash=False, timeout=5))
+            return self.client.scatter(payload, hash=False, timeout=5)
         except Exception as error:
             self._log.debug("A large argument travels through the scheduler: %s", error)
             return None
@@ -414,8 +415,8 @@ class Session:
         if not reports:
             self._settle(job, crashed(job.call, _lost(lost_worker or "unknown"), lost_worker=lost_worker))
 
-    def _erred(self, parcel: Parcel, future: Future[Any]) -> None:
-        error = cast("BaseException", future._state.exception)  # pyright: ignore[reportPrivateUsage]
+    def _erred(self, parcel: Parcel, future: Any) -> None:
+        error = cast("BaseException", future._state.exception)
         if isinstance(error, KilledWorker):
             worker = str(getattr(error.last_worker, "address", error.last_worker))
             self._crash(parcel, _lost(worker), lost_worker=worker)
@@ -425,8 +426,8 @@ class Session:
             text += "; scheduler and workers need the distributions `flowyard` and `flowyard-dask` as well"
         self._crash(parcel, RuntimeError(text), lost_worker=None)
 
-    def _gave_up(self, parcel: Parcel, future: Future[Any]) -> None:
-        error = future._state.exception  # pyright: ignore[reportPrivateUsage]
+    def _gave_up(self, parcel: Parcel, future: Any) -> None:
+        error = future._state.exception
         reason = getattr(error, "reason", None)
         if reason == _LOST_CONNECTION or self.client.status != "running":
             address = self.client.scheduler.address if self.client.scheduler is not None else "?"
@@ -452,7 +453,7 @@ class Session:
 
     # --- values -----------------------------------------------------------------------------------------------------
 
-    def fetch(self, future: Future[Any], index: int | None) -> Kept:
+    def fetch(self, future: Any, index: int | None) -> Kept:
         """Bring what a call left here.
 
         Raises:
@@ -480,7 +481,7 @@ class Session:
                     result.get()
             result.forget_cluster()
 
-    # --- stopping ------------------------------------------------------------------------------------------------------
+    # --- stopping ------------------------------------------------------------------------------------------------
 
     def cancel(self, handles: Sequence[Handle | None]) -> list[bool]:
         """Settle calls as Cancelled that have not begun; the workers are asked, so that those surely will not."""
@@ -499,7 +500,7 @@ class Session:
                 answers = {"": sent}
             begun = {(key, index) for answer in answers.values() for key, index in answer}
         done: set[Handle | None] = set()
-        futures: list[Future[Any]] = []
+        futures: list[Any] = []
         for job in jobs:
             if (job.handle.key, job.handle.index) in begun:
                 continue
@@ -526,7 +527,7 @@ class Session:
                 if job.is_begun
                 else "The flow run ended before the task began."
             )
-            self._settle(job, cancelled(job.call, text))
+            self._settle(job, cancelled(job.call, f"The flow run ended {text}."))
         self._incoming.put(None)
         for thread in self._threads:
             if thread is not threading.current_thread():

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, Final, cast
 
-from distributed import Worker
 from distributed.utils import sync
 
 from flowyard.logging.configuration import setup_logging
@@ -141,9 +140,9 @@ def to_keep(reports: list[bytes]) -> list[bytes]:
 
 
 class Station:
-    """Flowyard's part of one worker. The event loop of the worker sends; tasks run in the worker's threads."""
+    """Flowyard's part of one `distributed.Worker`, whose event loop sends and whose threads execute tasks."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Any) -> None:
         self._worker = worker
         self._lock = threading.Lock()
         self._specs: OrderedDict[bytes, TaskSpec] = OrderedDict()
@@ -294,13 +293,12 @@ class Station:
         for topic, content in messages.items():
             self._worker.log_event(topic, content)
         if waits and self._wake_at is None:
-            self._wake_at = self._worker.loop.time() + _PROGRESS_SECONDS - _BUSY_SECONDS
-            self._arm(self._wake_at)
+            self._wake_at = at = self._worker.loop.time() + _PROGRESS_SECONDS - _BUSY_SECONDS
+            self._arm(at)
 
 
-def station_of(worker: Worker) -> Station:
+def station_of(worker: Any) -> Station:
     """Return the station of a worker; the first call makes it."""
-    found = worker.extensions.get(EXTENSION)
-    if found is None:
-        found = worker.extensions.setdefault(EXTENSION, Station(worker))
-    return found
+    extensions = cast("dict[str, Any]", worker.extensions)
+    found = extensions.get(EXTENSION)
+    return cast("Station", found if found is not None else extensions.setdefault(EXTENSION, Station(worker)))

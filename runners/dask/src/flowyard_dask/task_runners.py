@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
-from distributed import Future, performance_report
-from distributed.deploy import Cluster
+from distributed import performance_report
+from distributed.deploy.cluster import Cluster
 from typing_extensions import override
 
 from flowyard.logging.loggers import get_logger
@@ -21,10 +21,10 @@ from flowyard_dask.session import Session
 class DaskTaskRunner(TaskRunner):
     """Runs tasks on a Dask cluster: one that is started for the flow run, or one that exists.
 
-    Values stay on the cluster: a task whose input another one makes gets it from worker to worker, and the flow's process
-    sees it when it asks for `.result()`. `dask.annotate(...)` around `.submit()` and `.map()` is honoured (priority,
-    resources, workers, retries). Workers and scheduler need the distributions `flowyard` and `flowyard-dask`, and nothing else:
-    no database, no API.
+    Values stay on the cluster: a task whose input another one makes gets it from worker to worker, and the flow's
+    process sees it when it asks for `.result()`. `dask.annotate(...)` around `.submit()` and `.map()` is honoured
+    (priority, resources, workers, retries). Workers and scheduler need the distributions `flowyard` and
+    `flowyard-dask`, and nothing else: no database, no API.
 
     Args:
         cluster: a cluster object to use; it is not closed.
@@ -52,8 +52,8 @@ class DaskTaskRunner(TaskRunner):
         super().__init__()
         if address is not None and (cluster is not None or cluster_class or cluster_kwargs or adapt_kwargs):
             raise ValueError(
-                f"address={address!r} is a cluster that exists: leave out `cluster`, `cluster_class`, `cluster_kwargs` and "
-                "`adapt_kwargs`"
+                f"address={address!r} is a cluster that exists: leave out `cluster`, `cluster_class`, `cluster_kwargs` "
+                "and `adapt_kwargs`"
             )
         if cluster is not None and (cluster_class or cluster_kwargs):
             raise ValueError(f"cluster={cluster!r} exists already: leave out `cluster_class` and `cluster_kwargs`")
@@ -153,10 +153,10 @@ class DaskTaskRunner(TaskRunner):
     def capacity(self) -> int | None:
         if self._session is None:
             return None
-        return sum(self._session.client.nthreads().values()) or None
+        return sum(cast("dict[str, int]", self._session.client.nthreads()).values()) or None
 
     @override
-    def native_ref(self, handle: Handle) -> Future[Any] | None:
+    def native_ref(self, handle: Handle) -> Any:
         return handle.future if isinstance(handle, DaskHandle) else None
 
     # --- life ---------------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ class DaskTaskRunner(TaskRunner):
         else:
             cluster_class = find_cluster_class(self.cluster_class)
             target = stack.enter_context(temporary_cluster(cluster_class, self.cluster_kwargs, self.adapt_kwargs))
-        client = stack.enter_context(connection(target, self.client_kwargs))
+        client: Any = stack.enter_context(connection(target, self.client_kwargs))
         if client.dashboard_link:
             log.info("The Dask dashboard is available at %s", client.dashboard_link)
         if self.performance_report_path is not None:

@@ -18,7 +18,7 @@ from flowyard_dask.task_runners import DaskTaskRunner
 def get_dask_client(timeout: int | float | str | timedelta | None = None, **client_kwargs: Any) -> Generator[Client]:
     """Give a client of the cluster that the task or flow runs on; elsewhere, one with a local cluster of its own.
 
-    In a task, the place of the task on its worker is free for others meanwhile, so that waiting for them cannot deadlock.
+    In a task, the place of the task on its worker is free for others meanwhile: waiting for them cannot deadlock.
     Results of collections must be computed before the block is left.
 
     Args:
@@ -51,7 +51,7 @@ def _options(timeout: int | float | str | timedelta | None, given: dict[str, Any
         options.update(address=worker.scheduler.address, security=worker.security, set_as_default=False)
     elif here.flow_run is not None and isinstance(here.flow_run.task_runner, DaskTaskRunner):
         runner = here.flow_run.task_runner
-        client = runner.session.client
+        client: Any = runner.session.client
         options.update(runner.client_kwargs)
         options.update(address=client.scheduler.address, security=client.security)
     if timeout is not None:
