@@ -1,7 +1,7 @@
 """Flowyard on Ray against raw Ray, in one run: `python -m benchmarks.ray_cases`.
 
-Repeats alternate between the two, so that what else the machine does hits both. Each figure is a median; the last column
-is their ratio, which is what the targets are about.
+Repeats alternate between the two, so that what else the machine does hits both. Each figure is a median; the last
+column is their ratio, which is what the targets are about.
 """
 
 from __future__ import annotations

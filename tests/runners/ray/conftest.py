@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -86,8 +87,8 @@ def running_cluster() -> Iterator[RayCluster]:
                 "--num-cpus=2",
                 f"--port={port}",
                 f"--ray-client-server-port={client_port}",
-                f"--min-worker-port=0",
-                f"--max-worker-port=0",
+                "--min-worker-port=0",
+                "--max-worker-port=0",
                 "--include-dashboard=false",
                 f"--temp-dir={folder}",
                 f"--object-store-memory={300 * 1024 * 1024}",
@@ -117,6 +118,12 @@ def ray_cluster() -> Iterator[RayCluster]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+@pytest.fixture
+def ray_tools() -> SimpleNamespace:
+    """What tests need that start a Ray of their own."""
+    return SimpleNamespace(end=end, environment=ray_environment, processes_with=processes_with, start_node=start_node)
 
 
 def connected(address: str) -> Iterator[str]:

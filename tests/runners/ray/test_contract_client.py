@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from flowyard_ray import RayTaskRunner
 
 from flowyard.task_runners.base import TaskRunner
 from flowyard.testing.runners import TaskRunnerContract, TaskRunnerFlowContract
+from flowyard_ray import RayTaskRunner
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("ray_client")]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from flowyard_ray import RayTaskRunner, RemoteOptionsContext, remote_options
-from flowyard_ray.context import options_of_call
 
 from flowyard.task_runners.registry import task_runner_named
 from flowyard.tasks import task
+from flowyard_ray import RayTaskRunner, RemoteOptionsContext, remote_options
+from flowyard_ray.context import options_of_call
 
 
 def test_the_runner_is_found_by_its_name() -> None:

@@ -9,26 +9,28 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import pytest
 import ray
-from flowyard_ray import RayTaskRunner, remote_options
-from flowyard_ray.dispatch import Dispatcher
-from flowyard_ray.jobs import RayHandle
 
 from flowyard.engine.process import PROCESS
 from flowyard.flows import flow
 from flowyard.logging.loggers import get_run_logger
 from flowyard.schemas.filters import LogFilter
 from flowyard.schemas.states import State
+from flowyard.task_runners.base import TaskCall
 from flowyard.tasks import task
 from flowyard.testing.runners import make_call, outcomes_of
 from flowyard.testing.utilities import flowyard_test_harness
 from flowyard.testing.workloads import arrive, await_arrival, identity, note, notes
+from flowyard_ray import RayTaskRunner, remote_options
+from flowyard_ray.dispatch import Dispatcher
+from flowyard_ray.jobs import RayHandle
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("ray_driver", "_backend")]
 
@@ -105,6 +107,14 @@ def test_max_retries_of_ray_execute_a_lost_call_again_and_say_so(folder: str) ->
     assert any("executed again" in line for line in logs_of(run_id))
 
 
+def batch_of(fn: Any, xs: Iterable[Any]) -> list[tuple[TaskCall, None]]:
+    """Return calls of one task, as a map makes them."""
+    calls = [make_call(fn, x=x).call for x in xs]
+    for call in calls:
+        call.spec, call.context = calls[0].spec, calls[0].context
+    return [(call, None) for call in calls]
+
+
 def test_a_lost_worker_loses_its_batch_and_no_other() -> None:
     def exit_at_7(x: int) -> int:
         if x == 7:
@@ -112,8 +122,8 @@ def test_a_lost_worker_loses_its_batch_and_no_other() -> None:
         return x
 
     with RayTaskRunner().start() as runner:
-        handles = runner.submit_batch([(make_call(exit_at_7, x=x).call, None) for x in range(5, 9)])
-        others = runner.submit_batch([(make_call(exit_at_7, x=x).call, None) for x in range(4)])
+        handles = runner.submit_batch(batch_of(exit_at_7, range(5, 9)))
+        others = runner.submit_batch(batch_of(exit_at_7, range(4)))
         outcomes = outcomes_of(handles)
         assert [outcome.state.name for outcome in outcomes] == ["Crashed"] * 4
         assert all(outcome.lost_worker for outcome in outcomes)
@@ -128,7 +138,7 @@ def test_each_call_of_a_batch_has_its_own_outcome_and_goes_on_to_consumers() -> 
         return 1 / x
 
     with RayTaskRunner().start() as runner:
-        handles = runner.submit_batch([(make_call(invert, x=x).call, None) for x in (1, 0, 4)])
+        handles = runner.submit_batch(batch_of(invert, (1, 0, 4)))
         outcomes = outcomes_of(handles)
         assert [outcome.state.name for outcome in outcomes] == ["Completed", "Failed", "Completed"]
         assert outcomes[2].state.result() == 0.25
@@ -284,8 +294,6 @@ def test_references_of_ray_are_passed_on_as_references() -> None:
 def test_a_lost_value_is_read_from_storage_or_crashes_its_consumer_but_its_task_does_not_run_again(
     folder: str, is_persisted: bool
 ) -> None:
-    from ray._private.internal_api import free
-
     def make(folder: str) -> bytes:
         note(folder, "made")
         return b"x" * 1_000_000
@@ -293,20 +301,42 @@ def test_a_lost_value_is_read_from_storage_or_crashes_its_consumer_but_its_task_
     making, measuring = task(make).with_options(persist_result=is_persisted), task(len_of)
 
     @flow(task_runner=RayTaskRunner())
-    def run() -> State[Any]:
+    def run() -> list[State[Any]]:
         made = making.submit(folder)
         made.wait()
         assert isinstance(made.handle, RayHandle)
-        free([made.handle.place.reference])
-        return measuring.submit(made).wait()
+        # As if the node with the value had died.
+        made.handle.place.reference = lost_reference()
+        return [measuring.submit(made).wait()]
 
-    state = run(return_state=True).result(raise_on_failure=False)
+    [state] = run(return_state=True).result(raise_on_failure=False)
     if is_persisted:
         assert state.result() == 1_000_000
     else:
         assert state.is_crashed()
         assert "the value of task run 'make-0' was lost" in state.message
     assert len(notes(folder)) == 2, "the task that made the value ran once"
+
+
+def lost_reference() -> Any:
+    """Return a reference to a value that Ray has lost."""
+
+    @ray.remote(num_cpus=0)
+    class Owner:
+        def make(self) -> list[Any]:
+            return [ray.put(b"x" * 1_000_000)]
+
+    owner: Any = Owner.remote()
+    [reference] = ray.get(owner.make.remote())
+    ray.kill(owner)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            ray.get(reference, timeout=5)
+        except ray.exceptions.ObjectLostError:
+            return reference
+        threading.Event().wait(0.1)
+    raise AssertionError("Ray still has the value")
 
 
 def len_of(data: bytes) -> int:
@@ -332,3 +362,38 @@ def test_remote_options_around_a_submission_reach_ray() -> None:
         return [future.result()["CPU"] for future in (assigned.submit(), two, half, greedy.submit())]
 
     assert run() == [1, 2, 0.5, 2]
+
+
+def test_the_letters_of_two_flow_runs_on_one_worker_are_told_apart() -> None:
+    tokens: list[int] = []
+    for _ in range(2):
+        with RayTaskRunner().start() as runner:
+            handle = runner.submit(make_call(identity, x=1).call)
+            tokens.extend(runner._dispatcher._by_token)
+            outcomes_of([handle])
+    assert len(set(tokens)) == len(tokens)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_node_that_dies_takes_its_tasks_along_and_no_others(
+    ray_cluster: Any, ray_tools: Any, tmp_path: Path, folder: str
+) -> None:
+    node = ray_tools.start_node(
+        folder, f"--address={ray_cluster.address}", "--num-cpus=1", '--resources={"second": 1}', "--min-worker-port=0",
+        "--max-worker-port=0", f"--object-store-memory={100 * 1024 * 1024}",
+    )  # fmt: skip
+    talking = task(talk)
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> list[State[Any]]:
+        with remote_options(resources={"second": 0.1}):
+            there = talking.submit(folder)
+        await_arrival(folder, "begun")
+        ray_tools.end([*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)])
+        return [there.wait(), same.submit(1).wait()]
+
+    there, here = run(return_state=True).result(raise_on_failure=False)
+    assert there.is_crashed()
+    assert "was lost" in there.message
+    assert here.is_completed()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import queue
+import secrets
 import threading
 import time
 import weakref
@@ -64,7 +65,8 @@ class Dispatcher:
         self._lock = threading.Lock()
         self._unfinished: dict[Handle, tuple[Job, Item]] = {}
         self._by_token: dict[int, Item] = {}
-        self._tokens = itertools.count(1)
+        # Workers outlive flow runs: no two runs may use the same numbers.
+        self._tokens = itertools.count(secrets.randbits(60))
         self._ready: deque[Job] = deque()
         self._in_flight: dict[Job, None] = {}
         """With Ray, and able to run; oldest first."""
