@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -249,3 +250,51 @@ def test_values_that_are_returned_outlive_the_cluster() -> None:
 
     state = returns_future(return_state=True)
     assert state.result().result() == list(range(5_000))
+
+
+def test_a_chunk_keeps_a_run_per_call_and_hands_its_values_on(special: LocalCluster) -> None:
+    @task
+    def numbers(x: int) -> list[int]:
+        if x == 7:
+            raise ValueError("seven")
+        return [x] * 1_000
+
+    total = task(sum)
+
+    @flow(task_runner=DaskTaskRunner(cluster=special))
+    def chunks() -> tuple[list[str], list[Any]]:
+        made = numbers.map(range(10), batch_size=5)
+        totals = [total.submit(future) for future in made]
+        states = [future.wait() for future in made]
+        return [state.name for state in states], [future.wait().name for future in totals] + [made[3].result()[0]]
+
+    names, consumers = chunks(return_state=True).result()
+    assert names == ["Completed"] * 7 + ["Failed"] + ["Completed"] * 2
+    assert consumers == ["Completed"] * 7 + ["NotReady"] + ["Completed"] * 2 + [3]
+
+
+def test_a_value_is_freed_when_nobody_refers_to_its_future(special: LocalCluster) -> None:
+    @flow(task_runner=DaskTaskRunner(cluster=special))
+    def freed() -> tuple[int, bool]:
+        big = task(lambda: list(range(5_000)))
+        used = task(len).submit(big.submit())
+        length = used.result()
+        del used
+        keys = special.scheduler.tasks
+        deadline = time.monotonic() + 20
+        while any(key.startswith(("lambda", "<lambda>", "len")) for key in list(keys)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return length, any(key.startswith(("lambda", "<lambda>", "len")) for key in list(keys))
+
+    assert freed() == (5_000, False)
+
+
+def test_nothing_of_a_flow_run_stays_on_the_scheduler(special: LocalCluster) -> None:
+    @flow(task_runner=DaskTaskRunner(cluster=special))
+    def done() -> int:
+        return task(lambda: 1).submit().result()
+
+    assert done() == 1
+    scheduler = special.scheduler
+    assert not [key for key in scheduler.task_metadata if str(key).startswith("flowyard:")]
+    assert not [topic for topic in scheduler._broker._topics if topic.startswith("flowyard:")]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from distributed import Scheduler
 
 NAME: Final = "flowyard-losses-1"
+_REMEMBERED = 1_000
 
 
 class LossPlugin(SchedulerPlugin):
@@ -31,6 +32,8 @@ class LossPlugin(SchedulerPlugin):
         self._scheduler: Any = None
         self._began: dict[str, set[str]] = {}
         """Topic -> keys of calls that have begun, as far as their workers had time to say so."""
+        self._over: dict[str, None] = {}
+        """Flow runs that have ended."""
 
     async def start(self, scheduler: Scheduler) -> None:
         """Remember the scheduler."""
@@ -38,7 +41,9 @@ class LossPlugin(SchedulerPlugin):
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Hear what workers report, and that one of them is being removed: before its tasks go elsewhere."""
-        if topic.startswith(PREFIX):
+        if topic in self._over:
+            self._scheduler._broker._topics.pop(topic, None)  # the last words of a worker
+        elif topic.startswith(PREFIX):
             began = self._began.setdefault(topic, set())
             began.update(msg.get("began", ()))
             began.difference_update(msg.get("ended", ()))
@@ -50,6 +55,9 @@ class LossPlugin(SchedulerPlugin):
     def forget(self, topic: str) -> None:
         """Drop what is known of a flow run that has ended."""
         self._began.pop(topic, None)
+        self._over[topic] = None
+        if len(self._over) > _REMEMBERED:
+            del self._over[next(iter(self._over))]
 
     def _removed(self, worker: str, processing: set[str], lost: set[str]) -> None:
         tasks = self._scheduler.tasks

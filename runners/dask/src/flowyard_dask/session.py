@@ -536,7 +536,6 @@ class Session:
         self._asked.clear()
         if self.client.status == "running":
             with contextlib.suppress(Exception):
-                self.client.unsubscribe_topic(self.topic)
                 self.client.run_on_scheduler(forget_flow_run, self.topic)
 
 
