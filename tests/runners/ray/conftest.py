@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,7 +76,7 @@ def start_node(folder: str, *options: str) -> subprocess.Popen[bytes]:
 
 
 @contextlib.contextmanager
-def running_cluster() -> Iterator[RayCluster]:
+def running_cluster() -> Generator[RayCluster]:
     # A short path: Ray's sockets are in it, and their names may have 107 characters.
     with tempfile.TemporaryDirectory(prefix="fy-ray-", ignore_cleanup_errors=True) as folder:
         port, client_port = free_port(), free_port()

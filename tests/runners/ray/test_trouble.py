@@ -17,6 +17,7 @@ from uuid import UUID
 import psutil
 import pytest
 import ray
+from ray.exceptions import ObjectLostError
 
 from flowyard.engine.process import PROCESS
 from flowyard.flows import flow
@@ -64,6 +65,10 @@ def logs_of(run_id: UUID) -> list[str]:
     return [log.message for log in PROCESS.backend().control.read_logs(LogFilter(task_run_id=run_id))]
 
 
+def reason(state: State[Any]) -> str:
+    return state.message or ""
+
+
 # --- workers that die --------------------------------------------------------------------------------------------
 
 
@@ -78,7 +83,7 @@ def test_a_killed_worker_crashes_the_call_that_it_executed(folder: str) -> None:
 
     lost, consumer, other = run(return_state=True).result(raise_on_failure=False)
     assert (lost.name, consumer.name, other.name) == ("Crashed", "NotReady", "Completed")
-    assert "was lost" in (lost.message or "")
+    assert "was lost" in reason(lost)
     assert len(notes(folder)) == 2, "it ran once"
 
 
@@ -226,9 +231,9 @@ def test_what_cannot_be_pickled_is_named() -> None:
 
     argument, result, fine = run(return_state=True).result(raise_on_failure=False)
     assert argument.is_failed()
-    assert "['a'] in argument 'x' of task 'identity' (a _thread.lock)" in argument.message
+    assert "['a'] in argument 'x' of task 'identity' (a _thread.lock)" in reason(argument)
     assert result.is_failed()
-    assert "result of task 'make_lock'" in result.message
+    assert "result of task 'make_lock'" in reason(result)
     assert fine.is_completed()
 
 
@@ -247,9 +252,9 @@ def test_a_module_that_workers_do_not_have_is_named_with_the_way_out(
 
     state = run(return_state=True).result(raise_on_failure=False)
     assert state.is_failed()
-    assert "No module named 'only_here_ray'" in state.message
-    assert "runtime_env" in state.message
-    assert "PYTHONPATH" in state.message
+    assert "No module named 'only_here_ray'" in reason(state)
+    assert "runtime_env" in reason(state)
+    assert "PYTHONPATH" in reason(state)
 
 
 def test_a_value_stays_in_ray_until_it_is_asked_for_and_no_longer_than_somebody_wants_it() -> None:
@@ -314,7 +319,7 @@ def test_a_lost_value_is_read_from_storage_or_crashes_its_consumer_but_its_task_
         assert state.result() == 1_000_000
     else:
         assert state.is_crashed()
-        assert "the value of task run 'make-0' was lost" in state.message
+        assert "the value of task run 'make-0' was lost" in reason(state)
     assert len(notes(folder)) == 2, "the task that made the value ran once"
 
 
@@ -333,7 +338,7 @@ def lost_reference() -> Any:
     while time.monotonic() < deadline:
         try:
             ray.get(reference, timeout=5)
-        except ray.exceptions.ObjectLostError:
+        except ObjectLostError:
             return reference
         threading.Event().wait(0.1)
     raise AssertionError("Ray still has the value")
@@ -369,6 +374,7 @@ def test_the_letters_of_two_flow_runs_on_one_worker_are_told_apart() -> None:
     for _ in range(2):
         with RayTaskRunner().start() as runner:
             handle = runner.submit(make_call(identity, x=1).call)
+            assert runner._dispatcher is not None
             tokens.extend(runner._dispatcher._by_token)
             outcomes_of([handle])
     assert len(set(tokens)) == len(tokens)
@@ -391,9 +397,10 @@ def test_a_node_that_dies_takes_its_tasks_along_and_no_others(
             there = talking.submit(folder)
         await_arrival(folder, "begun")
         ray_tools.end([*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)])
+        node.wait(20)
         return [there.wait(), same.submit(1).wait()]
 
     there, here = run(return_state=True).result(raise_on_failure=False)
     assert there.is_crashed()
-    assert "was lost" in there.message
+    assert "was lost" in reason(there)
     assert here.is_completed()
