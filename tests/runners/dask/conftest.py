@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from distributed import Client, LocalCluster
@@ -86,12 +87,14 @@ class ExternalCluster:
 
 @pytest.fixture(scope="session")
 def threads() -> Iterator[LocalCluster]:
+    cluster: Any
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def processes() -> Iterator[LocalCluster]:
+    cluster: Any
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0") as cluster:
         yield cluster
 

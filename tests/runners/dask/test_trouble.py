@@ -108,6 +108,7 @@ def test_a_lost_value_is_not_made_again_unseen(small: Any, folder: str) -> None:
         made = make_call(make_list.fn, folder=folder)
         handle = runner.submit(made.call)
         outcome = outcome_of(handle)
+        client: Any
         with Client(small.address, set_as_default=False) as client:
             (where,) = client.who_has([runner.native_ref(handle)]).values()
             pids = client.run(os.getpid)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from distributed import performance_report
 from distributed.deploy.cluster import Cluster
+from distributed.security import Security
 from typing_extensions import override
 
 from flowyard.logging.loggers import get_logger
@@ -104,7 +105,8 @@ class DaskTaskRunner(TaskRunner):
         """Return what makes two runners the same: a cluster object and its address are the same cluster."""
         address = self.cluster.scheduler_address if self.cluster is not None else self.address
         adapt_kwargs = self.adapt_kwargs if address is None else {}
-        return address, self.cluster_class, self.cluster_kwargs, adapt_kwargs, self.client_kwargs
+        client_kwargs = {name: _comparable(value) for name, value in self.client_kwargs.items()}
+        return address, self.cluster_class, self.cluster_kwargs, adapt_kwargs, client_kwargs
 
     @override
     def __getstate__(self) -> dict[str, Any]:
@@ -188,3 +190,10 @@ class DaskTaskRunner(TaskRunner):
         session, self._session = self._session, None
         if session is not None:
             session.close()
+
+
+def _comparable(value: Any) -> Any:
+    """Return what tells a value from others; Dask's `Security` compares by identity."""
+    if isinstance(value, Security):
+        return tuple(getattr(value, name, None) for name in Security.__slots__)
+    return value
