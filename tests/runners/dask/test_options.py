@@ -29,22 +29,22 @@ def backend() -> Any:
 @pytest.mark.parametrize("name", ["cluster_class", "cluster_kwargs", "adapt_kwargs", "cluster"])
 def test_an_address_stands_alone(name: str) -> None:
     given: dict[str, Any] = {"cluster_class": LocalCluster, "cluster": cast("Any", object())}
+    options: dict[str, Any] = {name: given.get(name, {"minimum": 1})}
     with pytest.raises(ValueError, match="address='tcp://somewhere:1'"):
-        options: dict[str, Any] = {name: given.get(name, {"minimum": 1})}
         DaskTaskRunner(address="tcp://somewhere:1", **options)
 
 
 @pytest.mark.parametrize("name", ["cluster_class", "cluster_kwargs"])
 def test_a_cluster_that_exists_cannot_be_made(name: str) -> None:
+    options: dict[str, Any] = {name: {"n_workers": 1}}
     with pytest.raises(ValueError, match="exists already"):
-        options: dict[str, Any] = {name: {"n_workers": 1}}
         DaskTaskRunner(cluster=cast("Any", object()), **options)
 
 
 @pytest.mark.parametrize("name", ["client_kwargs", "cluster_kwargs"])
 def test_asynchronous_is_not_for_users(name: str) -> None:
+    options: dict[str, Any] = {name: {"asynchronous": True}}
     with pytest.raises(ValueError, match=f"{name} must not have 'asynchronous'"):
-        options: dict[str, Any] = {name: {"asynchronous": True}}
         DaskTaskRunner(**options)
 
 
