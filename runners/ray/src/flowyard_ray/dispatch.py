@@ -205,8 +205,7 @@ class Dispatcher:
                     return
         self._pump()
         if self._mailbox is None and self._in_flight:
-            oldest = next(iter(self._in_flight))
-            if time.monotonic() - oldest.sent_at >= _MAILBOX_AFTER_SECONDS:
+            if time.monotonic() - next(iter(self._in_flight)).sent_at >= _MAILBOX_AFTER_SECONDS:
                 self._open_mailbox()
 
     def _take(self, job: Job) -> None:

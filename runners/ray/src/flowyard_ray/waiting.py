@@ -63,8 +63,9 @@ class Waiter:
             if answers:
                 with self._changed:
                     told = [(self._keys.pop(reference), value, error) for reference, value, error in answers]
-                del references, answers
                 self._tell(told)
+                # While this thread sleeps it must not keep alive what nobody else wants.
+                del told, references, answers
 
     def _look(self, references: list[Any]) -> _ANSWERS:
         ready, others = ray.wait(references, num_returns=1, timeout=_LOOK_AGAIN_SECONDS)
