@@ -53,7 +53,8 @@ CASES = {
 }
 
 
-def raw_seconds(cluster: LocalCluster, case: Case, count: int) -> float:
+def raw_seconds(cluster: Any, case: Case, count: int) -> float:
+    client: Any
     with Client(cluster, set_as_default=False) as client:
         started = time.perf_counter()
         futures = [client.submit(case.work, number, pure=False) for number in range(count)]
@@ -61,7 +62,7 @@ def raw_seconds(cluster: LocalCluster, case: Case, count: int) -> float:
         return time.perf_counter() - started
 
 
-def flowyard_seconds(cluster: LocalCluster, case: Case, count: int) -> float:
+def flowyard_seconds(cluster: Any, case: Case, count: int) -> float:
     work = task(case.work)
 
     @flow(task_runner=DaskTaskRunner(cluster=cluster))
@@ -79,7 +80,7 @@ def flowyard_seconds(cluster: LocalCluster, case: Case, count: int) -> float:
     return run()
 
 
-def measure(cluster: LocalCluster, case: Case, count: int, repeats: int) -> tuple[float, float]:
+def measure(cluster: Any, case: Case, count: int, repeats: int) -> tuple[float, float]:
     raw: list[float] = []
     ours: list[float] = []
     raw_seconds(cluster, case, min(count, 100))
@@ -101,6 +102,7 @@ def main() -> None:
     os.environ.setdefault("FLOWYARD_HOME", tempfile.mkdtemp(prefix="flowyard-bench-"))
     os.environ.setdefault("FLOWYARD_LOGGING_LEVEL", "WARNING")
     rows: list[str] = []
+    cluster: Any
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         for name in options.cases:
             case = CASES[name]
