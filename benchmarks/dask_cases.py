@@ -102,8 +102,8 @@ def main() -> None:
     os.environ.setdefault("FLOWYARD_HOME", tempfile.mkdtemp(prefix="flowyard-bench-"))
     os.environ.setdefault("FLOWYARD_LOGGING_LEVEL", "WARNING")
     rows: list[str] = []
-    cluster: Any
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+    made: Any = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    with made as cluster:
         for name in options.cases:
             case = CASES[name]
             count = int(case.count * options.scale)
