@@ -120,7 +120,7 @@ class Dispatcher:
         sources: object = None
         members: set[int] = set()
         for call, upstream in calls:
-            upstream = {key: handle.native for key, handle in (upstream or {}).items()}
+            upstream = {key: handle.native or handle for key, handle in (upstream or {}).items()}
             options = options_of_call(call.spec.fn, call.user_context)
             source = (call.spec, options, call.context.tags)
             if job is None or source != sources or any(id(handle) in members for handle in upstream.values()):
@@ -204,9 +204,9 @@ class Dispatcher:
                 if self._is_closing:
                     return
         self._pump()
-        if self._mailbox is None and self._in_flight:
-            if time.monotonic() - next(iter(self._in_flight)).sent_at >= _MAILBOX_AFTER_SECONDS:
-                self._open_mailbox()
+        oldest = next((job.sent_at for job in self._in_flight), None) if self._mailbox is None else None
+        if oldest is not None and time.monotonic() - oldest >= _MAILBOX_AFTER_SECONDS:
+            self._open_mailbox()
 
     def _take(self, job: Job) -> None:
         if not job.missing:
