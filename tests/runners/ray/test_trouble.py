@@ -277,6 +277,10 @@ def test_a_value_stays_in_ray_until_it_is_asked_for_and_no_longer_than_somebody_
         assert len(future.result()) == 5_000_000
         del future
         gc.collect()
+        # The threads that brought the outcome may be on their way out of it still.
+        deadline = time.monotonic() + 10
+        while place() is not None and time.monotonic() < deadline:
+            threading.Event().wait(0.01)
         assert place() is None
 
     run()
