@@ -60,8 +60,8 @@ def listening(task: asyncio.Task[Any] | None = None) -> Generator[Interrupts]:
     Only in the main thread, and only where nobody else handles the signal; the handlers are put back at the end.
 
     Args:
-        task: the asyncio task of an async flow. SIGTERM cancels it, as asyncio itself does on Ctrl-C: an exception that a
-            signal handler raises in a callback of a loop would only be logged. A second SIGTERM raises all the same.
+        task: the asyncio task of an async flow. SIGTERM cancels it, as asyncio itself does on Ctrl-C: an exception that
+            a signal handler raises in a callback of a loop would only be logged. A second SIGTERM raises all the same.
     """
     heard = Interrupts()
     if threading.current_thread() is not threading.main_thread():

@@ -84,10 +84,7 @@ def pickled(value: object, *, in_one_piece: bool = False, reducers: Reducers | N
         buffers.append(raw)
         return False
 
-    pickler = _Pickler(file, None if in_one_piece else keep)
-    if reducers:
-        known = cast("MutableMapping[type, Any]", pickler.dispatch_table)
-        pickler.dispatch_table = ChainMap({**reducers}, known)
+    pickler = _Pickler(file, None if in_one_piece else keep, reducers)
     pickler.dump(value)  # pyright: ignore[reportUnknownMemberType]  cloudpickle is not typed
     return Pickled(file.getvalue(), buffers)
 
@@ -158,7 +155,16 @@ def _type_name(value: object) -> str:
 
 
 class _Pickler(cloudpickle.Pickler):
-    def __init__(self, file: io.BytesIO, keep: Callable[[pickle.PickleBuffer], bool] | None) -> None:
+    def __init__(
+        self,
+        file: io.BytesIO,
+        keep: Callable[[pickle.PickleBuffer], bool] | None,
+        reducers: Reducers | None = None,
+    ) -> None:
+        if reducers:
+            # The C pickler looks at it once, in its constructor.
+            known = cast("MutableMapping[type, Any]", cloudpickle.Pickler.dispatch_table)
+            self.dispatch_table = ChainMap({**reducers}, known)
         super().__init__(  # pyright: ignore[reportUnknownMemberType]
             file, protocol=PROTOCOL, buffer_callback=keep
         )
