@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import threading
 from datetime import UTC, datetime
@@ -20,6 +21,9 @@ class Process:
         self._lock = threading.Lock()
         self._backends: dict[tuple[str, str], Backend] = {}
         self.background = BackgroundLoop()
+        # Registered first, so it runs last: the interpreter's own last collections then have nothing to walk through.
+        # They free no memory that the end of the process does not, and took 0.1 of the 0.5 s of a script with one task.
+        atexit.register(gc.freeze)
         atexit.register(self.close)
         if hasattr(os, "register_at_fork"):  # not on Windows
             os.register_at_fork(after_in_child=self._after_fork)
