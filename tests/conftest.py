@@ -19,7 +19,7 @@ import pytest
 
 
 def pytest_configure() -> None:
-    """Take Ctrl-C again where a shell started this in the background: child processes would inherit that it is ignored."""
+    """Take Ctrl-C again where a shell in the background ignored it: child processes would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
