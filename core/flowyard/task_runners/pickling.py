@@ -298,7 +298,8 @@ def _reduce_exception(error: BaseException) -> Any:
         and not isinstance(error, _BUILT_BY_INIT)
     ):
         return _rebuild_exception, (kind, error.args, error.__dict__ or None)
-    return NotImplemented
+    # Not NotImplemented: `distributed` makes pickle rebuild every exception in a way that loses what C classes keep.
+    return error.__reduce_ex__(PROTOCOL)
 
 
 def _rebuild_exception(

@@ -54,6 +54,10 @@ class Picky(Exception):
     def __init__(self, code, detail):
         super().__init__(f"{code} {detail}")
 
+    def __setstate__(self, state):
+        # Also where `distributed` was imported: it makes pickle rebuild exceptions without their constructor.
+        raise TypeError("cannot be rebuilt")
+
 
 class Keyed(Exception):
     def __init__(self, code, *, detail):
