@@ -48,15 +48,19 @@ class Local(Exception):
     pass
 
 
+def _refuse():
+    raise TypeError("cannot be rebuilt")
+
+
 class Picky(Exception):
     """Pickles, but does not unpickle."""
 
     def __init__(self, code, detail):
         super().__init__(f"{code} {detail}")
 
-    def __setstate__(self, state):
-        # Also where `distributed` was imported: it makes pickle rebuild exceptions without their constructor.
-        raise TypeError("cannot be rebuilt")
+    def __reduce__(self):
+        # Not left to the constructor: where `distributed` is imported, pickle rebuilds exceptions without it.
+        return _refuse, ()
 
 
 class Keyed(Exception):
