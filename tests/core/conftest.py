@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from flowyard.engine.process import PROCESS, close_backends
 from flowyard.ports import ControlPlane
+from flowyard.process.backends import PROCESS, close_backends
 from flowyard.schemas.filters import FlowRunFilter, LogFilter, TaskRunFilter
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flowyard.engine.process import PROCESS, close_backends
+from flowyard.process.backends import PROCESS, close_backends
 from flowyard.settings import FLOWYARD_HOME, temporary_settings
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")

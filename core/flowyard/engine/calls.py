@@ -12,13 +12,13 @@ from flowyard.context import current
 from flowyard.engine.colour import returns_awaitable
 from flowyard.engine.drivers import run_async, run_blocking, run_detached
 from flowyard.engine.flow_run import FlowCall, FlowTemplate, run_flow
-from flowyard.engine.process import PROCESS
 from flowyard.engine.scope import Scope
 from flowyard.engine.signals import listening
 from flowyard.engine.submission import Submission
 from flowyard.engine.task_call import PreparedCall, TaskTemplate, call_task, crash_run
 from flowyard.engine.worker import LocalShim
 from flowyard.exceptions import MissingContextError, TerminationSignal
+from flowyard.process.backends import PROCESS
 from flowyard.schemas.states import State
 from flowyard.settings import get_current_settings
 from flowyard.task_runners.base import TaskRunner

@@ -20,7 +20,6 @@ from flowyard.engine.dependencies import UpstreamFailed, find_dependencies, reso
 from flowyard.engine.effects import Call, Raised, Record, SleepUntil, WaitFor
 from flowyard.engine.final_state import final_state_of, unfinished_in
 from flowyard.engine.naming import random_name, render_name
-from flowyard.engine.process import PROCESS
 from flowyard.engine.replay import Fingerprint, reusable_state
 from flowyard.engine.scope import Scope, dynamic_key_of
 from flowyard.engine.signals import Interrupts
@@ -32,6 +31,7 @@ from flowyard.logging.prints import patch_print
 from flowyard.logging.run_log import RunLog, run_log_for_flow
 from flowyard.parameters.binding import CallSignature
 from flowyard.ports import Backend, Lease, Recorder
+from flowyard.process.backends import PROCESS
 from flowyard.progress import ProgressView, for_flow
 from flowyard.results.factory import ResultOrigin
 from flowyard.results.handles import UnpersistedResult

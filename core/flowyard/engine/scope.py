@@ -18,13 +18,13 @@ from flowyard.engine.signals import Interrupts
 from flowyard.engine.submission import Submission
 from flowyard.logging.run_log import RunLog
 from flowyard.ports import Recorder
+from flowyard.process.loops import BackgroundLoop
 from flowyard.progress import ProgressView
 from flowyard.rules.aggregate import aggregate
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
 from flowyard.settings import Settings
 from flowyard.task_runners.base import LONGEST_WAIT_IN_PLACE, CallContext, Handle, Shim, TaskRunner
-from flowyard.task_runners.loops import BackgroundLoop
 
 _KEPT_STATES = 100
 

@@ -8,9 +8,9 @@ from flowyard.context import FlowRunContext, Slot
 from flowyard.engine.drivers import run_async, run_blocking
 from flowyard.engine.scope import Scope
 from flowyard.engine.task_run import run_task
+from flowyard.process.loops import BackgroundLoop
 from flowyard.settings import get_current_settings
 from flowyard.task_runners.base import Outcome, TaskCall
-from flowyard.task_runners.loops import BackgroundLoop
 from flowyard.task_runners.sequential import SequentialTaskRunner
 
 

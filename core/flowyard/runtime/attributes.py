@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from flowyard.context import current
-from flowyard.engine.process import PROCESS
 from flowyard.ports import ControlPlane
+from flowyard.process.backends import PROCESS
 from flowyard.schemas.runs import FlowRun
 
 FLOW_RUN_ID_VARIABLE = "FLOWYARD__FLOW_RUN_ID"

@@ -14,9 +14,9 @@ from typing import Any
 from typing_extensions import override
 
 from flowyard.context import Slot
+from flowyard.process.loops import BackgroundLoop
 from flowyard.settings import FLOWYARD_TASK_RUNNER_THREAD_POOL_MAX_WORKERS
 from flowyard.task_runners.base import Handle, Outcome, TaskCall, TaskConcurrencyType, TaskRunner
-from flowyard.task_runners.loops import BackgroundLoop
 from flowyard.task_runners.outcomes import cancelled, crashed
 
 _DEFAULT_THREADS = 250

@@ -9,8 +9,8 @@ from typing import Any
 
 from typing_extensions import override
 
+from flowyard.process.loops import BackgroundLoop
 from flowyard.task_runners.base import Handle, Outcome, TaskCall, TaskConcurrencyType, TaskRunner
-from flowyard.task_runners.loops import BackgroundLoop
 from flowyard.task_runners.outcomes import cancelled, crashed
 
 

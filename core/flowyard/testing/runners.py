@@ -31,12 +31,12 @@ from typing_extensions import override
 
 from flowyard.annotations import allow_failure, unmapped
 from flowyard.context import TaskRunContext, get_run_context
-from flowyard.engine.process import PROCESS
 from flowyard.engine.worker import LocalShim
 from flowyard.exceptions import TaskRunnerAlreadyStarted, TaskRunnerNotStarted, TaskTimedOut
 from flowyard.flows import flow
 from flowyard.logging.loggers import get_run_logger
 from flowyard.parameters.binding import CallSignature
+from flowyard.process.backends import PROCESS
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.schemas.events import JournalEvent, TaskRunEntered
 from flowyard.schemas.filters import LogFilter

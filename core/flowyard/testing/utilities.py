@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, cast
 
-from flowyard.engine.process import PROCESS, close_backends
 from flowyard.exceptions import ObjectNotFound
+from flowyard.process.backends import PROCESS, close_backends
 from flowyard.schemas.runs import FlowRun
 from flowyard.settings import (
     FLOWYARD_API_DATABASE_CONNECTION_URL,

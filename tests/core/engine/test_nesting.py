@@ -138,7 +138,7 @@ class TestTasksOutsideOfFlows:
         env = {"FLOWYARD_HOME": str(tmp_path / "home"), "PATH": ""}
         subprocess.run([sys.executable, script], env=env, check=True, timeout=30)
         read = (
-            "from flowyard.engine.process import PROCESS\n"
+            "from flowyard.process.backends import PROCESS\n"
             "print([run.state.name for run in PROCESS.backend().control.read_task_runs()])\n"
         )
         done = subprocess.run(

@@ -10,8 +10,8 @@ import pytest
 
 from flowyard import runtime
 from flowyard.context import FlowRunContext, RunContext, TaskRunContext, entered
-from flowyard.engine.process import PROCESS
 from flowyard.exceptions import ObjectNotFound
+from flowyard.process.backends import PROCESS
 from flowyard.runtime import deployment, flow_run, task_run
 from flowyard.schemas.events import JournalEvent
 from flowyard.schemas.ids import new_id

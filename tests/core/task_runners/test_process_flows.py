@@ -14,8 +14,8 @@ from uuid import UUID
 import pytest
 
 from flowyard import flow, get_run_logger, task
-from flowyard.engine.process import PROCESS
 from flowyard.exceptions import UnpicklableValue, WorkerLost
+from flowyard.process.backends import PROCESS
 from flowyard.schemas.filters import LogFilter
 from flowyard.schemas.states import State
 from flowyard.task_runners.process import ProcessPoolTaskRunner

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from flowyard import flow, task
-from flowyard.engine.process import PROCESS
 from flowyard.exceptions import ObjectNotFound
 from flowyard.logging import get_run_logger
+from flowyard.process.backends import PROCESS
 from flowyard.schemas.filters import LogFilter
 from flowyard.settings import FLOWYARD_API_URL, FLOWYARD_HOME, get_current_settings, temporary_settings
 from flowyard.testing.utilities import (

@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from flowyard import flow, get_run_logger, runtime, task
-from flowyard.engine.process import PROCESS
+from flowyard.process.backends import PROCESS
 from flowyard.task_runners import ConcurrentTaskRunner, SequentialTaskRunner
 from flowyard.task_runners.process import ProcessPoolTaskRunner
 

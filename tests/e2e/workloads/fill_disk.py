@@ -16,8 +16,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from flowyard import flow, get_run_logger, runtime, task
-from flowyard.engine.process import PROCESS
 from flowyard.exceptions import RecordsNotDurable
+from flowyard.process.backends import PROCESS
 from flowyard.settings import FLOWYARD_HOME
 
 ROOM = 200_000

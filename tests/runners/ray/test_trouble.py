@@ -19,9 +19,9 @@ import pytest
 import ray
 from ray.exceptions import ObjectLostError
 
-from flowyard.engine.process import PROCESS
 from flowyard.flows import flow
 from flowyard.logging.loggers import get_run_logger
+from flowyard.process.backends import PROCESS
 from flowyard.schemas.filters import LogFilter
 from flowyard.schemas.states import State
 from flowyard.task_runners.base import TaskCall

@@ -1,4 +1,4 @@
-"""What the flow runs of one process share: state backends and a background event loop."""
+"""The state backends of one process, opened once and closed at its end."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 from flowyard.logging.configuration import setup_logging
 from flowyard.ports import Backend, open_backend
+from flowyard.process.loops import BackgroundLoop
 from flowyard.settings import Settings, get_current_settings
-from flowyard.task_runners.loops import BackgroundLoop
 
 
 class Process:
