@@ -423,6 +423,60 @@ class ProfilesFileError(FlowyardError):
         return f"the profiles file {self.path!r} {self.problem}; {self.advice}"
 
 
+# --- concurrency limits ------------------------------------------------------------------------------
+
+
+class ConcurrencySlotAcquisitionError(FlowyardError):
+    """Slots of a concurrency limit could not be asked for."""
+
+
+class SlotsOverLimit(ConcurrencySlotAcquisitionError, ValueError):
+    """More slots were asked for than a limit has: the request could never be granted."""
+
+    def __init__(self, limit_name: str, limit: int, slots: int) -> None:
+        super().__init__(limit_name, limit, slots)
+        self.limit_name = limit_name
+        self.limit = limit
+        self.slots = slots
+
+    def __str__(self) -> str:
+        return (
+            f"{self.slots} slots of concurrency limit {self.limit_name!r} were asked for, and it has {self.limit}; "
+            f"occupy fewer, or raise it: flowyard gcl update {self.limit_name} --limit {self.slots}"
+        )
+
+
+class RateLimitWithoutDecay(ConcurrencySlotAcquisitionError, ValueError):
+    """A rate was asked of a limit whose slots do not come back by themselves."""
+
+    def __init__(self, limit_name: str) -> None:
+        super().__init__(limit_name)
+        self.limit_name = limit_name
+
+    def __str__(self) -> str:
+        return (
+            f"concurrency limit {self.limit_name!r} has no slot decay, so it cannot limit a rate; give it one: "
+            f"flowyard gcl update {self.limit_name} --slot-decay-per-second 1"
+        )
+
+
+class AcquireConcurrencySlotTimeoutError(FlowyardError, TimeoutError):
+    """Slots of a concurrency limit were not free in the time that was given."""
+
+    def __init__(self, names: tuple[str, ...], seconds: float, blocked_by: str | None = None) -> None:
+        super().__init__(names, seconds, blocked_by)
+        self.names = names
+        self.seconds = seconds
+        self.blocked_by = blocked_by
+
+    def __str__(self) -> str:
+        full = f": {self.blocked_by!r} is full" if self.blocked_by is not None else ""
+        return (
+            f"no slots of concurrency limits {list(self.names)!r} within {self.seconds:g} s{full}; wait longer "
+            "(timeout_seconds=...), or see who holds them: flowyard gcl inspect NAME"
+        )
+
+
 # --- signals: not errors, they unwind a run ----------------------------------------------------------
 
 

@@ -1,0 +1,72 @@
+"""Concurrency limits, as the SDK, the engine and the CLI need them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
+
+
+class LimitStore(Protocol):
+    """The ledger of slots: who holds how many of which limit, and who waits. Every change is durable at return."""
+
+    def create(self, limit: ConcurrencyLimit) -> ConcurrencyLimit:
+        """Store a new limit.
+
+        Raises:
+            ObjectAlreadyExists: there is one of that name.
+            ValueError: its name or its numbers cannot be.
+        """
+        ...
+
+    def read(self, name: str) -> ConcurrencyLimit:
+        """Return a limit by its name or the text of its id, with the slots that are taken now.
+
+        Raises:
+            ObjectNotFound: there is none.
+        """
+        ...
+
+    def read_many(self, *, limit: int = 200, offset: int = 0) -> list[ConcurrencyLimit]:
+        """Return limits in the order of their names."""
+        ...
+
+    def update(self, name: str, **changes: Any) -> ConcurrencyLimit:
+        """Change `limit`, `active`, `active_slots` (0 alone: take all slots back), `slot_decay_per_second`, `name`.
+
+        Raises:
+            ObjectNotFound: there is none of that name or id.
+            ValueError: an attribute does not exist, or its value cannot be.
+        """
+        ...
+
+    def delete(self, name: str) -> None:
+        """Delete a limit; its holders go on without.
+
+        Raises:
+            ObjectNotFound: there is none of that name or id.
+        """
+        ...
+
+    def acquire(self, request: SlotRequest, *, when_freed: Callable[[], None] | None = None) -> SlotAnswer:
+        """Ask for slots; returns at once. Names that are not known become inactive limits, which let everybody pass.
+
+        A request that is denied keeps its place in the queue as long as it is repeated every 10 seconds.
+        `when_freed` is called once, from any thread, when this process sees slots come back after a denial; slots
+        that another process gives back, or that decay, must be asked for again.
+
+        Raises:
+            SlotsOverLimit: a limit is smaller than what is asked for.
+            RateLimitWithoutDecay: a rate is asked of a limit whose slots do not come back by themselves.
+        """
+        ...
+
+    def release(self, lease_ids: Sequence[UUID], occupancy_seconds: float | None = None) -> None:
+        """Give slots back, or leave the queue; unknown ids are ignored."""
+        ...
+
+    def release_of_runs(self, run_ids: Sequence[UUID]) -> None:
+        """Give back what flow runs or task runs hold that ended without doing so."""
+        ...

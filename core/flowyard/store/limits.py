@@ -1,0 +1,341 @@
+"""Rows of concurrency limits, of the slots that are taken, and of who waits: one ledger, no counter beside it.
+
+Slots of a limit without decay are counted from their rows. Slots that come back by themselves have a counter that is
+brought up to date when somebody looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    Select,
+    Table,
+    UniqueConstraint,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.engine import Connection, Row
+
+from flowyard.exceptions import ObjectAlreadyExists, ObjectNotFound
+from flowyard.rules.limits import LimitUse, average_occupancy, decay, decide_slots
+from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotMode, SlotRequest
+from flowyard.store.dialects import Dialect
+from flowyard.store.tables import metadata
+from flowyard.store.types import Identifier, PlainText, Timestamp
+
+_ID, _TEXT, _TIME = Identifier(), PlainText(), Timestamp()
+WAITER_SECONDS = 10.0
+"""A request that was not repeated for so long has lost its place."""
+
+concurrency_limit = Table(
+    "concurrency_limit",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", _TEXT, nullable=False),
+    Column("slot_limit", Integer, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("slot_decay_per_second", Double, nullable=False),
+    Column("avg_slot_occupancy_seconds", Double, nullable=False),
+    # Of limits with decay alone: slots that had not come back at `decayed`.
+    Column("decaying_slots", Integer, nullable=False),
+    Column("decayed", _TIME, nullable=False),
+    Column("created", _TIME, nullable=False),
+    Column("updated", _TIME, nullable=False),
+    UniqueConstraint("name", name="uq_concurrency_limit__name"),
+    sqlite_with_rowid=False,
+)
+
+concurrency_slot = Table(
+    "concurrency_slot",
+    metadata,
+    Column("limit_id", _ID, primary_key=True),
+    Column("lease_id", _ID, primary_key=True),
+    Column("slots", Integer, nullable=False),
+    # Whoever it is died or ended: the slots come back.
+    Column("owner_id", _ID, nullable=False),
+    Column("flow_run_id", _ID),
+    Column("task_run_id", _ID),
+    Column("acquired", _TIME, nullable=False),
+    Index("ix_concurrency_slot__lease_id", "lease_id"),
+    sqlite_with_rowid=False,
+)
+
+concurrency_waiter = Table(
+    "concurrency_waiter",
+    metadata,
+    Column("limit_id", _ID, primary_key=True),
+    # Ids grow with time: this is the order of the queue.
+    Column("lease_id", _ID, primary_key=True),
+    Column("slots", Integer, nullable=False),
+    Column("seen", _TIME, nullable=False),
+    Index("ix_concurrency_waiter__lease_id", "lease_id"),
+    sqlite_with_rowid=False,
+)
+
+
+def create(connection: Connection, limit: ConcurrencyLimit, now: datetime) -> None:
+    """Store a new limit.
+
+    Raises:
+        ObjectAlreadyExists: there is one of that name.
+    """
+    if connection.execute(select(concurrency_limit.c.id).where(concurrency_limit.c.name == limit.name)).first():
+        raise ObjectAlreadyExists("concurrency limit", limit.name)
+    connection.execute(insert(concurrency_limit), _values(limit, now))
+
+
+def read(connection: Connection, name: str, now: datetime) -> ConcurrencyLimit:
+    """Return a limit by name or id, with the slots that are taken at `now`.
+
+    Raises:
+        ObjectNotFound: there is none.
+    """
+    row = connection.execute(_select(now).where(_is_named(name))).first()
+    if row is None:
+        raise ObjectNotFound("concurrency limit", name)
+    return _limit_of(row, now)
+
+
+def read_many(connection: Connection, now: datetime, *, limit: int, offset: int) -> list[ConcurrencyLimit]:
+    """Return limits in the order of their names."""
+    query = _select(now).order_by(concurrency_limit.c.name).limit(limit).offset(offset)
+    return [_limit_of(row, now) for row in connection.execute(query)]
+
+
+def store(connection: Connection, limit: ConcurrencyLimit, now: datetime) -> None:
+    """Change a limit to what `limit` says. `active_slots` sets the counter of a limit with decay; 0 frees all slots."""
+    connection.execute(
+        update(concurrency_limit).where(concurrency_limit.c.id == limit.id), _values(limit, now, created=limit.created)
+    )
+    if limit.active_slots == 0:
+        connection.execute(delete(concurrency_slot).where(concurrency_slot.c.limit_id == limit.id))
+
+
+def remove(connection: Connection, name: str) -> None:
+    """Delete a limit with its slots and its queue.
+
+    Raises:
+        ObjectNotFound: there is none of that name or id.
+    """
+    limit_id = connection.execute(select(concurrency_limit.c.id).where(_is_named(name))).scalar()
+    if limit_id is None:
+        raise ObjectNotFound("concurrency limit", name)
+    for table in (concurrency_slot, concurrency_waiter):
+        connection.execute(delete(table).where(table.c.limit_id == limit_id))
+    connection.execute(delete(concurrency_limit).where(concurrency_limit.c.id == limit_id))
+
+
+def acquire(
+    connection: Connection, dialect: Dialect, request: SlotRequest, *, owner_id: UUID, now: datetime
+) -> SlotAnswer:
+    """Take the slots of a request, or put it into the queue of every limit it names.
+
+    Raises:
+        SlotsOverLimit, RateLimitWithoutDecay: it can never be granted.
+    """
+    unknown = [
+        _values(ConcurrencyLimit(name=name, limit=1, active=False), now)
+        for name in set(request.names) - set(_existing(connection, request.names))
+    ]
+    if unknown:
+        connection.execute(dialect.insert(concurrency_limit).on_conflict_do_nothing(), unknown)
+    # Locked in the order of their names, so that two requests cannot wait for each other.
+    connection.execute(
+        select(concurrency_limit.c.id)
+        .where(concurrency_limit.c.name.in_(request.names))
+        .order_by(concurrency_limit.c.name)
+        .with_for_update()
+    ).all()
+    held = select(concurrency_slot.c.limit_id).where(concurrency_slot.c.lease_id == request.lease_id)
+    if connection.execute(held).first() is not None:
+        return SlotAnswer(is_granted=True)
+    rows = connection.execute(_select(now).where(concurrency_limit.c.name.in_(request.names))).all()
+    uses = [_use_of(connection, row, request, now) for row in rows]
+    answer = decide_slots(request, uses)
+    active = [use.limit for use in uses if use.limit.active]
+    if not answer.is_granted:
+        waiting = dialect.insert(concurrency_waiter)
+        connection.execute(
+            waiting.on_conflict_do_update(
+                index_elements=["limit_id", "lease_id"], set_={"seen": waiting.excluded.seen}
+            ),
+            [
+                {"limit_id": limit.id, "lease_id": request.lease_id, "slots": request.slots, "seen": now}
+                for limit in active
+            ],
+        )
+        return answer
+    _leave_queue(connection, [request.lease_id])
+    for use in uses:
+        if use.limit.active:
+            _take(connection, use, request, owner_id=owner_id, now=now)
+    return answer
+
+
+def _take(connection: Connection, use: LimitUse, request: SlotRequest, *, owner_id: UUID, now: datetime) -> None:
+    limit = use.limit
+    if limit.slot_decay_per_second > 0:
+        connection.execute(
+            update(concurrency_limit)
+            .where(concurrency_limit.c.id == limit.id)
+            .values(
+                decaying_slots=limit.active_slots + request.slots,
+                decayed=now - timedelta(seconds=use.seconds_since_decay),
+            )
+        )
+    if request.mode is SlotMode.CONCURRENCY:
+        connection.execute(
+            insert(concurrency_slot),
+            {
+                "limit_id": limit.id,
+                "lease_id": request.lease_id,
+                "slots": request.slots,
+                "owner_id": owner_id,
+                "flow_run_id": request.flow_run_id,
+                "task_run_id": request.task_run_id,
+                "acquired": now,
+            },
+        )
+
+
+def release(
+    connection: Connection, lease_ids: Sequence[UUID], *, occupancy_seconds: float | None, now: datetime
+) -> bool:
+    """Give back what was granted under these ids, and their places in the queue; True if there were slots."""
+    _leave_queue(connection, lease_ids)
+    return _give_back(
+        connection, concurrency_slot.c.lease_id.in_(lease_ids), occupancy_seconds=occupancy_seconds, now=now
+    )
+
+
+def release_of_runs(connection: Connection, run_ids: Sequence[UUID], *, now: datetime) -> bool:
+    """Give back what flow runs or task runs hold; True if there were slots."""
+    holders = or_(concurrency_slot.c.flow_run_id.in_(run_ids), concurrency_slot.c.task_run_id.in_(run_ids))
+    return _give_back(connection, holders, occupancy_seconds=None, now=now)
+
+
+def reclaim(connection: Connection, is_alive: Callable[[UUID], bool], *, now: datetime) -> bool:
+    """Give back what dead processes hold; True if there were slots."""
+    owners = connection.execute(select(concurrency_slot.c.owner_id).distinct()).scalars().all()
+    dead = [owner for owner in owners if not is_alive(owner)]
+    if not dead:
+        return False
+    return _give_back(connection, concurrency_slot.c.owner_id.in_(dead), occupancy_seconds=None, now=now)
+
+
+def _give_back(connection: Connection, condition: Any, *, occupancy_seconds: float | None, now: datetime) -> bool:
+    joined = concurrency_slot.join(concurrency_limit, concurrency_limit.c.id == concurrency_slot.c.limit_id)
+    # The limits are locked in the order of their names, as `acquire` does.
+    query = select(concurrency_slot, concurrency_limit).select_from(joined).where(condition)
+    rows = connection.execute(query.order_by(concurrency_limit.c.name).with_for_update(of=concurrency_limit)).all()
+    connection.execute(delete(concurrency_slot).where(condition))
+    for row in rows:
+        changes: dict[str, Any] = {}
+        if row.slot_decay_per_second > 0:
+            left, since = decay(row.decaying_slots, per_second=row.slot_decay_per_second, since=row.decayed, now=now)
+            changes = {"decaying_slots": max(left - row.slots, 0), "decayed": since}
+        if occupancy_seconds is not None:
+            average = row.avg_slot_occupancy_seconds
+            changes["avg_slot_occupancy_seconds"] = average_occupancy(
+                average, limit=row.slot_limit, seconds=occupancy_seconds
+            )
+        if changes:
+            connection.execute(
+                update(concurrency_limit).where(concurrency_limit.c.id == row.limit_id).values(**changes)
+            )
+    return bool(rows)
+
+
+def _leave_queue(connection: Connection, lease_ids: Sequence[UUID]) -> None:
+    connection.execute(delete(concurrency_waiter).where(concurrency_waiter.c.lease_id.in_(lease_ids)))
+
+
+def _existing(connection: Connection, names: Sequence[str]) -> Sequence[str]:
+    return (
+        connection.execute(select(concurrency_limit.c.name).where(concurrency_limit.c.name.in_(names))).scalars().all()
+    )
+
+
+def _select(now: datetime) -> Select[Any]:
+    here = concurrency_limit.c.id
+    taken = select(func.coalesce(func.sum(concurrency_slot.c.slots), 0)).where(concurrency_slot.c.limit_id == here)
+    wanted = select(func.coalesce(func.sum(concurrency_waiter.c.slots), 0)).where(
+        concurrency_waiter.c.limit_id == here,
+        concurrency_waiter.c.seen > now - timedelta(seconds=WAITER_SECONDS),
+    )
+    return select(concurrency_limit, taken.scalar_subquery().label("taken"), wanted.scalar_subquery().label("wanted"))
+
+
+def _use_of(connection: Connection, row: Row[Any], request: SlotRequest, now: datetime) -> LimitUse:
+    limit = _limit_of(row, now)
+    earlier = connection.execute(
+        select(func.count())
+        .select_from(concurrency_waiter)
+        .where(
+            concurrency_waiter.c.limit_id == row.id,
+            concurrency_waiter.c.lease_id < request.lease_id,
+            concurrency_waiter.c.seen > now - timedelta(seconds=WAITER_SECONDS),
+        )
+    ).scalar_one()
+    own = connection.execute(
+        select(concurrency_waiter.c.slots).where(
+            concurrency_waiter.c.limit_id == row.id, concurrency_waiter.c.lease_id == request.lease_id
+        )
+    ).scalar()
+    limit.denied_slots -= own or 0
+    since = decay(row.decaying_slots, per_second=row.slot_decay_per_second, since=row.decayed, now=now)[1]
+    seconds = max((now - since).total_seconds(), 0.0) if row.slot_decay_per_second > 0 else 0.0
+    return LimitUse(limit, earlier_requests=earlier, seconds_since_decay=seconds)
+
+
+def _is_named(name: str) -> Any:
+    try:
+        return or_(concurrency_limit.c.name == name, concurrency_limit.c.id == UUID(name))
+    except ValueError:
+        return concurrency_limit.c.name == name
+
+
+def _limit_of(row: Row[Any], now: datetime) -> ConcurrencyLimit:
+    taken = row.taken
+    if row.slot_decay_per_second > 0:
+        taken = decay(row.decaying_slots, per_second=row.slot_decay_per_second, since=row.decayed, now=now)[0]
+    return ConcurrencyLimit(
+        name=row.name,
+        limit=row.slot_limit,
+        id=row.id,
+        active=row.active,
+        active_slots=int(taken),
+        denied_slots=int(row.wanted),
+        slot_decay_per_second=row.slot_decay_per_second,
+        avg_slot_occupancy_seconds=row.avg_slot_occupancy_seconds,
+        created=row.created,
+        updated=row.updated,
+    )
+
+
+def _values(limit: ConcurrencyLimit, now: datetime, *, created: datetime | None = None) -> dict[str, Any]:
+    return {
+        "id": limit.id,
+        "name": limit.name,
+        "slot_limit": limit.limit,
+        "active": limit.active,
+        "slot_decay_per_second": limit.slot_decay_per_second,
+        "avg_slot_occupancy_seconds": limit.avg_slot_occupancy_seconds,
+        "decaying_slots": limit.active_slots,
+        "decayed": now,
+        "created": created if created is not None else now,
+        "updated": now,
+    }
