@@ -40,3 +40,16 @@ class LogFilter:
     flow_run_id: UUID | None = None
     task_run_id: UUID | None = None
     level_at_least: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFilter:
+    """Artifacts that match every criterion that is set."""
+
+    ids: tuple[UUID, ...] | None = None
+    keys: tuple[str, ...] | None = None
+    types: tuple[str, ...] | None = None
+    flow_run_ids: tuple[UUID, ...] | None = None
+    task_run_ids: tuple[UUID, ...] | None = None
+    is_latest: bool = False
+    """Of each key only the newest version."""

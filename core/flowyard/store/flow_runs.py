@@ -15,6 +15,7 @@ from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.filters import FlowRunFilter
 from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.runs import FlowRun, StartInfo
+from flowyard.store import artifacts
 from flowyard.store.dialects import Dialect
 from flowyard.store.states import current_state
 from flowyard.store.tables import flow, flow_run, flow_run_state, lease, log, rollup, task_run, task_run_state
@@ -108,7 +109,9 @@ def change(connection: Connection, flow_run_id: UUID, changes: dict[str, Any]) -
 
 
 def delete_flow_run(connection: Connection, flow_run_id: UUID) -> None:
-    """Delete a flow run with its task runs, states, logs, rollups and lease. Subflow runs stay, without a parent.
+    """Delete a flow run with its task runs, states, logs, artifacts, rollups and lease.
+
+    Subflow runs stay, without a parent.
 
     Raises:
         ObjectNotFound: there is none of that id.
@@ -120,6 +123,7 @@ def delete_flow_run(connection: Connection, flow_run_id: UUID) -> None:
         update(flow_run).where(flow_run.c.parent_task_run_id.in_(own_task_runs)).values(parent_task_run_id=None)
     )
     connection.execute(delete(task_run_state).where(task_run_state.c.task_run_id.in_(own_task_runs)))
+    artifacts.remove_of_flow_run(connection, flow_run_id)
     for table in (task_run, flow_run_state, log, rollup, lease):
         connection.execute(delete(table).where(table.c.flow_run_id == flow_run_id))
 

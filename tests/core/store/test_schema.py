@@ -5,13 +5,14 @@ import re
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect
 
 from flowyard.exceptions import BackendUnavailable
-from flowyard.store import schema
+from flowyard.store import flows, schema
 from flowyard.store.database import Database, connect_database, open_database
 from flowyard.store.dialects import normalize_url
 from flowyard.store.tables import metadata
@@ -48,6 +49,22 @@ def test_tables_made_at_once_are_those_that_the_migrations_make(urls: tuple[str,
     assert describe(created) == describe(migrated) != []
     created.close()
     migrated.close()
+
+
+@pytest.mark.parametrize("version", schema.VERSIONS[:-1])
+def test_an_older_database_is_upgraded_and_keeps_what_is_in_it(urls: tuple[str, str], version: str) -> None:
+    database = connect_database(urls[0])
+    assert schema.upgrade(database, version) == (None, version)
+    with database.writing() as connection:
+        flows.register(connection, database.dialect, "old", datetime.now(UTC))
+    database.close()
+    database, created = open_database(urls[0]), open_database(urls[1])
+    with database.reading() as connection:
+        assert schema.read_version(database, connection) == schema.CURRENT
+        assert [flow.name for flow in flows.read_many(connection, limit=10, offset=0)] == ["old"]
+    assert describe(database) == describe(created)
+    database.close()
+    created.close()
 
 
 def test_a_downgrade_to_the_base_leaves_no_table_and_opening_makes_them_again(urls: tuple[str, str]) -> None:
@@ -108,8 +125,9 @@ def test_an_older_schema_is_refused_when_it_must_not_be_migrated(
 ) -> None:
     url = f"sqlite:///{tmp_path}/flowyard.db"
     open_database(url).close()
-    monkeypatch.setattr(schema, "CURRENT", "0002")
-    with pytest.raises(BackendUnavailable, match=r"version 0001.*needs 0002.*flowyard database upgrade"):
+    made = schema.CURRENT
+    monkeypatch.setattr(schema, "CURRENT", "9999")
+    with pytest.raises(BackendUnavailable, match=rf"version {made}.*needs 9999.*flowyard database upgrade"):
         open_database(url, migrate=False)
 
 
