@@ -12,7 +12,8 @@ from uuid import UUID, uuid4
 
 from flowyard.annotations import NotSet
 from flowyard.exceptions import SerializationError
-from flowyard.filesystems import LocalFileSystem, WritableFileSystem
+from flowyard.filesystems.contract import WritableFiles
+from flowyard.filesystems.folder import LocalFiles
 from flowyard.logging.loggers import get_logger
 from flowyard.results.blob import make_blob
 from flowyard.results.handles import LITERAL_TYPES, BaseResult, LiteralResult, PersistedResult, UnpersistedResult
@@ -43,7 +44,7 @@ class ResultFactory:
     """How results are kept. Travels to workers with the task; `results.options` makes it from what users declare."""
 
     persist_result: bool
-    storage: WritableFileSystem
+    storage: WritableFiles
     serializer: Serializer
     cache_result_in_memory: bool = True
     must_persist: bool = True
@@ -135,7 +136,7 @@ class ResultFactory:
 
     def _recorded_key(self, key: str) -> str:
         # Another process knows the default storage from its settings; any other folder must be in the key.
-        if isinstance(self.storage, LocalFileSystem) and not self.is_default_storage and self.storage_block_id is None:
+        if isinstance(self.storage, LocalFiles) and not self.is_default_storage and self.storage_block_id is None:
             return str(self.storage.resolve(key))
         return key
 

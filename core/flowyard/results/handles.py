@@ -10,7 +10,7 @@ from typing_extensions import TypeVar, override
 
 from flowyard.annotations import NotSet
 from flowyard.exceptions import CorruptResult, MissingResult
-from flowyard.filesystems import ReadableFileSystem
+from flowyard.filesystems.contract import ReadableFiles
 from flowyard.results.blob import read_value
 from flowyard.results.storage import location_of, read_bytes
 
@@ -130,7 +130,7 @@ class PersistedResult(BaseResult[R]):
     def __init__(
         self,
         *,
-        storage: ReadableFileSystem,
+        storage: ReadableFiles,
         storage_key: str,
         serializer_type: str,
         storage_block_id: UUID | None = None,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from flowyard.filesystems import LocalFileSystem, WritableFileSystem
+from flowyard.filesystems.contract import WritableFiles
+from flowyard.filesystems.folder import Folder
 from flowyard.results.factory import ResultFactory
 from flowyard.serializers.base import Serializer
 from flowyard.serializers.registry import resolve_serializer
@@ -66,7 +67,7 @@ def task_result_options(
 def resolve_result_options(
     *,
     persist_result: bool | None,
-    result_storage: WritableFileSystem | str | None,
+    result_storage: WritableFiles | str | None,
     result_serializer: Serializer | str | None,
     cache_result_in_memory: bool,
     is_required: bool,
@@ -113,22 +114,22 @@ def resolve_result_options(
     )
 
 
-def default_storage(settings: Settings) -> LocalFileSystem:
+def default_storage(settings: Settings) -> Folder:
     """Return the folder that `FLOWYARD_LOCAL_STORAGE_PATH` names."""
-    return LocalFileSystem(basepath=str(settings.FLOWYARD_LOCAL_STORAGE_PATH))
+    return Folder(basepath=str(settings.FLOWYARD_LOCAL_STORAGE_PATH))
 
 
-def resolve_storage(storage: WritableFileSystem | str) -> WritableFileSystem:
+def resolve_storage(storage: WritableFiles | str) -> WritableFiles:
     """Return a storage object.
 
     Raises:
         ValueError: it is the name of a block: there are none yet.
         TypeError: it is no storage.
     """
-    if isinstance(storage, WritableFileSystem):
-        return storage
     if inspect.isclass(storage):
         raise TypeError(f"result_storage={storage!r} is a class: did you mean to call it?")
+    if isinstance(storage, WritableFiles):
+        return storage
     if not isinstance(storage, str):  # pyright: ignore[reportUnnecessaryIsInstance]  users may pass anything
         raise TypeError(f"result_storage={storage!r} is not a `flowyard.filesystems.WritableFileSystem`")
     raise ValueError(

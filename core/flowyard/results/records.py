@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from flowyard.exceptions import MissingResult
-from flowyard.filesystems import LocalFileSystem, ReadableFileSystem
+from flowyard.filesystems.contract import ReadableFiles
+from flowyard.filesystems.folder import Folder, LocalFiles
 from flowyard.results.blob import BlobHeader, read_header
 from flowyard.results.factory import run_folder
 from flowyard.results.handles import LiteralResult, PersistedResult, UnpersistedResult
@@ -19,7 +20,7 @@ from flowyard.schemas.unknown_result import UnknownResult
 _LONGEST_HEADER = 512 * 1024
 
 
-def result_from_record(record: Mapping[str, Any], storage: ReadableFileSystem) -> ResultHandle[Any]:
+def result_from_record(record: Mapping[str, Any], storage: ReadableFiles) -> ResultHandle[Any]:
     """Return the handle that `to_record` described; `storage` is the default one of the reader's settings.
 
     Raises:
@@ -37,7 +38,7 @@ def result_from_record(record: Mapping[str, Any], storage: ReadableFileSystem) -
         key: str = record["storage_key"]
         block_id = record.get("storage_block_id")
         if PurePath(key).is_absolute():
-            storage = LocalFileSystem()  # a folder that was given as an object: the key says all
+            storage = Folder()  # a folder that was given as an object: the key says all
         return PersistedResult(
             storage=storage,
             storage_key=key,
@@ -49,7 +50,7 @@ def result_from_record(record: Mapping[str, Any], storage: ReadableFileSystem) -
     )
 
 
-def stored_results(storage: LocalFileSystem, flow_run_id: UUID) -> Iterator[tuple[str, BlobHeader]]:
+def stored_results(storage: LocalFiles, flow_run_id: UUID) -> Iterator[tuple[str, BlobHeader]]:
     """Yield the key and the header of every readable result in a flow run's folder: one listing, no value is read.
 
     A result whose run's state never reached the journal counts as what its header says. Damaged files are left out:

@@ -7,26 +7,32 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
-from flowyard.filesystems import LocalFileSystem, ReadableFileSystem, WritableFileSystem
+from flowyard.filesystems.contract import ReadableFiles, WritableFiles
+from flowyard.filesystems.folder import LocalFiles
 
 
-def read_bytes(storage: ReadableFileSystem, key: str) -> bytes:
+def read_bytes(storage: ReadableFiles, key: str) -> bytes:
     """Return the content of a file.
 
     Raises:
         FileNotFoundError: there is no such file.
     """
+    if isinstance(storage, LocalFiles):
+        return storage.read_file(key)
     return _finish(storage.read_path(key))
 
 
-def write_bytes(storage: WritableFileSystem, key: str, content: bytes) -> None:
+def write_bytes(storage: WritableFiles, key: str, content: bytes) -> None:
     """Write a file."""
-    _finish(storage.write_path(key, content))
+    if isinstance(storage, LocalFiles):
+        storage.write_file(key, content)
+    else:
+        _finish(storage.write_path(key, content))
 
 
-def location_of(storage: ReadableFileSystem, key: str) -> str:
+def location_of(storage: ReadableFiles | LocalFiles, key: str) -> str:
     """Return where a file is, for people."""
-    if isinstance(storage, LocalFileSystem):
+    if isinstance(storage, LocalFiles):
         try:
             return str(storage.resolve(key))
         except ValueError:

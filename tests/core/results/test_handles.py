@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from flowyard.exceptions import CorruptResult, MissingResult, RemoteException, SerializationError
-from flowyard.filesystems import LocalFileSystem, WritableFileSystem
+from flowyard.filesystems import LocalFileSystem
 from flowyard.logging.loggers import LogEavesdropper
 from flowyard.results import (
     LiteralResult,
@@ -414,15 +414,15 @@ def test_unpersisted_and_unknown_records_have_no_value(storage):
 # --- storage that is async --------------------------------------------------------------------------------
 
 
-class AsyncStorage(WritableFileSystem):
+class AsyncStorage:
     def __init__(self):
         self.files = {}
 
-    async def read_path(self, path):  # pyright: ignore[reportIncompatibleMethodOverride]
+    async def read_path(self, path):
         await asyncio.sleep(0)
         return self.files[path]
 
-    async def write_path(self, path, content):  # pyright: ignore[reportIncompatibleMethodOverride]
+    async def write_path(self, path, content):
         await asyncio.sleep(0)
         self.files[path] = content
 

@@ -1,70 +1,18 @@
-"""Where files are: the contract of storage, and the local folder."""
+"""A folder of this machine without the machinery of blocks: what results use, and what `LocalFileSystem` has in it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from typing_extensions import override
 
+class LocalFiles:
+    """The files below `basepath`; without it paths are relative to the current folder, and any path is allowed."""
 
-class ReadableFileSystem(ABC):
-    """Files that can be read. A subclass may define `read_path` as a plain or an `async def` method."""
-
-    @abstractmethod
-    def read_path(self, path: str) -> bytes:
-        """Return the content of the file at `path`, which is relative to the file system's own base.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
-
-
-class WritableFileSystem(ReadableFileSystem):
-    """Files that can be read and written."""
-
-    @abstractmethod
-    def write_path(self, path: str, content: bytes) -> str | None:
-        """Write a file, and the folders it is in; may return where it is.
-
-        A reader sees the old content or the new, never a part.
-        """
-
-
-class ReadableDeploymentStorage(ABC):
-    """A place that folders come from."""
-
-    @abstractmethod
-    def get_directory(self, from_path: str | None = None, local_path: str | None = None) -> None:
-        """Copy a folder into a local one."""
-
-
-class WritableDeploymentStorage(ReadableDeploymentStorage):
-    """A place that folders come from and go to."""
-
-    @abstractmethod
-    def put_directory(
-        self, local_path: str | None = None, to_path: str | None = None, ignore_file: str | None = None
-    ) -> None:
-        """Copy a local folder here, without what the ignore file names."""
-
-
-@dataclass(frozen=True)
-class LocalFileSystem(WritableFileSystem):
-    """A folder of this machine.
-
-    Without `basepath` paths are relative to the current folder, and any path is allowed.
-    """
-
-    basepath: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.basepath is not None:
-            object.__setattr__(self, "basepath", str(Path(self.basepath).expanduser()))
+    basepath: str | None
 
     def resolve(self, path: str | os.PathLike[str]) -> Path:
         """Return the absolute path of a file.
@@ -75,18 +23,27 @@ class LocalFileSystem(WritableFileSystem):
         wanted = Path(path).expanduser()
         if self.basepath is None:
             return Path(os.path.abspath(wanted))
-        base = Path(self.basepath).resolve()
+        base = Path(self.basepath).expanduser().resolve()
         resolved = (base / wanted).resolve()  # an absolute `wanted` replaces the base
         if not resolved.is_relative_to(base):
             raise ValueError(f"path {str(path)!r} is outside of the base path {str(base)!r}; give a path inside of it")
         return resolved
 
-    @override
-    def read_path(self, path: str) -> bytes:
+    def read_file(self, path: str) -> bytes:
+        """Return the content of a file; blocks, whatever the colour of the caller.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is outside of `basepath`.
+        """
         return self.resolve(path).read_bytes()
 
-    @override
-    def write_path(self, path: str, content: bytes) -> str:
+    def write_file(self, path: str, content: bytes) -> str:
+        """Write a file and return where it is; blocks, whatever the colour of the caller.
+
+        Raises:
+            ValueError: it is outside of `basepath`.
+        """
         target = self.resolve(path)
         # A file appears whole or not at all, also when this process is killed. It is not forced to the disk, which
         # takes milliseconds: after a power cut a result may be damaged, its checksum tells, and its task runs again.
@@ -110,3 +67,23 @@ class LocalFileSystem(WritableFileSystem):
         for path in sorted(self.resolve(folder).rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 yield path.relative_to(base).as_posix()
+
+
+@dataclass(frozen=True, eq=False)
+class Folder(LocalFiles):
+    """A folder as a storage for results. Equal to every other storage of the same folder, blocks included."""
+
+    basepath: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.basepath is not None:
+            object.__setattr__(self, "basepath", str(Path(self.basepath).expanduser()))
+
+    read_path = LocalFiles.read_file
+    write_path = LocalFiles.write_file
+
+    def __eq__(self, other: object) -> bool:
+        return self.basepath == other.basepath if isinstance(other, LocalFiles) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.basepath)
