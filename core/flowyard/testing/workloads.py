@@ -109,6 +109,11 @@ def identity(x: Any) -> Any:
     return x
 
 
+def one_more_than(x: int) -> int:
+    """Return the next number."""
+    return x + 1
+
+
 def fail(node: int) -> None:
     """Raise with a cause."""
     try:

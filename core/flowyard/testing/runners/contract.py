@@ -1,0 +1,18 @@
+"""The two contracts, put together from tests by subject."""
+
+from __future__ import annotations
+
+from flowyard.testing.runners.flow_order import FlowOrderContract
+from flowyard.testing.runners.flow_records import FlowRecordsContract
+from flowyard.testing.runners.flow_values import FlowValuesContract
+from flowyard.testing.runners.life import LifeContract
+from flowyard.testing.runners.outcomes import OutcomeContract
+from flowyard.testing.runners.places import PlacesContract
+
+
+class TaskRunnerContract(LifeContract, OutcomeContract, PlacesContract):
+    """What a runner owes to the engine."""
+
+
+class TaskRunnerFlowContract(FlowValuesContract, FlowOrderContract, FlowRecordsContract):
+    """What flows may expect of every runner: the same results, states and errors."""
