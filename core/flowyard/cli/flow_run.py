@@ -11,10 +11,10 @@ from flowyard.cli.inspection import write_facts, write_states
 from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat
 from flowyard.cli.lazy import command_group
 from flowyard.cli.logs import Head, Number, Reverse, Tail, write_logs
-from flowyard.cli.output import say, state_cell, when, write_json, write_table
+from flowyard.cli.output import say, write_json
 from flowyard.cli.records import flow_run_record, state_record
+from flowyard.cli.runs import RunNoun
 from flowyard.exceptions import ObjectNotFound
-from flowyard.ports import ControlPlane
 from flowyard.schemas.filters import FlowRunFilter, LogFilter
 from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import StateType
@@ -22,6 +22,9 @@ from flowyard.schemas.states import StateType
 app = command_group("List, inspect and delete flow runs, and read their logs.")
 
 Id = Annotated[UUID, typer.Argument(metavar="ID", help="Id of the flow run.")]
+_RUNS = RunNoun[FlowRun](
+    "flow", lambda run: run.flow_name, flow_run_record, lambda control, identifier: control.read_flow_run(identifier)
+)
 
 
 @app.command()
@@ -42,18 +45,7 @@ def ls(
     )
     with run.control() as control:
         flow_runs = control.read_flow_runs(where, limit=limit)
-    if run.is_json:
-        write_json([flow_run_record(flow_run) for flow_run in flow_runs])
-    elif flow_runs:
-        rows = [
-            (str(flow_run.id), flow_run.flow_name, flow_run.name, state_cell(flow_run.state), when(flow_run.state))
-            for flow_run in flow_runs
-        ]
-        write_table(run, ("ID", "Flow", "Name", "State", "When"), rows)
-    elif where == FlowRunFilter():
-        say(run, "No flow runs found: call a function decorated with @flow, and its run appears here.")
-    else:
-        say(run, "No flow runs found that match; `flowyard flow-run ls` without options lists all.")
+    _RUNS.write_list(run, flow_runs, is_filtered=where != FlowRunFilter())
 
 
 @app.command()
@@ -61,7 +53,7 @@ def inspect(context: typer.Context, id: Id, output: Output = OutputFormat.TABLE)
     """Show a flow run, its states, and how far its tasks are."""
     run = Invocation(context, output)
     with run.control() as control:
-        flow_run = _read(control, id)
+        flow_run = _RUNS.read(control, id)
         states = control.read_flow_run_states(id)
         counts = control.task_run_counts(id)
     if run.is_json:
@@ -108,7 +100,7 @@ def logs(
     """Show the log lines of a flow run and of its tasks."""
     run = Invocation(context, output)
     with run.control() as control:
-        _read(control, id)
+        _RUNS.read(control, id)
         write_logs(run, control, LogFilter(flow_run_id=id), head=head, tail=tail, number=num_logs, reverse=reverse)
 
 
@@ -120,19 +112,8 @@ def delete(context: typer.Context, id: Id) -> None:
         try:
             control.delete_flow_run(id)
         except ObjectNotFound as error:
-            raise _not_found(id) from error
+            raise _RUNS.not_found(id) from error
     say(run, f"Successfully deleted flow run '{id}'.", colour="green")
-
-
-def _read(control: ControlPlane, identifier: UUID) -> FlowRun:
-    try:
-        return control.read_flow_run(identifier)
-    except ObjectNotFound as error:
-        raise _not_found(identifier) from error
-
-
-def _not_found(identifier: UUID) -> CommandFailed:
-    return CommandFailed(f"Flow run '{identifier}' not found! `flowyard flow-run ls` lists the newest.")
 
 
 def _state_type(text: str) -> StateType:

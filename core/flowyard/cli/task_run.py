@@ -8,13 +8,12 @@ from uuid import UUID
 import typer
 
 from flowyard.cli.inspection import write_facts, write_states
-from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat
+from flowyard.cli.invocation import Invocation, Output, OutputFormat
 from flowyard.cli.lazy import command_group
 from flowyard.cli.logs import Head, Number, Reverse, Tail, write_logs
-from flowyard.cli.output import say, state_cell, when, write_json, write_table
+from flowyard.cli.output import write_json
 from flowyard.cli.records import state_record, task_run_record
-from flowyard.exceptions import ObjectNotFound
-from flowyard.ports import ControlPlane
+from flowyard.cli.runs import RunNoun
 from flowyard.schemas.filters import LogFilter, TaskRunFilter
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import StateType
@@ -22,6 +21,9 @@ from flowyard.schemas.states import StateType
 app = command_group("List and inspect task runs, and read their logs.")
 
 Id = Annotated[UUID, typer.Argument(metavar="ID", help="Id of the task run.")]
+_RUNS = RunNoun[TaskRun](
+    "task", lambda run: run.task_name, task_run_record, lambda control, identifier: control.read_task_run(identifier)
+)
 
 
 @app.command()
@@ -46,18 +48,7 @@ def ls(
     )
     with run.control() as control:
         task_runs = control.read_task_runs(where, limit=limit)
-    if run.is_json:
-        write_json([task_run_record(task_run) for task_run in task_runs])
-    elif task_runs:
-        rows = [
-            (str(task_run.id), task_run.task_name, task_run.name, state_cell(task_run.state), when(task_run.state))
-            for task_run in task_runs
-        ]
-        write_table(run, ("ID", "Task", "Name", "State", "When"), rows)
-    elif where == TaskRunFilter():
-        say(run, "No task runs found: call a function decorated with @task, and its run appears here.")
-    else:
-        say(run, "No task runs found that match; `flowyard task-run ls` without options lists all.")
+    _RUNS.write_list(run, task_runs, is_filtered=where != TaskRunFilter())
 
 
 @app.command()
@@ -65,7 +56,7 @@ def inspect(context: typer.Context, id: Id, output: Output = OutputFormat.TABLE)
     """Show a task run and its states."""
     run = Invocation(context, output)
     with run.control() as control:
-        task_run = _read(control, id)
+        task_run = _RUNS.read(control, id)
         states = control.read_task_run_states(id)
     if run.is_json:
         write_json({**task_run_record(task_run), "states": [state_record(state) for state in states]})
@@ -103,12 +94,5 @@ def logs(
     """Show the log lines of a task run."""
     run = Invocation(context, output)
     with run.control() as control:
-        _read(control, id)
+        _RUNS.read(control, id)
         write_logs(run, control, LogFilter(task_run_id=id), head=head, tail=tail, number=num_logs, reverse=reverse)
-
-
-def _read(control: ControlPlane, identifier: UUID) -> TaskRun:
-    try:
-        return control.read_task_run(identifier)
-    except ObjectNotFound as error:
-        raise CommandFailed(f"Task run '{identifier}' not found! `flowyard task-run ls` lists the newest.") from error
