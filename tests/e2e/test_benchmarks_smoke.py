@@ -52,6 +52,8 @@ def test_a_run_with_all_its_records_passes_the_check(finished_home: Path) -> Non
     from benchmarks import records
 
     records.verify(finished_home, records.Expected(tasks=TASKS, upstreams=UPSTREAMS, logged=True))
+    with pytest.raises(records.RecordsMissing, match=f"task runs: {TASKS} instead of {TASKS + 1}"):
+        records.verify(finished_home, records.Expected(tasks=TASKS + 1, upstreams=UPSTREAMS, logged=True))
 
 
 @pytest.mark.parametrize(

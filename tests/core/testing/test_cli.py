@@ -27,7 +27,8 @@ def test_an_answer_that_is_as_expected_is_returned() -> None:
 
 
 def test_words_can_be_given_one_by_one() -> None:
-    invoke_and_assert(["version", "--help"], expected_output_contains=["Usage", "version"])
+    result = invoke_and_assert(["version", "--help"], expected_output_contains=["Usage", "version"])
+    assert result.exit_code == 0
 
 
 def test_another_exit_code_fails_and_shows_the_output() -> None:
@@ -52,11 +53,12 @@ def test_another_output_fails_and_shows_it(expectation: dict[str, object], compl
 
 
 def test_prompts_are_answered_in_order() -> None:
-    invoke_and_assert(
+    result = invoke_and_assert(
         "--prompt database reset",
         prompts_and_responses=[("Delete all runs", "n", "Aborted!")],
         expected_code=1,
     )
+    assert result.output.index("Delete all runs") < result.output.index("Aborted!")
 
 
 def test_input_is_given_in_one_way_only() -> None:

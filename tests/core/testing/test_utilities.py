@@ -101,5 +101,8 @@ def test_a_warning_fails_the_block() -> None:
 
 
 def test_a_warning_can_be_ignored() -> None:
+    went_on: list[str] = []
     with assert_does_not_warn([DeprecationWarning]):
         warnings.warn("old", DeprecationWarning, stacklevel=1)
+        went_on.append("after the warning")
+    assert went_on == ["after the warning"]
