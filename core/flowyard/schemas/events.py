@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State
 
@@ -34,6 +35,13 @@ class TaskRunEntered(NamedTuple):
     state: State[Any]
 
 
+class TaskRunMeasured(NamedTuple):
+    """What was measured about a task run in all its attempts; comes in front of the state that they led to."""
+
+    task_run_id: UUID
+    metrics: TaskMetrics
+
+
 class LogEmitted(NamedTuple):
     """A log line of a run."""
 
@@ -45,4 +53,4 @@ class LogEmitted(NamedTuple):
     timestamp: datetime
 
 
-JournalEvent = TaskRunCreated | TaskRunRenamed | TaskRunEntered | LogEmitted
+JournalEvent = TaskRunCreated | TaskRunRenamed | TaskRunEntered | TaskRunMeasured | LogEmitted

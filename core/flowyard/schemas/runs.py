@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from flowyard.schemas.ids import new_id
+from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
 from flowyard.schemas.states import State, StateType
 
@@ -119,6 +120,8 @@ class TaskRun:
     total_run_time: timedelta = _NO_TIME
     created: datetime = field(default_factory=utcnow)
     updated: datetime | None = None
+    metrics: TaskMetrics | None = None
+    """What was measured where it ran; None for most that ran in the flow's process."""
 
     @property
     def state_type(self) -> StateType | None:

@@ -19,7 +19,15 @@ from typing import Any, NoReturn, cast
 from uuid import UUID
 
 from flowyard.exceptions import MissingResult, UnknownWireFormat
-from flowyard.schemas.events import JournalEvent, LogEmitted, TaskRunCreated, TaskRunEntered, TaskRunRenamed
+from flowyard.schemas.events import (
+    JournalEvent,
+    LogEmitted,
+    TaskRunCreated,
+    TaskRunEntered,
+    TaskRunMeasured,
+    TaskRunRenamed,
+)
+from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
 from flowyard.schemas.runs import FlowRun, StartInfo, TaskRun
 from flowyard.schemas.states import NO_DETAILS, State, StateDetails, StateType
@@ -221,6 +229,11 @@ def _decode_inputs(wire: Mapping[str, Sequence[Any]]) -> dict[str, list[dict[str
     }
 
 
+def decode_metrics(wire: Sequence[Any] | None) -> TaskMetrics | None:
+    """Read a `TaskMetrics`, which is written as the array that it is."""
+    return None if wire is None else TaskMetrics(*wire[: len(TaskMetrics._fields)])
+
+
 # --- runs ---------------------------------------------------------------------------------------------
 
 
@@ -250,6 +263,7 @@ def encode_task_run(run: TaskRun) -> list[Any]:
         interval_to_wire(run.total_run_time),
         time_to_wire(run.created),
         time_to_wire(run.updated),
+        run.metrics,
     ]
 
 
@@ -279,6 +293,7 @@ def decode_task_run(wire: list[Any]) -> TaskRun:
         timedelta(microseconds=wire[20]) if wire[20] else _NO_TIME,
         aware_from_wire(wire[21]),
         time_from_wire(wire[22]),
+        decode_metrics(wire[23]) if len(wire) > 23 else None,
     )
 
 
@@ -362,6 +377,14 @@ def _encode_entered(event: TaskRunEntered) -> list[Any]:
     return [_ENTERED, event.task_run_id.bytes, encode_state(event.state)]
 
 
+def _encode_measured(event: TaskRunMeasured) -> list[Any]:
+    return [_MEASURED, event.task_run_id.bytes, event.metrics]
+
+
+def _decode_measured(wire: list[Any]) -> TaskRunMeasured:
+    return TaskRunMeasured(id_from_wire(wire[1]), TaskMetrics(*wire[2][: len(TaskMetrics._fields)]))
+
+
 def _encode_log(event: LogEmitted) -> list[Any]:
     return [
         _LOG,
@@ -387,7 +410,7 @@ def _decode_log(wire: list[Any]) -> LogEmitted:
 
 
 # Kinds are numbers that never change their meaning.
-_TASK_RUN, _FLOW_RUN, _STATE, _DETAILS, _POLICY, _CREATED, _RENAMED, _ENTERED, _LOG = range(9)
+_TASK_RUN, _FLOW_RUN, _STATE, _DETAILS, _POLICY, _CREATED, _RENAMED, _ENTERED, _LOG, _MEASURED = range(10)
 
 _ENCODERS: dict[type, Callable[[Any], list[Any]]] = {
     TaskRun: lambda run: [_TASK_RUN, encode_task_run(run)],
@@ -399,6 +422,7 @@ _ENCODERS: dict[type, Callable[[Any], list[Any]]] = {
     TaskRunRenamed: _encode_renamed,
     TaskRunEntered: _encode_entered,
     LogEmitted: _encode_log,
+    TaskRunMeasured: _encode_measured,
 }
 
 _DECODERS: dict[int, Callable[[list[Any]], Any]] = {
@@ -411,6 +435,7 @@ _DECODERS: dict[int, Callable[[list[Any]], Any]] = {
     _RENAMED: lambda wire: TaskRunRenamed(id_from_wire(wire[1]), wire[2]),
     _ENTERED: lambda wire: TaskRunEntered(id_from_wire(wire[1]), decode_state(wire[2])),
     _LOG: _decode_log,
+    _MEASURED: _decode_measured,
 }
 
 

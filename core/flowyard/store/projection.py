@@ -18,7 +18,14 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from flowyard.rules.bookkeeping import enter_state
-from flowyard.schemas.events import JournalEvent, LogEmitted, TaskRunCreated, TaskRunEntered, TaskRunRenamed
+from flowyard.schemas.events import (
+    JournalEvent,
+    LogEmitted,
+    TaskRunCreated,
+    TaskRunEntered,
+    TaskRunMeasured,
+    TaskRunRenamed,
+)
 from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import FINAL_TYPES, NO_DETAILS, State, StateType
@@ -50,6 +57,7 @@ _CHANGING = (
     "end_time",
     "total_run_time",
     "updated",
+    "metrics",
 )
 _IDS_IN_A_QUERY = 500
 # Names, tags and policies that are remembered in the form they are stored in; a flow has few, a service's life many.
@@ -74,6 +82,7 @@ class _Row:
         "flow_run_key",
         "flow_run_run_count",
         "is_touched",
+        "metrics",
         "name",
         "native_id",
         "next_scheduled_start_time",
@@ -114,6 +123,7 @@ class _Row:
         self.end_time: datetime | None = None
         self.total_run_time = _NO_TIME
         self.updated: datetime | None = None
+        self.metrics: str | None = None
         # The times above as they are stored, kept because most of them are one and the same.
         self.state_native_id: Any = None
         self.state_micros: int | None = None
@@ -173,12 +183,15 @@ class Projection:
                 self._add_log(logs, event)
                 continue
             else:
-                assert type(event) is TaskRunRenamed
+                assert isinstance(event, (TaskRunMeasured, TaskRunRenamed))
                 key = event[0].int
                 row = rows.get(key) or self._find(connection, key, events[index:])
                 if row is None:
                     continue
-                row.name = storable_text(event[1])
+                if isinstance(event, TaskRunMeasured):
+                    row.metrics = to_json(event[1].to_record())
+                else:
+                    row.name = storable_text(event[1])
             if not row.is_touched:
                 row.is_touched = True
                 touched.append((key, row))
@@ -253,6 +266,7 @@ class Projection:
         kind = state.type
         before = row.state
         if before is not None and before.type in FINAL_TYPES and kind not in FINAL_TYPES:
+            row.metrics = None
             row.run_count = 0  # what `rules.task_runs` says of a run that starts anew
         if kind is _RUNNING and row.flow_run_key is not None:
             row.flow_run_run_count = self._flow_run_counts.get(row.flow_run_key, row.flow_run_run_count)
@@ -318,7 +332,7 @@ class Projection:
             if state is None:
                 current = None
                 values += (row.name, row.cache_key, _micros(row.cache_expiration), row.flow_run_run_count)
-                values += (None, None, None, None, 0, None, None, None, None, 0, _micros(row.updated))
+                values += (None, None, None, None, 0, None, None, None, None, 0, _micros(row.updated), row.metrics)
             else:
                 kind = state.type._value_
                 state_name = self._texts.get(state.name) or self._text(state.name)
@@ -340,6 +354,7 @@ class Projection:
                     None if row.end_time is None else row.end_micros,
                     duration_to_microseconds(row.total_run_time),
                     row.state_micros,
+                    row.metrics,
                 )
             counted = row.counted
             if current != counted and row.flow_run_key is not None:
@@ -362,7 +377,7 @@ class Projection:
         wanted = {
             event.task_run_id
             for event in events
-            if isinstance(event, (TaskRunEntered, TaskRunRenamed))
+            if isinstance(event, (TaskRunEntered, TaskRunMeasured, TaskRunRenamed))
             and event.task_run_id.int not in self._rows
             and event.task_run_id.int not in created
         }
@@ -403,6 +418,7 @@ class Projection:
         row.end_time = found.end_time
         row.total_run_time = found.total_run_time
         row.updated = found.updated
+        row.metrics = None if found.metrics is None else to_json(found.metrics)
         if found.state_id is not None:
             row.state = State(
                 StateType(found.state_type), found.state_name, None, None, None, found.state_timestamp, found.state_id

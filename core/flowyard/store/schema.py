@@ -18,7 +18,7 @@ from flowyard.store.tables import alembic_version, metadata, version_metadata
 if TYPE_CHECKING:
     from flowyard.store.database import Database
 
-VERSIONS = ("0001", "0002")
+VERSIONS = ("0001", "0002", "0003")
 """Every schema version there was, oldest first; the names of the migrations."""
 CURRENT = VERSIONS[-1]
 NOUNS = (artifacts, variables)

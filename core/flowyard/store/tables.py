@@ -110,6 +110,8 @@ task_run = Table(
     Column("end_time", TIME),
     Column("total_run_time", DURATION, nullable=False),
     Column("updated", TIME, nullable=False),
+    # What was measured where it ran; NULL for most that ran in the flow's process.
+    Column("metrics", JSON),
     # The only second index on the hot path (about 1.5 microseconds a task run): the task runs of a flow run, newest
     # first, for lists, resuming, deleting and reaping. A unique key over (flow_run_id, task_key, dynamic_key) would
     # cost 5 more; the engine makes dynamic keys under the run's lease, so nobody else can make the same.

@@ -12,6 +12,7 @@ from sqlalchemy.sql import ColumnElement, Select
 
 from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.filters import TaskRunFilter
+from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import FINAL_TYPES
@@ -136,4 +137,5 @@ def _task_run_of(row: Row[Any]) -> TaskRun:
         total_run_time=row.total_run_time or timedelta(0),
         created=row.created,
         updated=row.updated,
+        metrics=None if row.metrics is None else TaskMetrics.from_record(row.metrics),
     )

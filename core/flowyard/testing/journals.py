@@ -14,9 +14,10 @@ import pytest
 
 from flowyard.exceptions import LeaseLost
 from flowyard.ports import Backend
-from flowyard.schemas.events import TaskRunEntered, TaskRunRenamed
+from flowyard.schemas.events import TaskRunEntered, TaskRunMeasured, TaskRunRenamed
 from flowyard.schemas.filters import LogFilter, TaskRunFilter
 from flowyard.schemas.ids import new_id
+from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.testing.records import LIFE, NOON, begin, enter, make_line, make_task_run, record
@@ -108,6 +109,29 @@ class JournalContract:
         assert found.total_run_time == timedelta(seconds=2)
         assert found.next_scheduled_start_time is None
         assert found.state_type is S.FAILED
+
+    @pytest.mark.parametrize("flushes", [False, True], ids=["one batch", "a batch for each event"])
+    def test_what_was_measured_is_kept_until_the_run_starts_anew(self, backend: Backend, flushes: bool) -> None:
+        run, lease = begin(backend)
+        recorder = backend.journal.recorder(lease)
+        task_run = make_task_run(run.id)
+        measured = TaskMetrics(worker="a\x00b", run_seconds=0.125, bytes_in=2**40)
+
+        def flush() -> None:
+            if flushes:
+                backend.journal.flush()
+
+        record(recorder, task_run, (S.PENDING, S.RUNNING))
+        flush()
+        recorder.append(TaskRunMeasured(task_run.id, measured))
+        flush()
+        enter(recorder, task_run, [S.COMPLETED])
+        flush()
+        found = backend.control.read_task_run(task_run.id)
+        assert found.metrics == measured._replace(worker="a\ufffdb")
+        assert found.state_type is S.COMPLETED
+        enter(recorder, task_run, LIFE, start=NOON + timedelta(minutes=1))
+        assert backend.control.read_task_run(task_run.id).metrics is None
 
     def test_a_task_run_that_ended_can_start_anew(self, backend: Backend) -> None:
         run, lease = begin(backend)

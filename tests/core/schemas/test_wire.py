@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowyard.exceptions import MissingResult, UnknownWireFormat
-from flowyard.schemas.events import LogEmitted, TaskRunCreated, TaskRunEntered, TaskRunRenamed
+from flowyard.schemas.events import LogEmitted, TaskRunCreated, TaskRunEntered, TaskRunMeasured, TaskRunRenamed
 from flowyard.schemas.ids import new_id
+from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
 from flowyard.schemas.runs import FlowRun, StartInfo, TaskRun
 from flowyard.schemas.states import NO_DETAILS, State, StateDetails, StateType
@@ -95,6 +96,20 @@ inputs = st.dictionaries(
     ),
     max_size=3,
 )
+seconds = st.floats(0, 1e6)
+metrics = st.builds(
+    TaskMetrics,
+    worker=maybe(texts),
+    began=maybe(seconds),
+    worker_seconds=maybe(seconds),
+    queue_seconds=maybe(seconds),
+    load_seconds=maybe(seconds),
+    run_seconds=maybe(seconds),
+    cpu_seconds=maybe(seconds),
+    memory_growth=maybe(counts),
+    bytes_in=maybe(counts),
+    bytes_out=maybe(counts),
+)
 task_runs = st.builds(
     TaskRun,
     task_key=texts,
@@ -120,6 +135,7 @@ task_runs = st.builds(
     total_run_time=intervals,
     created=times,
     updated=maybe(times),
+    metrics=maybe(metrics),
 )
 flow_runs = st.builds(
     FlowRun,
@@ -153,6 +169,7 @@ flow_runs = st.builds(
 events = (
     st.builds(TaskRunCreated, task_runs)
     | st.builds(TaskRunRenamed, ids, texts)
+    | st.builds(TaskRunMeasured, ids, metrics)
     | st.builds(TaskRunEntered, ids, states)
     | st.builds(LogEmitted, maybe(ids), maybe(ids), texts, st.integers(0, 60), texts, times)
 )
