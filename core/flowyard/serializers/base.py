@@ -6,9 +6,12 @@ import dataclasses
 import importlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, ClassVar, dataclass_transform
+
+Part = bytes | bytearray | memoryview
+"""A piece of a serialized value."""
 
 
 @dataclass_transform(kw_only_default=True)
@@ -41,6 +44,18 @@ class Serializer(ABC):
     @abstractmethod
     def loads(self, blob: bytes) -> Any:
         """Return the value that `dumps` got."""
+
+    def dump_parts(self, obj: Any) -> Sequence[Part]:
+        """Return the value in pieces, which are written one after another: large buffers need no copy.
+
+        Raises:
+            Exception: as `dumps` does.
+        """
+        return [self.dumps(obj)]
+
+    def load_parts(self, parts: Sequence[Any]) -> Any:
+        """Return the value that `dump_parts` got: the first piece is `bytes`, the others are writable buffers."""
+        return self.loads(parts[0])
 
     def to_record(self) -> dict[str, Any]:
         """Return the name and the options as JSON values: what `serializer_from_record` needs to read bytes again."""

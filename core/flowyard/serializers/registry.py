@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from flowyard.exceptions import UnknownPlugin
+from flowyard.serializers.arrow import ArrowSerializer
 from flowyard.serializers.base import Serializer
 from flowyard.serializers.compressed import CompressedJSONSerializer, CompressedPickleSerializer, CompressedSerializer
 from flowyard.serializers.json import JSONSerializer
+from flowyard.serializers.msgpack import MsgpackSerializer
 from flowyard.serializers.pickle import PickleSerializer
 
 ENTRY_POINT_GROUP = "flowyard.serializers"
@@ -22,6 +24,8 @@ _OWN: Mapping[str, type[Serializer]] = {
         CompressedSerializer,
         CompressedPickleSerializer,
         CompressedJSONSerializer,
+        ArrowSerializer,
+        MsgpackSerializer,
     )
 }
 

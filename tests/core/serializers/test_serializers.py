@@ -212,7 +212,9 @@ def test_a_user_can_declare_a_serializer_as_for_prefect():
 
 
 def test_an_unknown_name_lists_what_is_installed():
-    with pytest.raises(UnknownPlugin, match=r"no serializer named 'no-such'; installed: compressed.*json.*pickle"):
+    with pytest.raises(
+        UnknownPlugin, match=r"no serializer named 'no-such'; installed: arrow, compressed.*json.*pickle"
+    ):
         resolve_serializer("no-such")
 
 
@@ -228,7 +230,7 @@ def test_what_is_no_serializer_is_refused(value, message):
 def test_the_own_serializers_are_registered_like_any_other():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     registered = project["entry-points"]["flowyard.serializers"]
-    assert set(registered) == {*ALL, "compressed"}
+    assert set(registered) == {*ALL, "compressed", "arrow", "msgpack"}
     for name, path in registered.items():
         module, _, kind = path.partition(":")
         assert getattr(sys.modules[module], kind).type == name
