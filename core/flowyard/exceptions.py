@@ -95,11 +95,19 @@ class TaskTimedOut(FlowyardError, TimeoutError):
 class WouldDeadlock(FlowyardError, RuntimeError):
     """A blocking wait would block the very event loop that has to do the work."""
 
-    def __init__(self, task_name: str) -> None:
-        super().__init__(task_name)
+    def __init__(self, task_name: str, lacks_place: bool = False) -> None:
+        super().__init__(task_name, lacks_place)
         self.task_name = task_name
+        self.lacks_place = lacks_place
+        """The task itself does not need the loop: tasks that do hold every place of its runner."""
 
     def __str__(self) -> str:
+        if self.lacks_place:
+            return (
+                f"waiting for task {self.task_name!r} here would block the event loop of the async tasks that hold every "
+                "place of its task runner; await those first, wait beside the loop (`await "
+                "asyncio.to_thread(future.result)`), or give the runner more `max_workers`"
+            )
         return (
             f"waiting for task {self.task_name!r} here would block the event loop that runs it; "
             "write `await future.result()` (or `await future.wait()`), or submit the task from a sync flow"
@@ -381,6 +389,128 @@ class ObjectAlreadyExists(BackendError):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.key!r} exists already"
+
+
+# --- blocks -------------------------------------------------------------------------------------------
+
+
+class BlockNotFound(ObjectNotFound, ValueError):
+    """No block of that type was saved under that name."""
+
+    def __init__(self, slug: str, name: str) -> None:
+        BackendError.__init__(self, slug, name)
+        self.slug = slug
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"no block {f'{self.slug}/{self.name}'!r} in the state backend; `flowyard block ls` lists those that are "
+            "saved, and `.save(name)` saves one"
+        )
+
+
+class BlockNameTaken(ObjectAlreadyExists, ValueError):
+    """A block would be saved under a name that another one of its type has."""
+
+    def __init__(self, slug: str, name: str) -> None:
+        BackendError.__init__(self, slug, name)
+        self.slug = slug
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"a block {f'{self.slug}/{self.name}'!r} exists already; pass `overwrite=True` to replace it, or choose "
+            "another name"
+        )
+
+
+class BlockCycle(BackendError, ValueError):
+    """A block would lead back to itself through those it refers to."""
+
+    def __init__(self, slug: str, name: str) -> None:
+        super().__init__(slug, name)
+        self.slug = slug
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"block {f'{self.slug}/{self.name}'!r} cannot be saved: through the blocks it refers to it would contain "
+            "itself; save one of them without that reference"
+        )
+
+
+class ProtectedBlockError(BackendError):
+    """A built-in block type would be deleted."""
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(slug)
+        self.slug = slug
+
+    def __str__(self) -> str:
+        return f"block type {self.slug!r} is built in and cannot be deleted; delete its blocks one by one"
+
+
+class InvalidBlockRegistration(FlowyardError, TypeError):
+    """A class that is no block of its own would be registered as a block type."""
+
+    def __init__(self, class_name: str, reason: str) -> None:
+        super().__init__(class_name, reason)
+        self.class_name = class_name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.class_name} cannot be registered as a block type: {self.reason}"
+
+
+class BlockNotSavedError(FlowyardError, RuntimeError):
+    """Something that only a saved block has was asked of one that is not."""
+
+    def __init__(self, class_name: str) -> None:
+        super().__init__(class_name)
+        self.class_name = class_name
+
+    def __str__(self) -> str:
+        return f"this {self.class_name} block is not saved, so nothing can refer to it; call `.save(name)` first"
+
+
+class InvalidBlockData(FlowyardError, RuntimeError):
+    """A saved block does not fit its class any more."""
+
+    def __init__(self, slug: str, name: str, cause: str) -> None:
+        super().__init__(slug, name, cause)
+        self.slug = slug
+        self.name = name
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return (
+            f"block {f'{self.slug}/{self.name}'!r} was saved with other fields than its class has now: {self.cause}; "
+            "load it with `validate=False`, set what is missing, and save it again with `overwrite=True`"
+        )
+
+
+class BlockMissingCapabilities(FlowyardError):
+    """A block cannot do what it is used for."""
+
+
+class WrongEncryptionKey(BackendError):
+    """Secrets were encrypted with another key than the one that is here."""
+
+    def __init__(self, stored: str, source: str, found: str) -> None:
+        super().__init__(stored, source, found)
+        self.stored = stored
+        """Fingerprint of the key that was used."""
+        self.source = source
+        """Where the key of this process comes from."""
+        self.found = found
+        """Fingerprint of the key of this process; empty when there is none."""
+
+    def __str__(self) -> str:
+        here = f"{self.source} holds key {self.found!r}" if self.found else f"{self.source} holds no key"
+        return (
+            f"the secrets in the state backend were encrypted with key {self.stored!r}, and {here}; nothing was "
+            "changed; set FLOWYARD_SERVER_ENCRYPTION_KEY to the key they were saved with"
+        )
 
 
 # --- settings ---------------------------------------------------------------------------------------

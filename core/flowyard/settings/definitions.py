@@ -202,6 +202,12 @@ class EngineFields(SettingFields):
     FLOWYARD_API_DEFAULT_LIMIT = Setting(
         at_least(INT, 1), 200, "Rows a list returns when no limit is given; also the most it returns."
     )
+    FLOWYARD_SERVER_ENCRYPTION_KEY: Setting[str | None] = Setting(
+        optional(STR),
+        None,
+        "Key (Fernet) that encrypts the secrets of blocks; none makes one beside the database.",
+        is_secret=True,
+    )
     FLOWYARD_API_BLOCKS_REGISTER_ON_START = Setting(
         BOOL, True, "Whether the known block types are registered when the server starts."
     )
