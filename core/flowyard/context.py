@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Protocol, Self
 
 from flowyard.exceptions import MissingContextError
-from flowyard.ports import Recorder
+from flowyard.ports import ControlPlane, Recorder
 from flowyard.schemas.runs import FlowRun, TaskRun, utcnow
 
 
@@ -97,6 +97,8 @@ class RunContext:
     """Takes the calls of tasks and flows while `flow.visualize()` draws them; None when they run."""
     is_loading: bool = False
     """A script is being loaded to find its flows: flows that it calls do not run."""
+    control: ControlPlane | None = None
+    """On a remote worker: what stands for the control plane of the flow's process. None where the settings tell."""
 
 
 _NOWHERE = RunContext()

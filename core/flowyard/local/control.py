@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
@@ -14,7 +14,12 @@ from typing_extensions import override
 
 from flowyard.exceptions import LeaseLost, RecordsNotDurable
 from flowyard.journal.sql import SqlJournal
+from flowyard.local.artifacts import LocalArtifacts
+from flowyard.local.reading import Reader
+from flowyard.local.variables import LocalVariables
 from flowyard.ports import ControlPlane, Lease
+from flowyard.ports.artifacts import ArtifactStore
+from flowyard.ports.variables import VariableStore
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.schemas.events import LogEmitted
 from flowyard.schemas.filters import FlowRunFilter, LogFilter, TaskRunFilter
@@ -27,7 +32,6 @@ from flowyard.store import flow_runs, flows, leases, logs, rollups, states, task
 from flowyard.store.database import Database
 from flowyard.store.leases import Owner
 
-T = TypeVar("T")
 _logger = logging.getLogger("flowyard.local")
 
 
@@ -40,6 +44,9 @@ class LocalControlPlane(ControlPlane):
         self._journal = journal
         self._owner = owner
         self._keeper = keeper
+        self._read = Reader(database, journal)
+        self.artifacts: ArtifactStore = LocalArtifacts(database, journal)
+        self.variables: VariableStore = LocalVariables(database, journal)
 
     # --- changes ----------------------------------------------------------------------------------------------
 
@@ -199,18 +206,3 @@ class LocalControlPlane(ControlPlane):
     @property
     def _is_shared_file(self) -> bool:
         return self._database.file is not None
-
-    def _read(self, query: Callable[[Connection], T], *, is_barrier: bool = True) -> T:
-        if self._database.is_in_memory:  # one connection for all, and it is the writer's
-            return self._journal.execute(query)
-        if is_barrier:
-            try:
-                self._journal.barrier()
-            except RecordsNotDurable as error:
-                # What was committed can be read, and it is what somebody who looks for the cause needs now.
-                _logger.warning("reading without the newest records: %s", error)
-        try:
-            with self._database.reading() as connection:
-                return query(connection)
-        except self._database.errors as error:
-            raise self._database.unavailable(error) from error

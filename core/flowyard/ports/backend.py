@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any, Protocol, cast
 from uuid import UUID
 
+from flowyard.ports.artifacts import ArtifactStore
+from flowyard.ports.variables import VariableStore
 from flowyard.schemas.events import JournalEvent, LogEmitted
 from flowyard.schemas.filters import FlowRunFilter, LogFilter, TaskRunFilter
 from flowyard.schemas.orchestration import OrchestrationResult
@@ -63,6 +65,9 @@ class Journal(Protocol):
 
 class ControlPlane(Protocol):
     """Runs and their records, read and changed one at a time. Every method is a barrier for what came before it."""
+
+    artifacts: ArtifactStore
+    variables: VariableStore
 
     def begin_flow_run(self, flow_name: str, flow_run: FlowRun) -> Lease:
         """Store a new flow run with its current state, register its flow by name, and own it.

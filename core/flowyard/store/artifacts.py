@@ -56,8 +56,8 @@ artifact_collection = Table(
 def insert_artifact(connection: Connection, dialect: Dialect, record: ArtifactRecord) -> None:
     """Store an artifact, and make it the latest of its key unless a newer one is there. One that is there stays."""
     values = {name: getattr(record, name) for name in ArtifactRecord.__slots__}
-    is_new = connection.execute(dialect.insert(artifact).on_conflict_do_nothing(), values).rowcount > 0
-    if not is_new or record.key is None:
+    statement = dialect.insert(artifact).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    if connection.execute(statement, values).rowcount == 0 or record.key is None:
         return
     collection = dialect.insert(artifact_collection).values(
         id=new_id(), key=record.key, latest_id=record.id, created=record.created, updated=record.created
@@ -141,7 +141,9 @@ def _remove(connection: Connection, conditions: list[ColumnElement[bool]]) -> in
         connection.execute(locked).all()
     gone = connection.execute(delete(artifact).where(*conditions)).rowcount
     for key in names:
-        latest = connection.execute(select(func.max(artifact.c.id)).where(artifact.c.key == key)).scalar()
+        # Not `max`, which older PostgreSQL does not know for ids.
+        versions = select(artifact.c.id).where(artifact.c.key == key).order_by(artifact.c.id.desc())
+        latest = connection.execute(versions.limit(1)).scalar()
         of_key = artifact_collection.c.key == key
         if latest is None:
             connection.execute(delete(artifact_collection).where(of_key))

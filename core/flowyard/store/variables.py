@@ -29,7 +29,8 @@ variable = Table(
 
 def insert_variable(connection: Connection, dialect: Dialect, record: VariableRecord) -> bool:
     """Store a new variable; False when there is one of that name, which stays as it is."""
-    return connection.execute(dialect.insert(variable).on_conflict_do_nothing(), _values(record)).rowcount > 0
+    statement = dialect.insert(variable).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return connection.execute(statement, _values(record)).rowcount > 0
 
 
 def change(connection: Connection, name: str, values: dict[str, Any], now: datetime) -> VariableRecord:
@@ -39,7 +40,7 @@ def change(connection: Connection, name: str, values: dict[str, Any], now: datet
         ObjectNotFound: there is none of that name.
     """
     connection.execute(update(variable).where(variable.c.name == name).values(**values, updated=now))
-    found = find(connection, name)
+    found = find(connection, values.get("name", name))
     if found is None:
         raise ObjectNotFound("variable", name)
     return found

@@ -1,4 +1,4 @@
-"""The contracts of control plane and journal, on SQLite and on PostgreSQL."""
+"""The contracts of control plane, journal and objects, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from flowyard.local.backend import LocalBackend
 from flowyard.schemas.ids import new_id
 from flowyard.store import leases
 from flowyard.testing.journals import JournalContract
+from flowyard.testing.objects import ArtifactContract, VariableContract
 from flowyard.testing.stores import BackendContract
 
 
@@ -62,3 +63,15 @@ class TestJournal(JournalContract):
     @pytest.fixture
     def usurp(self, backend: LocalBackend) -> Callable[[UUID], None]:
         return _usurper(backend)
+
+
+class TestVariables(VariableContract):
+    @pytest.fixture
+    def backend(self, url: str, tmp_path: Path) -> Iterator[LocalBackend]:
+        yield from _backend(url, tmp_path)
+
+
+class TestArtifacts(ArtifactContract):
+    @pytest.fixture
+    def backend(self, url: str, tmp_path: Path) -> Iterator[LocalBackend]:
+        yield from _backend(url, tmp_path)

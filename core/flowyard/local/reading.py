@@ -1,0 +1,48 @@
+"""How the control planes of this process read: on connections of their own, after what was said before."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy.engine import Connection
+
+from flowyard.exceptions import RecordsNotDurable
+from flowyard.journal.sql import SqlJournal
+from flowyard.store.database import Database
+
+T = TypeVar("T")
+_logger = logging.getLogger("flowyard.local")
+
+
+class Reader:
+    """Runs queries; each sees everything that this process recorded before it."""
+
+    def __init__(self, database: Database, journal: SqlJournal) -> None:
+        self._database = database
+        self._journal = journal
+
+    def __call__(self, query: Callable[[Connection], T], *, is_barrier: bool = True) -> T:
+        """Return what a query returns.
+
+        Args:
+            query: what to do with the connection; it must not write.
+            is_barrier: wait until everything recorded before is on disk.
+
+        Raises:
+            BackendUnavailable: the database cannot be read; says why.
+        """
+        if self._database.is_in_memory:  # one connection for all, and it is the writer's
+            return self._journal.execute(query)
+        if is_barrier:
+            try:
+                self._journal.barrier()
+            except RecordsNotDurable as error:
+                # What was committed can be read, and it is what somebody who looks for the cause needs now.
+                _logger.warning("reading without the newest records: %s", error)
+        try:
+            with self._database.reading() as connection:
+                return query(connection)
+        except self._database.errors as error:
+            raise self._database.unavailable(error) from error
