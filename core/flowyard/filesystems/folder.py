@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 
@@ -20,6 +22,9 @@ class LocalFiles:
         Raises:
             ValueError: it is outside of `basepath` (symbolic links are followed to tell).
         """
+        plain = None if self.basepath is None else _plain_path(self.basepath, path)
+        if plain is not None:
+            return Path(plain)
         wanted = Path(path).expanduser()
         if self.basepath is None:
             return Path(os.path.abspath(wanted))
@@ -38,28 +43,44 @@ class LocalFiles:
         """
         return self.resolve(path).read_bytes()
 
-    def write_file(self, path: str, content: bytes) -> str:
-        """Write a file and return where it is; blocks, whatever the colour of the caller.
+    def open_file(self, path: str) -> FileIO:
+        """Open a file for reading, without a buffer.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is outside of `basepath`.
+        """
+        return FileIO(self.resolve(path))
+
+    def write_file(self, path: str, content: bytes | Sequence[bytes | bytearray | memoryview]) -> str:
+        """Write a file, from one piece or several, and return where it is; blocks, whatever the colour of the caller.
 
         Raises:
             ValueError: it is outside of `basepath`.
         """
-        target = self.resolve(path)
+        target = str(self.resolve(path))
+        parts = [content] if isinstance(content, bytes) else content
         # A file appears whole or not at all, also when this process is killed. It is not forced to the disk, which
         # takes milliseconds: after a power cut a result may be damaged, its checksum tells, and its task runs again.
-        temporary = target.with_name(f".{target.name[:100]}.{os.urandom(6).hex()}.tmp")
+        folder, name = os.path.split(target)
+        temporary = f"{folder}/.{name[:100]}.{os.urandom(6).hex()}.tmp"
         try:
             try:
-                temporary.write_bytes(content)
+                _write(temporary, parts)
             except FileNotFoundError:  # most files have their folder already: it is made when it is missed
-                target.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_bytes(content)
+                os.makedirs(folder, exist_ok=True)
+                _write(temporary, parts)
             os.replace(temporary, target)
         except BaseException:
             with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+                os.unlink(temporary)
             raise
-        return str(target)
+        return target
+
+    def delete_file(self, path: str) -> None:
+        """Delete a file; one that is not there is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.resolve(path))
 
     def iter_paths(self, folder: str) -> Iterator[str]:
         """Yield the files in a folder and below, as paths relative to `basepath`; nothing if there is no folder."""
@@ -67,6 +88,40 @@ class LocalFiles:
         for path in sorted(self.resolve(folder).rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 yield path.relative_to(base).as_posix()
+
+
+def _write(path: str, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        for part in parts:
+            rest = memoryview(part).cast("B")
+            while rest:  # one call writes 2 GiB at most
+                rest = rest[os.write(descriptor, rest) :]
+    finally:
+        os.close(descriptor)
+
+
+def _plain_path(base: str, path: str | os.PathLike[str]) -> str | None:
+    """Return the absolute path of a file below a folder if that takes no thought, else None.
+
+    Results are written and read by such paths, and `Path.resolve` takes 100 microseconds where this takes 10.
+    """
+    if not isinstance(path, str) or os.name != "posix":
+        return None
+    names = path.split("/")
+    if "" in names or "." in names or ".." in names or path.startswith("~"):
+        return None
+    found = os.path.abspath(os.path.expanduser(base))
+    is_there = True
+    for name in names:
+        found = f"{found}/{name}"
+        if is_there:
+            try:
+                if stat.S_ISLNK(os.lstat(found).st_mode):
+                    return None
+            except OSError:  # it is not there yet, and nothing in it
+                is_there = False
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,16 +64,29 @@ def test_a_home_folder_is_expanded(monkeypatch, tmp_path):
 def test_a_failed_write_leaves_the_old_content_and_no_other_file(storage, monkeypatch):
     storage.write_path("file", b"old")
 
-    def full(self, content):
-        with open(self, "wb") as file:
-            file.write(content[:1])
+    write = os.write
+
+    def full(descriptor, content):
+        write(descriptor, content[:1])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space left"):
         storage.write_path("file", b"new")
     assert storage.read_path("file") == b"old"
     assert os.listdir(storage.basepath) == ["file"]
+
+
+def test_a_file_is_written_from_several_pieces(storage):
+    storage.write_file("folder/file", [b"ab", memoryview(b"cd"), bytearray(b"ef")])
+    assert storage.read_path("folder/file") == b"abcdef"
+
+
+def test_deleting_a_file_twice_is_no_error(storage):
+    storage.write_path("file", b"1")
+    storage.delete_file("file")
+    storage.delete_file("file")
+    assert os.listdir(storage.basepath) == []
 
 
 def test_a_reader_never_sees_a_part(storage):
