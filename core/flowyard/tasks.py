@@ -14,9 +14,9 @@ from typing_extensions import TypeVar
 
 from flowyard.annotations import NotSet
 from flowyard.context import current
+from flowyard.duality import returns_awaitable
 from flowyard.engine.batching import BatchSize
 from flowyard.engine.calls import Submitter, call_task_now
-from flowyard.engine.colour import returns_awaitable
 from flowyard.engine.task_call import TaskTemplate
 from flowyard.futures.future import AsyncFlowyardFuture, FlowyardFuture
 from flowyard.futures.sequences import states_of, states_of_async

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
 from flowyard.context import current
-from flowyard.engine.colour import returns_awaitable
+from flowyard.duality import returns_awaitable
 from flowyard.engine.drivers import run_async, run_blocking, run_detached
 from flowyard.engine.flow_run import FlowCall, FlowTemplate, run_flow
 from flowyard.engine.scope import Scope

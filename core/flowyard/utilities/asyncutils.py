@@ -19,8 +19,9 @@ import anyio.from_thread
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from flowyard.context import current
-from flowyard.engine.colour import returns_awaitable
+from flowyard.duality import in_async_main_thread
+from flowyard.duality import run_sync as run_sync
+from flowyard.duality import sync_compatible as sync_compatible
 from flowyard.engine.interrupts import raise_in_thread
 from flowyard.schemas.ids import new_id
 
@@ -156,32 +157,6 @@ def run_async_in_new_loop(fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwa
     return anyio.run(functools.partial(fn, *args, **kwargs))
 
 
-def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine and block until it ends, wherever this is called.
-
-    Where an event loop is running in this thread (a notebook), the coroutine gets a thread and a loop of its own, and
-    the running loop stands still meanwhile.
-    """
-    if not in_async_main_thread():
-        return asyncio.run(coroutine)
-    outcome: list[T] = []
-    error: list[BaseException] = []
-    context = contextvars.copy_context()
-
-    def work() -> None:
-        try:
-            outcome.append(context.run(asyncio.run, coroutine))
-        except BaseException as caught:
-            error.append(caught)
-
-    thread = threading.Thread(target=work, name="flowyard-run-sync", daemon=True)
-    thread.start()
-    thread.join()
-    if error:
-        raise error[0]
-    return outcome[0]
-
-
 def in_async_worker_thread() -> bool:
     """Say whether this is a thread that async code started through anyio, and can call back from."""
     if in_async_main_thread():
@@ -192,15 +167,6 @@ def in_async_worker_thread() -> bool:
         return False
     except asyncio.CancelledError:
         return True
-    return True
-
-
-def in_async_main_thread() -> bool:
-    """Say whether an event loop is running in this thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
     return True
 
 
@@ -217,40 +183,6 @@ def sync(async_fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwar
     if in_async_worker_thread():
         return run_async_from_worker_thread(async_fn, *args, **kwargs)
     return run_async_in_new_loop(async_fn, *args, **kwargs)
-
-
-def sync_compatible(async_fn: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Any]:
-    """Make an async function one that blocks when sync code calls it.
-
-    Inside a run the colour of the running flow or task decides: in an async one the call returns an awaitable, in a
-    sync one the value. Outside of runs an awaitable is returned where an event loop is running. ``_sync=True`` (or
-    False) in the call overrides that; the async original is the attribute ``aio``.
-
-    Raises:
-        TypeError: the function is not async.
-    """
-    if not is_async_fn(async_fn):
-        raise TypeError(f"sync_compatible is for `async def` functions, not for {async_fn!r}")
-
-    @functools.wraps(async_fn)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Any:
-        blocks = cast("bool | None", cast("dict[str, Any]", kwargs).pop("_sync", None))
-        if blocks is None:
-            blocks = not _is_awaited_here()
-        coroutine = async_fn(*args, **kwargs)
-        return run_sync(coroutine) if blocks else coroutine
-
-    # The wrapper is no async function, though what it wraps is: `inspect` and `is_async_fn` must not be told otherwise.
-    del call.__wrapped__
-    cast("Any", call).aio = async_fn
-    return call
-
-
-def _is_awaited_here() -> bool:
-    here = current()
-    if here.flow_run is None and here.task_run is None:
-        return in_async_main_thread()
-    return returns_awaitable(is_async=True)
 
 
 # --- several at once ---------------------------------------------------------------------------------
