@@ -18,7 +18,8 @@ from flowyard.task_runners.outcomes import cancelled
 
 BatchSize = int | Literal["auto"]
 _TARGET_SECONDS = 0.1
-_LARGEST = 5_000
+_LEAST_SECONDS = 0.0001
+"""What a call costs a worker beyond its function: about that much, so that the emptiest chunks have 1,000 calls."""
 
 
 class Sizer:
@@ -42,10 +43,10 @@ class Sizer:
             return self._fixed
         if self._mean is None:
             return 1 if self._probes > 0 else None
-        size = int(_TARGET_SECONDS / max(self._mean, 1e-6))
+        size = int(_TARGET_SECONDS / max(self._mean, _LEAST_SECONDS))
         if self._remaining is not None:
             size = min(size, -(-self._remaining // (2 * self._capacity)))
-        return max(1, min(size, _LARGEST))
+        return max(1, size)
 
     def sent(self, count: int) -> None:
         """Note that calls were sent."""

@@ -21,7 +21,7 @@ from flowyard.task_runners.base import Held, Outcome, TaskCall, Upstream
 from flowyard.task_runners.envelopes import Envelope, take
 from flowyard.task_runners.packing import ArrivedCall
 from flowyard.task_runners.pickling import sampled
-from flowyard_dask.kept import Kept, Lifted, Payload
+from flowyard_dask.kept import Chunk, Kept, Lifted, Payload
 from flowyard_dask.station import CallRecorder, Station, station_of
 
 _INLINE = 1024
@@ -44,13 +44,13 @@ def run_call(topic: str, payload: Payload, *found: Any) -> Kept:
         station.done(topic, key)
 
 
-def run_chunk(topic: str, payloads: Sequence[Payload], *found: Any) -> list[Kept]:
+def run_chunk(topic: str, chunk: Chunk, *found: Any) -> list[Kept]:
     """Execute calls in order, each with its own outcome; an error of one does not touch the others."""
     worker = get_worker()
     key = cast("str", worker.get_current_task())
     station = station_of(worker)
     try:
-        return [_run(station, topic, key, index, payload, found) for index, payload in enumerate(payloads)]
+        return [_run(station, topic, key, index, payload, found) for index, payload in enumerate(chunk.payloads)]
     finally:
         station.done(topic, key)
 

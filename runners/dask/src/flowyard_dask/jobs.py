@@ -40,9 +40,9 @@ class DaskHandle(Handle):
 
 
 class Job:
-    """A call that is not done. Who takes it out of the session's table completes its handle."""
+    """A call that is not done. Who marks it as done completes its handle (see `Pending.settle`)."""
 
-    __slots__ = ("call", "handle", "held", "is_begun", "misses_events", "received", "start_id", "upstream")
+    __slots__ = ("call", "handle", "held", "is_begun", "is_done", "misses_events", "received", "start_id", "upstream")
 
     def __init__(self, call: TaskCall, handle: DaskHandle, upstream: Sequence[Handle]) -> None:
         self.call = call
@@ -54,6 +54,7 @@ class Job:
         """How many of the call's events have arrived."""
         self.misses_events = False
         self.is_begun = False
+        self.is_done = False
         self.held: list[JournalEvent] = []
         """Events that the recorder refused; the engine gets them with the outcome, and the recorder's error."""
 
@@ -61,13 +62,29 @@ class Job:
 class Parcel:
     """What becomes one Dask task: one call, or a chunk."""
 
-    __slots__ = ("annotations", "dependencies", "is_alone", "is_chunk", "jobs", "key", "payloads", "shared", "since")
+    __slots__ = (
+        "annotations",
+        "dependencies",
+        "is_alone",
+        "is_chunk",
+        "jobs",
+        "key",
+        "nbytes",
+        "open",
+        "payloads",
+        "shared",
+        "since",
+    )
 
     def __init__(self, key: str, annotations: dict[str, Any], *, is_chunk: bool) -> None:
         self.key = key
         self.annotations = annotations
         self.is_chunk = is_chunk
         self.jobs: list[Job] = []
+        self.open = 0
+        """How many of them are not done."""
+        self.nbytes = 0
+        """How much of it goes through the scheduler."""
         self.payloads: list[Payload] = []
         self.shared: dict[bytes, Shared] = {}
         self.dependencies: dict[str, tuple[int, Any]] = {}
@@ -83,11 +100,6 @@ class Parcel:
         if found is None:
             found = self.dependencies[key] = (len(self.dependencies), owner)
         return found[0]
-
-    @property
-    def nbytes(self) -> int:
-        """How much of it goes through the scheduler."""
-        return sum(payload.nbytes for payload in self.payloads)
 
 
 def key_of(call: TaskCall) -> str:
@@ -147,7 +159,9 @@ class Packing:
         handle = DaskHandle(call.task_run.id, parcel.key, len(parcel.jobs) if parcel.is_chunk else None)
         job = Job(call, handle, list(upstream.values()))
         parcel.jobs.append(job)
+        parcel.open += 1
         parcel.payloads.append(payload)
+        parcel.nbytes += payload.nbytes
         for shared in (packed.spec, packed.context):
             parcel.shared[shared.hash] = shared
         return job

@@ -45,6 +45,27 @@ class Payload:
         return Payload, (bytes(self.control), *map(pickle.PickleBuffer, self.buffers))
 
 
+class Chunk:
+    """The packed calls of a chunk; without large arguments, one piece of bytes that is quick to pass on."""
+
+    __slots__ = ("payloads",)
+
+    def __init__(self, payloads: Sequence[Payload]) -> None:
+        self.payloads = payloads
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        if any(payload.buffers for payload in self.payloads):
+            return Chunk, (list(self.payloads),)
+        return _chunk_of, ([bytes(payload.control) for payload in self.payloads],)
+
+
+def _chunk_of(controls: Sequence[bytes]) -> Chunk:
+    return Chunk([Payload(control) for control in controls])
+
+
 class Kept:
     """What a call leaves on its worker. Its value is pickled when it leaves the worker, and read when asked for."""
 
@@ -132,3 +153,8 @@ def _size_of_kept(kept: Kept) -> int:
 @sizeof.register(Payload)  # pyright: ignore[reportUntypedFunctionDecorator, reportUnknownMemberType]
 def _size_of_payload(payload: Payload) -> int:
     return payload.nbytes + _KEPT_OVERHEAD
+
+
+@sizeof.register(Chunk)  # pyright: ignore[reportUntypedFunctionDecorator, reportUnknownMemberType]
+def _size_of_chunk(chunk: Chunk) -> int:
+    return sum(map(_size_of_payload, chunk.payloads))

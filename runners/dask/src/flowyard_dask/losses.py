@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from dask._task_spec import Task
 from distributed import SchedulerPlugin
 
+from flowyard.exceptions import WorkerLost
 from flowyard_dask.calls import lost_call, lost_value, run_call, run_chunk
 from flowyard_dask.station import PREFIX
 
@@ -44,6 +45,8 @@ class LossPlugin(SchedulerPlugin):
         if topic in self._over:
             self._scheduler._broker._topics.pop(topic, None)  # the last words of a worker
         elif topic.startswith(PREFIX):
+            # It was sent on by now; the last 1,000 messages of a big map would be hundreds of MB.
+            self._scheduler._broker.truncate(topic)
             began = self._began.setdefault(topic, set())
             began.update(msg.get("began", ()))
             began.difference_update(msg.get("ended", ()))
@@ -105,6 +108,11 @@ def _replace(ts: Any, function: Any, worker: str) -> None:
 def run_name_of(key: str) -> str:
     """Return the name of the task run in a key."""
     return key.rsplit("-", 3)[0]
+
+
+def lost_with(worker: str) -> WorkerLost:
+    """Return what happened to a call whose worker is gone."""
+    return WorkerLost(worker, "the Dask scheduler lost it (killed, out of memory, preempted, or its network is down)")
 
 
 def forget_flow_run(topic: str, dask_scheduler: Any = None) -> None:

@@ -73,6 +73,17 @@ def without_events(report: bytes) -> tuple[bytes, int]:
     return packb([wire[0], wire[1], [], None, False, 0, len(wire[2]) + wire[6]]), len(wire[2])
 
 
+def pack_message(began: list[str], ended: list[str], reports: list[list[Any]]) -> dict[str, Any]:
+    """Return what a worker tells at once. The scheduler reads who began and ended; the reports are bytes to it."""
+    return {"began": began, "ended": ended, "reports": packb(reports) if reports else b""}
+
+
+def unpack_message(message: dict[str, Any]) -> list[tuple[str, int | None, bytes]]:
+    """Return the reports in a message: Dask key, place in the chunk, report."""
+    reports = message.get("reports")
+    return cast("list[tuple[str, int | None, bytes]]", unpackb(reports)) if reports else []
+
+
 def unpack_report(data: bytes) -> Report:
     """Return what one of the functions above packed."""
     start_id, first, events, outcome, is_kept, nbytes, dropped = cast("list[Any]", unpackb(data))

@@ -9,7 +9,7 @@ from flowyard.exceptions import MissingResult
 from flowyard_dask.kept import Kept
 
 
-class Cluster(Protocol):
+class Source(Protocol):
     """Where the values are."""
 
     def fetch(self, future: Any, index: int | None) -> Kept:
@@ -27,9 +27,9 @@ class DaskResult:
     __slots__ = ("__weakref__", "_cluster", "_future", "_index", "_kept", "_lock", "name", "nbytes", "record")
 
     def __init__(
-        self, cluster: Cluster, future: Any, index: int | None, *, name: str, nbytes: int, record: dict[str, Any]
+        self, cluster: Source, future: Any, index: int | None, *, name: str, nbytes: int, record: dict[str, Any]
     ) -> None:
-        self._cluster: Cluster | None = cluster
+        self._cluster: Source | None = cluster
         self._future = future
         self._index = index
         self._kept: Kept | None = None

@@ -24,7 +24,7 @@ from flowyard.settings import temporary_settings
 from flowyard.settings.model import find_setting
 from flowyard.task_runners.base import CallContext, Outcome, Shim, TaskSpec
 from flowyard.task_runners.packing import unpack_context, unpack_spec
-from flowyard_dask.reports import pack_end, pack_progress, without_events
+from flowyard_dask.reports import pack_end, pack_message, pack_progress, without_events
 
 EXTENSION: Final = "flowyard"
 PREFIX: Final = "flowyard:"
@@ -270,28 +270,28 @@ class Station:
             outbox, self._outbox = self._outbox, []
             ended, self._ended = self._ended, []
             running = list(self._running.values())
-        messages: dict[str, dict[str, list[Any]]] = {}
+        messages: dict[str, tuple[list[str], list[str], list[list[Any]]]] = {}
         waits = False
 
-        def message(topic: str) -> dict[str, list[Any]]:
-            return messages.setdefault(topic, {"began": [], "ended": [], "reports": []})
+        def message(topic: str) -> tuple[list[str], list[str], list[list[Any]]]:
+            return messages.setdefault(topic, ([], [], []))
 
         for recorder in running:
             report = recorder.report_progress()
             if report is None:
                 waits = waits or recorder.has_unsent()
                 continue
-            into = message(recorder.topic)
-            into["reports"].append([recorder.key, recorder.index, report])
+            began, _, reports = message(recorder.topic)
+            reports.append([recorder.key, recorder.index, report])
             if recorder.key not in self._noted:
                 self._noted.add(recorder.key)
-                into["began"].append(recorder.key)
+                began.append(recorder.key)
         for topic, key, index, report in outbox:
-            message(topic)["reports"].append([key, index, report])
+            message(topic)[2].append([key, index, report])
         for topic, key in ended:
-            message(topic)["ended"].append(key)
+            message(topic)[1].append(key)
         for topic, content in messages.items():
-            self._worker.log_event(topic, content)
+            self._worker.log_event(topic, pack_message(*content))
         if waits and self._wake_at is None:
             self._wake_at = at = self._worker.loop.time() + _PROGRESS_SECONDS - _BUSY_SECONDS
             self._arm(at)
