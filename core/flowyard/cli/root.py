@@ -15,11 +15,21 @@ from flowyard.exceptions import FlowyardError
 from flowyard.settings import load_profiles
 
 COMMANDS = {
+    "concurrency-limit": LazyCommand(
+        "flowyard.cli.concurrency_limit",
+        "Limit how many task runs with a tag run at once.",
+        aliases=("concurrency-limits",),
+    ),
     "config": LazyCommand("flowyard.cli.config", "View and change the settings of a profile."),
     "database": LazyCommand("flowyard.cli.database", "Upgrade, downgrade and reset the state database."),
     "flow": LazyCommand("flowyard.cli.flow", "List the flows that have been run.", aliases=("flows",)),
     "flow-run": LazyCommand(
         "flowyard.cli.flow_run", "List, inspect and delete flow runs, and read their logs.", aliases=("flow-runs",)
+    ),
+    "global-concurrency-limit": LazyCommand(
+        "flowyard.cli.global_concurrency_limit",
+        "Manage the limits that code names with `concurrency` and `rate_limit`.",
+        aliases=("gcl", "global-concurrency-limits"),
     ),
     "profile": LazyCommand("flowyard.cli.profile", "Manage the settings profiles.", aliases=("profiles",)),
     "server": LazyCommand("flowyard.cli.server", "Manage the server's database."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
@@ -15,9 +15,11 @@ from flowyard.context import FlowRunContext, TaskRunContext, current
 from flowyard.engine.completion import Completion
 from flowyard.engine.lineage import Lineage
 from flowyard.engine.signals import Interrupts
+from flowyard.engine.slots import SlotQueue, SlotTicket
 from flowyard.engine.submission import Submission
 from flowyard.logging.run_log import RunLog
 from flowyard.ports import Recorder
+from flowyard.process.control import control_plane
 from flowyard.process.loops import BackgroundLoop
 from flowyard.progress import ProgressView
 from flowyard.rules.aggregate import aggregate
@@ -97,6 +99,8 @@ class Scope:
         self._extra_runners: list[TaskRunner] = []
         self._runner_lock = threading.Lock()
         self._spare: BackgroundLoop | None = None
+        self.slots: SlotQueue | None = None
+        """Asks for slots of concurrency limits; None until a task has a tag."""
         self._lock = threading.Lock()
         self._counters: dict[str, int] = {}
         self._counts: Counter[StateType] = Counter()
@@ -131,6 +135,8 @@ class Scope:
     def close(self) -> None:
         """Refuse further calls: the flow run has ended."""
         self.is_closed = True
+        if self.slots is not None:
+            self.slots.close()
         if self._spare is not None:
             self._spare.close()
 
@@ -175,6 +181,27 @@ class Scope:
             )
             self._call_contexts[tags, is_patient] = context
         return context
+
+    # --- concurrency limits --------------------------------------------------------------------------------
+
+    def is_limited(self, tags: Sequence[str]) -> bool:
+        """Say whether a concurrency limit counts the task runs with one of these tags."""
+        return bool(self._slot_queue().limits_of(tags))
+
+    def slot_ticket(self, run: TaskRun, caller_tags: Sequence[str]) -> SlotTicket | None:
+        """Let a task run wait for the slots of its tags; None when it needs none.
+
+        A task that is called by one with the same tag runs in that one's slot: its caller waits for it.
+        """
+        slots = self._slot_queue()
+        limits = slots.limits_of(set(run.tags).difference(caller_tags))
+        return slots.enter(run, limits, self.recorder) if limits else None
+
+    def _slot_queue(self) -> SlotQueue:
+        if self.slots is None:
+            with self._lock:
+                self.slots = self.slots or SlotQueue(control_plane().limits)
+        return self.slots
 
     # --- submissions ---------------------------------------------------------------------------------------
 

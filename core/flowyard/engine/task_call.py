@@ -22,6 +22,7 @@ from flowyard.engine.effects import Effect, Raised, Resume, SleepUntil, WaitFor
 from flowyard.engine.invoke import Invoke
 from flowyard.engine.replay import Fingerprint, reusable_state
 from flowyard.engine.scope import Scope, dynamic_key_of
+from flowyard.engine.slots import TakeSlots
 from flowyard.engine.submission import Submission
 from flowyard.engine.task_run import enter_not_ready
 from flowyard.exceptions import BackendError, MissingContextError, TaskTimedOut
@@ -30,7 +31,8 @@ from flowyard.logging.run_log import RunLog, run_log_for_task
 from flowyard.results.handles import UnpersistedResult
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.rules.crashes import crashed_state
-from flowyard.schemas.events import TaskRunCreated, TaskRunEntered
+from flowyard.schemas.events import TaskRunCreated, TaskRunEntered, TaskRunMeasured
+from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
 from flowyard.schemas.runs import TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
@@ -71,6 +73,7 @@ class PreparedCall:
     """A task run that exists, is Pending, and knows its inputs."""
 
     __slots__ = (
+        "caller_tags",
         "dependencies",
         "loop",
         "names",
@@ -100,6 +103,8 @@ class PreparedCall:
         here = current()
         self.slot: Slot | None = here.task_run.slot if here.task_run is not None else None
         """The place that the calling task gives back while it waits."""
+        self.caller_tags: Sequence[str] = here.task_run.task_run.tags if here.task_run is not None else ()
+        """The tags of the calling task, whose slots of their limits serve what it calls too."""
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop of a submitted async task."""
         self.user_context: Context | None = None
@@ -310,7 +315,8 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
         cluster = runner if runner is not None and runner.capabilities.locality else None
         waiting = dependencies.completions
         if cluster is not None:
-            early = dependencies.hand_over(cluster)
+            # Slots are not taken by a call that still waits for its inputs.
+            early = {} if run.tags and scope.is_limited(run.tags) else dependencies.hand_over(cluster)
             waiting = [completion for completion in waiting if id(completion) not in early]
         if waiting:
             await WaitFor(waiting, prepared.slot if submission is None else None)
@@ -342,6 +348,7 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
     else:
         log.info("Submitted task run '%s' for execution.", run.name)
     attempt = 0
+    run.metrics = None
     while True:
         call = TaskCall(
             spec=spec,
@@ -355,7 +362,20 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
             loop=prepared.loop,
             needs=dependencies.needs(held) if dependencies is not None and held else (),
         )
-        outcome = await Execute(scope, runner, call, submission, held)
+        ticket = scope.slot_ticket(run, prepared.caller_tags) if run.tags else None
+        try:
+            if ticket is not None:
+                place = prepared.slot if submission is None else None
+                await TakeSlots(ticket, place, is_sequential=is_patient and not spec.is_async)
+                ticket.require_granted()
+            handed_over, began = time.time(), time.perf_counter()
+            outcome = await Execute(scope, runner, call, submission, held)
+        finally:
+            if ticket is not None:
+                ticket.give_back()
+        if outcome.metrics is not None:
+            elapsed = time.perf_counter() - began
+            _record_metrics(run, outcome.metrics.queued(handed_over=handed_over, elapsed=elapsed), scope)
         if held and dependencies is not None and outcome.state.is_crashed():
             # When the worker with an upstream died, the runner cannot say more than that this call is lost too.
             await WaitFor(list(held.values()), prepared.slot if submission is None else None)
@@ -369,6 +389,8 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
         if outcome.is_synthesised and state.is_crashed():
             cause = state.data if isinstance(state.data, BaseException) else None
             log.error("Crash detected! Task run '%s': %s", run.name, state.message, exc_info=cause)
+        if outcome.lost_worker is not None and scope.slots is not None:
+            scope.slots.forget(run.id)
         if outcome.lost_worker is not None and attempt < template.policy.crash_retries:
             attempt += 1
             log.warning(
@@ -402,6 +424,12 @@ async def run_hooks(hooks: Sequence[Hook], args: Sequence[Any], log: RunLog, her
             log.error("An error was encountered while running hook '%s'", name, exc_info=outcome.error)
         else:
             log.info("Hook '%s' finished running successfully", name)
+
+
+def _record_metrics(run: TaskRun, metrics: TaskMetrics, scope: Scope) -> None:
+    """Record what was measured elsewhere, before the states that it led to."""
+    run.metrics = metrics if run.metrics is None else run.metrics.plus(metrics)
+    scope.recorder.append(TaskRunMeasured(run.id, run.metrics))
 
 
 def _absorb(run: TaskRun, outcome: Outcome, scope: Scope) -> TaskRun:

@@ -15,10 +15,12 @@ from typing_extensions import override
 from flowyard.exceptions import LeaseLost, RecordsNotDurable
 from flowyard.journal.sql import SqlJournal
 from flowyard.local.artifacts import LocalArtifacts
+from flowyard.local.limits import LocalLimits
 from flowyard.local.reading import Reader
 from flowyard.local.variables import LocalVariables
 from flowyard.ports import ControlPlane, Lease
 from flowyard.ports.artifacts import ArtifactStore
+from flowyard.ports.limits import LimitStore
 from flowyard.ports.variables import VariableStore
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.schemas.events import LogEmitted
@@ -46,6 +48,7 @@ class LocalControlPlane(ControlPlane):
         self._keeper = keeper
         self._read = Reader(database, journal)
         self.artifacts: ArtifactStore = LocalArtifacts(database, journal)
+        self.limits: LimitStore = LocalLimits(database, journal, owner)
         self.variables: VariableStore = LocalVariables(database, journal)
 
     # --- changes ----------------------------------------------------------------------------------------------

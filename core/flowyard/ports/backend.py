@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 from uuid import UUID
 
 from flowyard.ports.artifacts import ArtifactStore
+from flowyard.ports.limits import LimitStore
 from flowyard.ports.variables import VariableStore
 from flowyard.schemas.events import JournalEvent, LogEmitted
 from flowyard.schemas.filters import FlowRunFilter, LogFilter, TaskRunFilter
@@ -67,6 +68,7 @@ class ControlPlane(Protocol):
     """Runs and their records, read and changed one at a time. Every method is a barrier for what came before it."""
 
     artifacts: ArtifactStore
+    limits: LimitStore
     variables: VariableStore
 
     def begin_flow_run(self, flow_name: str, flow_run: FlowRun) -> Lease:

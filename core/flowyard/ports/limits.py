@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
-from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
+from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotRequest
 
 
 class LimitStore(Protocol):
@@ -31,6 +31,18 @@ class LimitStore(Protocol):
 
     def read_many(self, *, limit: int = 200, offset: int = 0) -> list[ConcurrencyLimit]:
         """Return limits in the order of their names."""
+        ...
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Return the names of active limits that begin so; cheap."""
+        ...
+
+    def holders(self, name: str) -> list[SlotHolder]:
+        """Return who holds slots of a limit, longest first; slots that come back by themselves are not listed.
+
+        Raises:
+            ObjectNotFound: there is none of that name or id.
+        """
         ...
 
     def update(self, name: str, **changes: Any) -> ConcurrencyLimit:

@@ -31,7 +31,7 @@ def decide_slots(request: SlotRequest, uses: Sequence[LimitUse]) -> SlotAnswer:
         SlotsOverLimit: a limit is smaller than what is asked for: it would never be granted.
         RateLimitWithoutDecay: a rate is asked of a limit whose slots do not come back by themselves.
     """
-    answer = SlotAnswer(is_granted=True)
+    answer = SlotAnswer(is_granted=True, takes_slots=any(use.limit.active for use in uses))
     for use in uses:
         limit = use.limit
         if not limit.active:

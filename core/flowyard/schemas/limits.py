@@ -10,6 +10,9 @@ from uuid import UUID
 from flowyard.schemas.ids import new_id
 from flowyard.schemas.runs import utcnow
 
+TAG_PREFIX = "tag:"
+"""What the name of a limit begins with that task runs with a tag count against."""
+
 
 class SlotMode(enum.StrEnum):
     """How slots come back."""
@@ -55,10 +58,24 @@ class SlotRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlotHolder:
+    """Slots of one limit that are held."""
+
+    lease_id: UUID
+    slots: int
+    flow_run_id: UUID | None
+    """None for whoever is in no flow run."""
+    task_run_id: UUID | None
+    acquired: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SlotAnswer:
     """What became of a request."""
 
     is_granted: bool
+    takes_slots: bool = False
+    """Whether an active limit is among those that were asked: something is held, or would be."""
     blocked_by: str | None = None
     """The limit that has no room."""
     position: int = 0

@@ -6,7 +6,7 @@ brought up to date when somebody looks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -31,7 +31,7 @@ from sqlalchemy.engine import Connection, Row
 
 from flowyard.exceptions import ObjectAlreadyExists, ObjectNotFound
 from flowyard.rules.limits import LimitUse, average_occupancy, decay, decide_slots
-from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotMode, SlotRequest
+from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotMode, SlotRequest
 from flowyard.store.dialects import Dialect
 from flowyard.store.tables import metadata
 from flowyard.store.types import Identifier, PlainText, Timestamp
@@ -115,12 +115,44 @@ def read_many(connection: Connection, now: datetime, *, limit: int, offset: int)
     return [_limit_of(row, now) for row in connection.execute(query)]
 
 
-def store(connection: Connection, limit: ConcurrencyLimit, now: datetime) -> None:
-    """Change a limit to what `limit` says. `active_slots` sets the counter of a limit with decay; 0 frees all slots."""
+def names(connection: Connection, prefix: str) -> list[str]:
+    """Return the names of active limits that begin so."""
+    query = select(concurrency_limit.c.name).where(
+        concurrency_limit.c.active, concurrency_limit.c.name.startswith(prefix, autoescape=True)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def holders(connection: Connection, name: str, now: datetime) -> list[SlotHolder]:
+    """Return who holds slots of a limit, longest first.
+
+    Raises:
+        ObjectNotFound: there is none of that name or id.
+    """
+    limit = read(connection, name, now)
+    rows = connection.execute(
+        select(concurrency_slot)
+        .where(concurrency_slot.c.limit_id == limit.id)
+        .order_by(concurrency_slot.c.acquired, concurrency_slot.c.lease_id)
+    )
+    return [
+        SlotHolder(
+            lease_id=row.lease_id,
+            slots=row.slots,
+            flow_run_id=row.flow_run_id,
+            task_run_id=row.task_run_id,
+            acquired=row.acquired,
+        )
+        for row in rows
+    ]
+
+
+def store(connection: Connection, limit: ConcurrencyLimit, now: datetime, *, frees_all: bool) -> None:
+    """Change a limit to what `limit` says; with `frees_all`, take back what anybody holds of it."""
     connection.execute(
         update(concurrency_limit).where(concurrency_limit.c.id == limit.id), _values(limit, now, created=limit.created)
     )
-    if limit.active_slots == 0:
+    if frees_all:
         connection.execute(delete(concurrency_slot).where(concurrency_slot.c.limit_id == limit.id))
 
 
@@ -136,6 +168,16 @@ def remove(connection: Connection, name: str) -> None:
     for table in (concurrency_slot, concurrency_waiter):
         connection.execute(delete(table).where(table.c.limit_id == limit_id))
     connection.execute(delete(concurrency_limit).where(concurrency_limit.c.id == limit_id))
+
+
+def peek(connection: Connection, request: SlotRequest, now: datetime) -> SlotAnswer | None:
+    """Return what `acquire` would answer, without writing; None when a name is not known yet.
+
+    Raises:
+        SlotsOverLimit, RateLimitWithoutDecay: it can never be granted.
+    """
+    uses = _uses(connection, request, now)
+    return decide_slots(request, uses) if len(uses) == len(set(request.names)) else None
 
 
 def acquire(
@@ -162,8 +204,7 @@ def acquire(
     held = select(concurrency_slot.c.limit_id).where(concurrency_slot.c.lease_id == request.lease_id)
     if connection.execute(held).first() is not None:
         return SlotAnswer(is_granted=True)
-    rows = connection.execute(_select(now).where(concurrency_limit.c.name.in_(request.names))).all()
-    uses = [_use_of(connection, row, request, now) for row in rows]
+    uses = _uses(connection, request, now)
     answer = decide_slots(request, uses)
     active = [use.limit for use in uses if use.limit.active]
     if not answer.is_granted:
@@ -227,13 +268,14 @@ def release_of_runs(connection: Connection, run_ids: Sequence[UUID], *, now: dat
     return _give_back(connection, holders, occupancy_seconds=None, now=now)
 
 
-def reclaim(connection: Connection, is_alive: Callable[[UUID], bool], *, now: datetime) -> bool:
-    """Give back what dead processes hold; True if there were slots."""
-    owners = connection.execute(select(concurrency_slot.c.owner_id).distinct()).scalars().all()
-    dead = [owner for owner in owners if not is_alive(owner)]
-    if not dead:
-        return False
-    return _give_back(connection, concurrency_slot.c.owner_id.in_(dead), occupancy_seconds=None, now=now)
+def owners(connection: Connection) -> Sequence[UUID]:
+    """Return the processes that hold slots."""
+    return connection.execute(select(concurrency_slot.c.owner_id).distinct()).scalars().all()
+
+
+def release_of_owners(connection: Connection, owner_ids: Sequence[UUID], *, now: datetime) -> None:
+    """Give back what processes hold that are dead."""
+    _give_back(connection, concurrency_slot.c.owner_id.in_(owner_ids), occupancy_seconds=None, now=now)
 
 
 def _give_back(connection: Connection, condition: Any, *, occupancy_seconds: float | None, now: datetime) -> bool:
@@ -277,6 +319,11 @@ def _select(now: datetime) -> Select[Any]:
         concurrency_waiter.c.seen > now - timedelta(seconds=WAITER_SECONDS),
     )
     return select(concurrency_limit, taken.scalar_subquery().label("taken"), wanted.scalar_subquery().label("wanted"))
+
+
+def _uses(connection: Connection, request: SlotRequest, now: datetime) -> list[LimitUse]:
+    rows = connection.execute(_select(now).where(concurrency_limit.c.name.in_(request.names))).all()
+    return [_use_of(connection, row, request, now) for row in rows]
 
 
 def _use_of(connection: Connection, row: Row[Any], request: SlotRequest, now: datetime) -> LimitUse:

@@ -14,6 +14,7 @@ from flowyard.local.backend import LocalBackend
 from flowyard.schemas.ids import new_id
 from flowyard.store import leases
 from flowyard.testing.journals import JournalContract
+from flowyard.testing.limits import LimitContract
 from flowyard.testing.objects import ArtifactContract, VariableContract
 from flowyard.testing.stores import BackendContract
 
@@ -72,6 +73,12 @@ class TestVariables(VariableContract):
 
 
 class TestArtifacts(ArtifactContract):
+    @pytest.fixture
+    def backend(self, url: str, tmp_path: Path) -> Iterator[LocalBackend]:
+        yield from _backend(url, tmp_path)
+
+
+class TestLimits(LimitContract):
     @pytest.fixture
     def backend(self, url: str, tmp_path: Path) -> Iterator[LocalBackend]:
         yield from _backend(url, tmp_path)

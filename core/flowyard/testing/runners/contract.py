@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowyard.testing.runners.flow_limits import FlowLimitsContract
 from flowyard.testing.runners.flow_order import FlowOrderContract
 from flowyard.testing.runners.flow_records import FlowRecordsContract
 from flowyard.testing.runners.flow_values import FlowValuesContract
@@ -14,5 +15,5 @@ class TaskRunnerContract(LifeContract, OutcomeContract, PlacesContract):
     """What a runner owes to the engine."""
 
 
-class TaskRunnerFlowContract(FlowValuesContract, FlowOrderContract, FlowRecordsContract):
+class TaskRunnerFlowContract(FlowValuesContract, FlowOrderContract, FlowRecordsContract, FlowLimitsContract):
     """What flows may expect of every runner: the same results, states and errors."""

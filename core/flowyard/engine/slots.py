@@ -1,0 +1,200 @@
+"""Slots of the concurrency limits that tags of task runs name: taken when inputs are final, before the call is sent.
+
+One thread per flow run asks the ledger for all its waiting calls, and only for the first of those that want the same:
+ten thousand tasks under one limit are one place in its queue at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from uuid import UUID
+
+from typing_extensions import override
+
+from flowyard.context import Slot
+from flowyard.engine.completion import Completion
+from flowyard.engine.effects import Resume, WaitFor
+from flowyard.exceptions import FlowyardError
+from flowyard.logging.loggers import get_logger
+from flowyard.ports import Recorder
+from flowyard.ports.limits import LimitStore
+from flowyard.rules.bookkeeping import enter_state
+from flowyard.schemas.events import TaskRunEntered
+from flowyard.schemas.limits import TAG_PREFIX, SlotAnswer, SlotRequest
+from flowyard.schemas.runs import TaskRun
+from flowyard.schemas.states import State, StateType
+
+_POLL_SECONDS = 0.05
+"""How long slots that another process gave back can go unseen."""
+_REFRESH_SECONDS = 5.0
+"""How long a new limit can go unseen by a flow run that is under way."""
+
+
+class SlotTicket(Completion):
+    """A task run's place in the queue; done when it has its slots, or never will (`error`)."""
+
+    __slots__ = ("_queue", "error", "granted_at", "recorder", "request", "run")
+
+    def __init__(self, queue: SlotQueue, run: TaskRun, names: tuple[str, ...], recorder: Recorder) -> None:
+        super().__init__()
+        self._queue = queue
+        self.run = run
+        self.recorder = recorder
+        self.request = SlotRequest(names=names, slots=1, flow_run_id=run.flow_run_id, task_run_id=run.id)
+        self.error: BaseException | None = None
+        self.granted_at: float | None = None
+
+    def require_granted(self) -> None:
+        """Check that the slots are there.
+
+        Raises:
+            FlowyardError: they never will be; says why.
+        """
+        if self.error is not None:
+            raise self.error
+
+    def give_back(self) -> None:
+        """Let others have the slots, or the place in the queue. Returns at once."""
+        self._queue.give_back(self)
+
+
+class TakeSlots(WaitFor):
+    """Go on when a ticket has its slots, or never will."""
+
+    __slots__ = ("is_sequential", "ticket")
+
+    def __init__(self, ticket: SlotTicket, place: Slot | None, *, is_sequential: bool) -> None:
+        super().__init__([ticket], place)
+        self.ticket = ticket
+        self.is_sequential = is_sequential
+        """The call runs where it is submitted, so its caller has to wait."""
+
+    @override
+    def detach(self, resume: Resume) -> None:
+        if self.is_sequential:
+            self.ticket.block()
+        super().detach(resume)
+
+
+class SlotQueue:
+    """Asks for the slots of the task runs of one flow run. Its thread lives as long as somebody waits or holds."""
+
+    def __init__(self, limits: LimitStore) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._wakeup = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._waiting: dict[tuple[str, ...], deque[SlotTicket]] = {}
+        self._returned: list[SlotTicket] = []
+        self._lost: list[UUID] = []
+        self._known: frozenset[str] = frozenset()
+        self._known_until = 0.0
+
+    def limits_of(self, tags: Iterable[str]) -> tuple[str, ...]:
+        """Return the limits that tags name; asks the state backend every 5 s."""
+        now = time.monotonic()
+        if now >= self._known_until:
+            self._known = frozenset(self._limits.names(TAG_PREFIX))
+            self._known_until = now + _REFRESH_SECONDS
+        if not self._known:
+            return ()
+        return tuple(sorted(self._known.intersection(TAG_PREFIX + tag for tag in tags)))
+
+    def enter(self, run: TaskRun, names: tuple[str, ...], recorder: Recorder) -> SlotTicket:
+        """Let a task run wait for its slots."""
+        ticket = SlotTicket(self, run, names, recorder)
+        with self._lock:
+            self._waiting.setdefault(names, deque()).append(ticket)
+            self._work_soon()
+        return ticket
+
+    def give_back(self, ticket: SlotTicket) -> None:
+        """Take the slots, or the place, of a ticket back."""
+        with self._lock:
+            self._returned.append(ticket)
+            self._work_soon()
+
+    def forget(self, run_id: UUID) -> None:
+        """Take back what a task run held that was lost with its worker (`concurrency` in its code)."""
+        with self._lock:
+            self._lost.append(run_id)
+            self._work_soon()
+
+    def close(self) -> None:
+        """Leave every queue and wait until everything is given back."""
+        with self._lock:
+            for tickets in self._waiting.values():
+                self._returned.extend(tickets)
+            thread = self._thread
+            if self._returned:
+                self._work_soon()
+                thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _work_soon(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="flowyard-slots", daemon=True)
+            self._thread.start()
+        self._wakeup.set()
+
+    def _work(self) -> None:
+        while True:
+            self._wakeup.clear()
+            with self._lock:
+                returned, self._returned = self._returned, []
+                lost, self._lost = self._lost, []
+                for ticket in returned:
+                    queue = self._waiting.get(ticket.request.names)
+                    if queue is not None and ticket in queue:
+                        queue.remove(ticket)
+                heads = [queue[0] for queue in self._waiting.values() if queue]
+                if not (returned or lost or heads):
+                    self._thread = None
+                    return
+            self._take_back(returned, lost)
+            granted = [ticket for ticket in heads if self._ask(ticket)]
+            with self._lock:
+                for ticket in granted:
+                    self._waiting[ticket.request.names].remove(ticket)
+            for ticket in granted:
+                ticket.finish()
+            if not granted:
+                self._wakeup.wait(_POLL_SECONDS)
+
+    def _take_back(self, returned: list[SlotTicket], lost: list[UUID]) -> None:
+        now = time.monotonic()
+        try:
+            for ticket in returned:
+                seconds = None if ticket.granted_at is None else now - ticket.granted_at
+                self._limits.release([ticket.request.lease_id], seconds)
+            if lost:
+                self._limits.release_of_runs(lost)
+        except FlowyardError as error:
+            # The slots come back when this process ends: others see that it is gone.
+            get_logger("engine").error("slots of concurrency limits could not be given back: %s", error)
+
+    def _ask(self, ticket: SlotTicket) -> bool:
+        """Ask for the slots of a ticket; True when it need not wait any more."""
+        try:
+            answer = self._limits.acquire(ticket.request, when_freed=self._wakeup.set)
+        except FlowyardError as error:
+            ticket.error = error
+            return True
+        if answer.is_granted:
+            ticket.granted_at = time.monotonic()
+            return True
+        if ticket.run.state is not None and ticket.run.state.name != "AwaitingSlot":
+            _enter_waiting(ticket, answer)
+        return False
+
+
+def _enter_waiting(ticket: SlotTicket, answer: SlotAnswer) -> None:
+    tag = (answer.blocked_by or "").removeprefix(TAG_PREFIX)
+    message = f"Waiting for a slot of the limit of tag {tag!r}; {answer.position} before this one."
+    state = State(StateType.PENDING, "AwaitingSlot", message)
+    enter_state(ticket.run, state)
+    ticket.recorder.append(TaskRunEntered(ticket.run.id, state))
