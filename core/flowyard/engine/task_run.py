@@ -11,6 +11,7 @@ import logging
 import random
 from dataclasses import replace
 from datetime import timedelta
+from time import perf_counter, thread_time
 from typing import Any, cast
 
 from flowyard.annotations import quote
@@ -30,11 +31,12 @@ from flowyard.results.handles import UnpersistedResult
 from flowyard.rules.bookkeeping import apply_decision, enter_state, stamp
 from flowyard.rules.crashes import crash_message
 from flowyard.rules.task_runs import TaskRunFacts, decide_task_run
-from flowyard.schemas.events import TaskRunEntered, TaskRunRenamed
+from flowyard.schemas.events import TaskRunEntered, TaskRunMeasured, TaskRunRenamed
 from flowyard.schemas.orchestration import Verdict
 from flowyard.schemas.runs import TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.task_runners.base import Held, Outcome, TaskCall, Upstream
+from flowyard.task_runners.metering import WORTH_MEASURING_SECONDS, meter_in_process
 
 
 async def run_task(call: TaskCall, flow_context: FlowRunContext | None, scope: Any, slot: Slot | None) -> Outcome:
@@ -83,7 +85,14 @@ async def run_task(call: TaskCall, flow_context: FlowRunContext | None, scope: A
         if spec.task_run_name is not None and run.run_count == 1:
             value = await Call(here, _rename, (call, log))
         if not isinstance(value, Raised):
-            value = await Call(here, spec.fn, args, kwargs, timeout=_seconds_left(call))
+            timeout = _seconds_left(call)
+            # 1 microsecond in all. Here a call without a meter is known to have been short only when it is over.
+            cpu_clock = thread_time if call.meter is None else call.meter.cpu_clock
+            began, began_cpu = perf_counter(), cpu_clock()
+            value = await Call(here, spec.fn, args, kwargs, timeout=timeout)
+            seconds = perf_counter() - began
+            if call.meter is not None or seconds >= WORTH_MEASURING_SECONDS:
+                _measure(call, seconds, cpu_clock() - began_cpu, is_timed=timeout is not None)
         state: State[Any] | None = None
         if value.__class__ not in ATOMS and value.__class__ is not Raised:
             if stands_for_runs(value):
@@ -125,6 +134,22 @@ def enter_not_ready(run: TaskRun, upstream_name: str, recorder: Recorder) -> Sta
     enter_state(run, state)
     recorder.append(TaskRunEntered(run.id, state))
     return state
+
+
+def _measure(call: TaskCall, seconds: float, cpu_seconds: float | None, *, is_timed: bool) -> None:
+    """Note how long the user's function took; in the flow's process, record it as well."""
+    run, meter = call.task_run, call.meter
+    if meter is not None:
+        # A function with a timeout runs in a thread of its own, whose time only the clock of the process knows.
+        meter.ran(seconds, cpu_seconds if meter.counts_other_threads or not is_timed else None)
+        return
+    # The thread of an event loop is shared by all coroutines that wait meanwhile.
+    is_shared = is_timed or call.spec.is_async
+    meter = meter_in_process()
+    meter.ran(seconds, None if is_shared else cpu_seconds)
+    measured = meter.read()._replace(began=None)
+    run.metrics = measured if run.metrics is None else run.metrics.plus(measured)
+    call.recorder.append(TaskRunMeasured(run.id, run.metrics))
 
 
 def _is_ready(held: Held, allow_failure: bool) -> bool:

@@ -37,13 +37,24 @@ class TaskMetrics(NamedTuple):
     bytes_in: int | None = None
     """The packed call. What a cluster moves from worker to worker by itself is not in it."""
     bytes_out: int | None = None
-    """The packed value or exception."""
+    """The packed value; on clusters, where it is not packed, about how large it is. None for an exception."""
 
     def plus(self, later: TaskMetrics) -> TaskMetrics:
         """Return what is known after another attempt: sums, and the place of the later one."""
         return TaskMetrics(
             later.worker, later.began, *(_sum(one, other) for one, other in zip(self[2:], later[2:], strict=True))
         )
+
+    def queued(self, *, handed_over: float, elapsed: float) -> TaskMetrics:
+        """Return this with its time in the queue.
+
+        `handed_over` is when the runner got the call (seconds since the epoch), and `elapsed` how long it had it, both
+        by the clock of the flow's process. What the worker's clock says is believed as far as that leaves room for it;
+        a clock that is wrong gives the upper bound, which has the way back in it.
+        """
+        limit = max(elapsed - (self.worker_seconds or 0.0), 0.0)
+        seconds = limit if self.began is None else self.began - handed_over
+        return self._replace(queue_seconds=seconds if 0.0 <= seconds <= limit else limit)
 
     def to_record(self) -> dict[str, Any]:
         """Return what is stored: names and values, without those that are None."""

@@ -22,8 +22,10 @@ from flowyard.exceptions import LegacyTaskRunner, TaskRunnerAlreadyStarted, Task
 from flowyard.parameters.binding import CallSignature
 from flowyard.ports import Recorder
 from flowyard.schemas.events import JournalEvent
+from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
+from flowyard.task_runners.metering import Meter
 
 LONGEST_WAIT_IN_PLACE = 1.0
 """Seconds of a retry delay that are slept in the slot."""
@@ -104,7 +106,8 @@ class Outcome:
     """The runner made it, because no shim could: nothing has been logged about it yet."""
     lost_worker: str | None = None
     """Set when the worker died before it reported: the attempt counts against `crash_retries`."""
-    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    metrics: TaskMetrics | None = None
+    """What was measured where the call executed; None for a call that executed in the flow's process."""
 
 
 class Shim(Protocol):
@@ -142,7 +145,7 @@ class Held:
 
 
 class TaskCall:
-    """One call of a task on its way to where it executes. Not changed after it is made, but for `held`."""
+    """One call of a task on its way to where it executes. Not changed after it is made, but for `held` and `meter`."""
 
     __slots__ = (
         "arguments",
@@ -150,6 +153,7 @@ class TaskCall:
         "context",
         "held",
         "loop",
+        "meter",
         "needs",
         "recorder",
         "shim",
@@ -188,6 +192,8 @@ class TaskCall:
         """The upstreams it must find completed, those that it only waits for included; only with `locality`."""
         self.user_context = user_context
         """The context variables of whoever submitted the call, for the shim; they do not leave the process."""
+        self.meter: Meter | None = None
+        """Measures the call where it executes; set there by runners with processes, which report what it read."""
         self.held: Mapping[int, Held] = {}
         """Upstream key -> what the runner found; set by the runner where the call executes, before the shim sees it."""
 

@@ -21,6 +21,11 @@ class Envelope(NamedTuple):
     control: Buffer
     buffers: Sequence[Buffer] = ()
 
+    @property
+    def nbytes(self) -> int:
+        """How many bytes it is, buffers included."""
+        return sum(memoryview(part).nbytes for part in (self.control, *self.buffers))
+
     def to_bytes(self) -> bytes:
         """Return the message in one piece (a copy of every buffer)."""
         parts = (self.control, *self.buffers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import timedelta
@@ -14,7 +15,7 @@ from flowyard.rules.bookkeeping import enter_state
 from flowyard.schemas.events import JournalEvent, TaskRunEntered
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State, StateType
-from flowyard.schemas.wire import VERSION, decode, decode_state, encode, encode_data, encode_state
+from flowyard.schemas.wire import VERSION, decode, decode_metrics, decode_state, encode, encode_data, encode_state
 from flowyard.schemas.wire_values import interval_to_wire, packb, time_from_wire, time_to_wire
 from flowyard.task_runners.base import Outcome
 from flowyard.task_runners.envelopes import Envelope, put, read_control, take
@@ -117,12 +118,18 @@ def pack_outcome(outcome: Outcome, where: str = "a worker process", *, value_sta
     `value_stays` an unpersisted value of a Completed run is left out: its runner keeps it where it was made.
     """
     buffers: list[Buffer] = []
+    began = time.perf_counter()
     try:
         payload = None if value_stays and stays(outcome) else _pack_data(outcome, buffers)
     except UnpicklableValue as error:
         buffers = []
         fail_unpicklable(outcome, error)
         payload = [_ERROR, pack_error(error, buffers)]
+    metrics = outcome.metrics
+    if metrics is not None and metrics.worker_seconds is not None:
+        metrics = metrics._replace(worker_seconds=metrics.worker_seconds + time.perf_counter() - began)
+        if payload is not None and payload[0] in (_VALUE, _HANDLE):
+            metrics = metrics._replace(bytes_out=_size_of(payload[1], buffers))
     run, state = outcome.task_run, outcome.state
     control = [
         VERSION,
@@ -143,11 +150,16 @@ def pack_outcome(outcome: Outcome, where: str = "a worker process", *, value_sta
         # The final state is nearly always an event as well: it is sent once.
         [None if _enters(event, state) else encode(event) for event in outcome.events],
         outcome.lost_worker,
-        dict(outcome.metrics),
+        metrics,
         where,
         outcome.is_synthesised,
     ]
     return Envelope(packb(control), buffers)
+
+
+def _size_of(reference: Any, buffers: Sequence[Buffer]) -> int:
+    """Return the size of a pickle that `put` put into a message with these buffers only."""
+    return len(reference) if isinstance(reference, bytes) else sum(memoryview(buffer).nbytes for buffer in buffers)
 
 
 def stays(outcome: Outcome) -> bool:
@@ -224,7 +236,14 @@ def unpack_outcome(envelope: Envelope, task_run: TaskRun) -> Outcome:
     decoded: list[JournalEvent] = [
         TaskRunEntered(run.id, state) if event is None else cast("JournalEvent", decode(event)) for event in events
     ]
-    return Outcome(run, state, decoded, is_synthesised=is_synthesised, lost_worker=lost_worker, metrics=metrics)
+    return Outcome(
+        run,
+        state,
+        decoded,
+        is_synthesised=is_synthesised,
+        lost_worker=lost_worker,
+        metrics=decode_metrics(metrics),
+    )
 
 
 _fields_of = attrgetter(*(field.name for field in fields(TaskRun)))

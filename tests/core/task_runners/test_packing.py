@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from flowyard.results import UnpersistedResult
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.schemas.events import JournalEvent, LogEmitted, TaskRunEntered
 from flowyard.schemas.ids import new_id
+from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.runs import FlowRun, TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.schemas.wire_values import packb
@@ -63,7 +65,7 @@ def test_every_part_of_a_call_travels_or_stays_on_purpose():
     assert back.arguments == made.arguments
     # Whoever adds a part decides whether it travels.
     travels = {"arguments", "attempt", "context", "needs", "spec", "task_run"}
-    stays = {"loop", "user_context", "shim", "recorder", "held"}
+    stays = {"loop", "user_context", "shim", "recorder", "held", "meter"}
     assert set(TaskCall.__slots__) == travels | stays
 
 
@@ -178,7 +180,7 @@ def finished(data: Any, kind: StateType = StateType.COMPLETED) -> tuple[TaskRun,
     there.name = "renamed"
     log = LogEmitted(there.flow_run_id, there.id, "flowyard.task_runs", 20, "hello", utcnow())
     events: list[JournalEvent] = [TaskRunEntered(there.id, running), log, TaskRunEntered(there.id, state)]
-    return here, Outcome(there, state, events, metrics={"seconds": 1.5})
+    return here, Outcome(there, state, events, metrics=TaskMetrics("worker-1", worker_seconds=1.5))
 
 
 def test_an_outcome_comes_back_with_the_bookkeeping_and_the_events():
@@ -186,7 +188,12 @@ def test_an_outcome_comes_back_with_the_bookkeeping_and_the_events():
     back = unpack_outcome(pack_outcome(outcome), here)
     assert back.state == outcome.state
     assert back.state.result() == [1, 2]
-    assert back.metrics == {"seconds": 1.5}
+    assert outcome.metrics is not None
+    assert back.metrics is not None
+    assert back.metrics.worker == "worker-1"
+    assert back.metrics.worker_seconds is not None
+    assert back.metrics.worker_seconds > 1.5, "packing is part of what keeps a worker busy"
+    assert back.metrics.bytes_out == len(pickle.dumps([1, 2], protocol=5))
     there = outcome.task_run
     for name in ("name", "run_count", "start_time", "end_time", "total_run_time", "updated", "expected_start_time"):
         assert getattr(back.task_run, name) == getattr(there, name), name

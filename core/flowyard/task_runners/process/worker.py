@@ -38,6 +38,7 @@ from flowyard.settings import temporary_settings
 from flowyard.settings.model import find_setting
 from flowyard.task_runners.base import CallContext, Outcome, Shim, TaskSpec
 from flowyard.task_runners.envelopes import Envelope
+from flowyard.task_runners.metering import Gauge, Meter
 from flowyard.task_runners.packing import ArrivedCall, unpack_context, unpack_spec
 from flowyard.task_runners.packing_outcomes import pack_outcome
 from flowyard.task_runners.process.channel import FrameReader, write_all
@@ -89,6 +90,7 @@ class Worker:
         self._channel = channel
         self._shim = shim
         self._name = name
+        self._gauge = Gauge(name, is_alone=True)
         self._sending = threading.Lock()
         self._changed = threading.Condition(threading.Lock())
         self._jobs: deque[_Job] = deque()
@@ -216,6 +218,7 @@ class Worker:
 
     def _execute(self, job: _Job) -> Envelope:
         started = time.perf_counter()
+        meter = self._gauge.meter(job.envelope.nbytes)
         arrived = ArrivedCall(job.envelope)
 
         def send(events: list[JournalEvent]) -> None:
@@ -226,23 +229,26 @@ class Worker:
         if not self._is_busy.is_set():
             self._is_busy.set()
         try:
-            outcome = self._run_user_code(arrived, job, buffer)
+            outcome = self._run_user_code(arrived, job, buffer, meter)
         except UnpicklableValue as error:
             outcome = _outcome_without_shim(arrived, _failed(error, arrived))
         except BaseException as error:  # an interrupt or exit that the shim let pass: the worker itself goes on
             outcome = _outcome_without_shim(arrived, crashed_state(error, now=utcnow(), details=_details(arrived)))
         self._current = None
         outcome.events = [*buffer.close(), *outcome.events]
+        outcome.metrics = meter.read()
         packed = pack_outcome(outcome, self._name)
         seconds = time.perf_counter() - started
         return Envelope(packb([int(ToPool.OUTCOME), job.number, seconds, packed.control]), packed.buffers)
 
-    def _run_user_code(self, arrived: ArrivedCall, job: _Job, buffer: EventBuffer) -> Outcome:
+    def _run_user_code(self, arrived: ArrivedCall, job: _Job, buffer: EventBuffer, meter: Meter) -> Outcome:
         context = job.context.context()
         if context.settings != self._settings:
             self._use_settings(context.settings)
         spec = job.spec.spec(arrived.task_run.task_name)
         call = arrived.open(spec=spec, context=context, shim=self._shim, recorder=buffer)
+        call.meter = meter
+        meter.loaded()
         if not spec.is_async:
             outcome = self._shim.execute(call)
             if spec.timeout_seconds is not None:
