@@ -32,6 +32,7 @@ from flowyard.testing.workloads import arrive, await_arrival, identity, note, no
 from flowyard_ray import RayTaskRunner, remote_options
 from flowyard_ray.dispatch import Dispatcher
 from flowyard_ray.jobs import RayHandle
+from flowyard_ray.mailbox import REPORT
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("ray_driver", "_backend")]
 
@@ -133,6 +134,59 @@ def test_a_lost_worker_loses_its_batch_and_no_other() -> None:
         assert [outcome.state.name for outcome in outcomes] == ["Crashed"] * 4
         assert all(outcome.lost_worker for outcome in outcomes)
         assert [outcome.state.result() for outcome in outcomes_of(others)] == list(range(4))
+
+
+def test_what_ended_before_its_worker_died_is_not_lost(folder: str) -> None:
+    def last_dies(x: int) -> int:
+        note(folder, f"run {x}")
+        if x == 2:
+            await_arrival(folder, "seen")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    with RayTaskRunner().start() as runner:
+        calls = batch_of(last_dies, range(4))
+        # It is taken out of its batch while that still runs, with what it gave.
+        *early, dying, after = runner.submit_batch(calls)
+        assert [outcome.state.result() for outcome in outcomes_of(early)] == [0, 1]
+        arrive(folder, "seen")
+        assert [outcome.state.name for outcome in outcomes_of([dying, after])] == ["Crashed", "Crashed"]
+    assert [line for line in notes(folder) if "begin" in line] == [f"begin run {x}" for x in range(3)]
+
+
+def test_a_letter_on_its_way_when_the_worker_died_still_counts(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    letters: list[Any] = []
+    read = Dispatcher._read
+    deaths: list[Any] = []
+
+    def hold_back(self: Dispatcher, came: Any, error: Any) -> None:
+        # Until the death is known, everything stays in the post.
+        letters.extend(came or ())
+        came = [] if not deaths else [letters.pop(0) for _ in list(letters)]
+        read(self, came, error)
+
+    def note_death(self: Dispatcher, job: Any, error: BaseException) -> None:
+        deaths.append(error)
+        failed(self, job, error)
+
+    failed = Dispatcher._failed
+    monkeypatch.setattr(Dispatcher, "_read", hold_back)
+    monkeypatch.setattr(Dispatcher, "_failed", note_death)
+
+    def second_dies(x: int) -> int:
+        if x == 1:
+            await_arrival(folder, "sent")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    with RayTaskRunner().start() as runner:
+        handles = runner.submit_batch(batch_of(second_dies, range(2)))
+        deadline = time.monotonic() + 60
+        while not any(first == REPORT for _, first, _ in letters) and time.monotonic() < deadline:
+            threading.Event().wait(0.05)
+        assert handles[0].outcome is None
+        arrive(folder, "sent")
+        assert [outcome.state.name for outcome in outcomes_of(handles)] == ["Completed", "Crashed"]
 
 
 # --- batches ------------------------------------------------------------------------------------------------------

@@ -32,13 +32,13 @@ from flowyard.task_runners.outcomes import cancelled, crashed, synthesised
 from flowyard.task_runners.packing_outcomes import RemoteResult, unpack_outcome
 from flowyard_ray.api import ray
 from flowyard_ray.context import options_of_call
-from flowyard_ray.failures import Cause, understand
+from flowyard_ray.failures import Cause, Failure, understand
 from flowyard_ray.jobs import Item, Job, RayHandle
-from flowyard_ray.mailbox import Letter, open_mailbox
+from flowyard_ray.mailbox import REPORT, Letter, open_mailbox
 from flowyard_ray.sending import Sender
-from flowyard_ray.values import RayResult, stand_in_for
+from flowyard_ray.values import Kept, Place, RayResult, stand_in_for, unpack_kept
 from flowyard_ray.waiting import Waiter
-from flowyard_ray.work import unpack_reports
+from flowyard_ray.work import Report, unpack_reports
 
 _LEAST_WINDOW = 64
 _PER_CPU = 4
@@ -79,6 +79,9 @@ class Dispatcher:
         self._mailbox_name = f"flowyard-mailbox-{uuid4().hex}"
         self._namespace = cast("str", ray.get_runtime_context().namespace)
         self._mailbox: Any = None
+        self._polls = 0
+        self._unheard: list[tuple[int, Job, Failure]] = []
+        """Batches whose worker died: (the poll that brings what they still reported, ...)."""
         self._confirmed: dict[int, int] = {}
         self._done_tokens: list[int] = []
         settings = get_current_settings().to_environment_variables(exclude_unset=True)
@@ -301,23 +304,29 @@ class Dispatcher:
         reports = unpack_reports(data)
         job.outcome = None
         for index, (item, report) in enumerate(zip(job.items, reports, strict=True)):
-            if item.is_settled:
-                continue
+            if not item.is_settled:
+                self._settle(item, partial(self._outcome_of, item, report, job.place, index))
 
-            def make(item: Item = item, index: int = index, report: Any = report) -> Outcome:
-                outcome = unpack_outcome(report.outcome, item.call.task_run)
-                state = outcome.state
-                # Those before came through the mailbox.
-                del outcome.events[: max(item.received - report.first, 0)]
-                if state.is_completed() and not isinstance(state.data, RemoteResult):
-                    state.data = RayResult(job.place, index, outcome.task_run.name)
-                    self._results.add(state.data)
-                return outcome
-
-            self._settle(item, make)
+    def _outcome_of(self, item: Item, report: Report, place: Place | Kept, index: int) -> Outcome:
+        outcome = unpack_outcome(report.outcome, item.call.task_run)
+        state = outcome.state
+        # Those before came through the mailbox.
+        del outcome.events[: max(item.received - report.first, 0)]
+        if state.is_completed() and not isinstance(state.data, RemoteResult):
+            state.data = RayResult(place, index, outcome.task_run.name)
+            self._results.add(state.data)
+        return outcome
 
     def _failed(self, job: Job, error: BaseException) -> None:
         failure = understand(error, has_inputs=bool(job.upstream))
+        if failure.cause is Cause.WORKER and len(job.items) > 1 and self._mailbox:
+            # What its calls reported before is still on its way: it is there when the next poll but one has returned.
+            self._unheard.append((self._polls + 1, job, failure))
+            self._mailbox.hurry.remote(self._polls + 1)
+        else:
+            self._give_up(job, failure)
+
+    def _give_up(self, job: Job, failure: Failure) -> None:
         if failure.cause is Cause.INPUT:
             self._again_with_stand_ins(job, failure.text)
         elif failure.cause is Cause.WORKER and job.attempts_left > 0:
@@ -390,24 +399,41 @@ class Dispatcher:
     def _poll(self) -> None:
         confirmed, self._confirmed = self._confirmed, {}
         done, self._done_tokens = self._done_tokens, []
-        letters = self._mailbox.poll.remote(confirmed, done)
+        self._polls += 1
+        letters = self._mailbox.poll.remote(self._polls, confirmed, done)
         self._waiter.add(letters, None)
 
-    def _read(self, letters: list[Letter], error: BaseException | None) -> None:
+    def _read(self, letters: list[Letter] | None, error: BaseException | None) -> None:
         if error is not None:
             self._log.warning("The mailbox was lost: states and logs come when tasks end. %s", error)
             self._mailbox = False
-            return
-        for letter in letters:
+        for letter in letters or ():
             self._read_letter(letter)
-        if not self._is_closing:
+        unheard, self._unheard = self._unheard, []
+        for number, job, failure in unheard:
+            if self._mailbox and number > self._polls:
+                self._unheard.append((number, job, failure))
+            elif not job.is_settled:
+                self._give_up(job, failure)
+        if self._mailbox and not self._is_closing:
             self._poll()
 
     def _read_letter(self, letter: Letter) -> None:
         token, first, data = letter
         item = self._by_token.get(token)
-        if item is None or item.is_settled or first > item.received or item.held_back:
-            return
+        if item is not None and first == REPORT:
+            self._ended_early(item, data)
+        elif item is not None and not item.is_settled and first <= item.received and not item.held_back:
+            self._take_events(item, first, data)
+
+    def _ended_early(self, item: Item, data: bytes) -> None:
+        """Settle a call whose batch goes on; if its worker dies now, nothing of this call is lost."""
+        packed, packed_kept = unpackb(data)
+        [report], kept = unpack_reports(packed), unpack_kept(packed_kept, 0)
+        item.handle.stand_in = kept
+        self._settle(item, partial(self._outcome_of, item, report, kept, 0))
+
+    def _take_events(self, item: Item, first: int, data: bytes) -> None:
         events = decode_events(unpackb(data))[item.received - first :]
         for number, event in enumerate(events):
             try:
@@ -416,7 +442,7 @@ class Dispatcher:
                 item.held_back = events[number:]
                 break
         item.received += len(events)
-        self._confirmed[token] = item.received
+        self._confirmed[item.token] = item.received
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

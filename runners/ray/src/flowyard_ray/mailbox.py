@@ -1,5 +1,7 @@
 """The mailbox of a flow run: an actor that takes what running calls record, until the flow's process asks for it.
 
+Of a batch it also takes how calls ended while others of it still run: these outlive the worker.
+
 Nothing depends on it: a call's outcome brings whatever did not come this way. It is started only when a call has been
 under way for a moment, so that a flow of quick tasks pays for no actor.
 """
@@ -16,8 +18,9 @@ _MOST_BYTES = 16 * 1024 * 1024
 _LONGEST_POLL_SECONDS = 10.0
 _GATHER_SECONDS = 0.02
 
+REPORT = -1
 Letter = tuple[int, int, bytes]
-"""Token of the call, number of the first event, packed events."""
+"""Token of the call, number of the first event, packed events; `REPORT` in place of the number, and a packed report."""
 
 
 class Mailbox:
@@ -29,21 +32,37 @@ class Mailbox:
         self._next: dict[int, int] = {}
         self._confirmed: dict[int, int] = {}
         self._arrival = asyncio.Event()
+        self._urgent = 0
 
-    async def push(self, token: int, first: int, count: int, events: bytes) -> tuple[int, int]:
-        """Take events of a call; return the number of the one wanted next, and how many the flow's process has.
+    async def push(
+        self, token: int, first: int, count: int, events: bytes, reports: list[tuple[int, bytes]]
+    ) -> tuple[int, int, bool]:
+        """Take events of a call, and reports of others that ended.
 
+        Returns the number of the event wanted next, how many the flow's process has, whether the reports were taken.
         What leaves a gap, or does not fit, is not taken: the worker sends it again.
         """
         expected = self._next.get(token, 0)
-        if first == expected and self._bytes + len(events) <= _MOST_BYTES:
+        if count and first == expected and self._bytes + len(events) <= _MOST_BYTES:
             self._next[token] = expected = first + count
-            self._letters.append((token, first, events))
-            self._bytes += len(events)
-            self._arrival.set()
-        return expected, self._confirmed.get(token, 0)
+            self._put(token, first, events)
+        has_room = self._bytes + sum(len(report) for _, report in reports) <= _MOST_BYTES
+        if has_room:
+            for ended, report in reports:
+                self._put(ended, REPORT, report)
+        return expected, self._confirmed.get(token, 0), has_room
 
-    async def poll(self, confirmed: dict[int, int], done: list[int]) -> list[Letter]:
+    def _put(self, token: int, first: int, data: bytes) -> None:
+        self._letters.append((token, first, data))
+        self._bytes += len(data)
+        self._arrival.set()
+
+    async def hurry(self, number: int) -> None:
+        """Have the polls up to the given number return at once."""
+        self._urgent = number
+        self._arrival.set()
+
+    async def poll(self, number: int, confirmed: dict[int, int], done: list[int]) -> list[Letter]:
         """Wait for letters and return them.
 
         `confirmed` is what reached the flow's process since the last poll (call -> events), `done` which calls ended.
@@ -52,11 +71,12 @@ class Mailbox:
         for token in done:
             self._confirmed.pop(token, None)
             self._next.pop(token, None)
-        try:
-            await asyncio.wait_for(self._arrival.wait(), _LONGEST_POLL_SECONDS)
-        except TimeoutError:
-            return []
-        await asyncio.sleep(_GATHER_SECONDS)
+        if number > self._urgent:
+            try:
+                await asyncio.wait_for(self._arrival.wait(), _LONGEST_POLL_SECONDS)
+            except TimeoutError:
+                return []
+            await asyncio.sleep(_GATHER_SECONDS)
         letters, self._letters, self._bytes = self._letters, [], 0
         self._arrival.clear()
         return letters
@@ -79,8 +99,11 @@ class Post:
         self._reply: Any = None
         self._token = 0
 
-    def reply(self) -> tuple[int, int, int] | None:
-        """Return the answer to the last message if it has come, and forget it: call, wanted event, confirmed events."""
+    def reply(self) -> tuple[int, int, int, bool] | None:
+        """Return the answer to the last message if it has come, and forget it.
+
+        It says: call, wanted event, confirmed events, whether the reports were taken.
+        """
         if self._reply is None:
             return None
         ready, _ = ray.wait([self._reply], timeout=0)
@@ -100,7 +123,7 @@ class Post:
                 self._next_look = time.monotonic() + 0.1
         return self._mailbox is not None
 
-    def send(self, token: int, first: int, count: int, events: bytes) -> None:
-        """Send events of a call."""
+    def send(self, token: int, first: int, count: int, events: bytes, reports: list[tuple[int, bytes]]) -> None:
+        """Send events of a call, and reports of calls that ended."""
         self._token = token
-        self._reply = self._mailbox.push.remote(token, first, count, events)
+        self._reply = self._mailbox.push.remote(token, first, count, events, reports)

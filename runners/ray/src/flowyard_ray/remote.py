@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import importlib
 import os
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from flowyard.schemas.wire_values import packb, unpackb
 from flowyard.settings import temporary_settings
 from flowyard.settings.model import find_setting
 from flowyard.task_runners.base import CallContext, Outcome, Shim, TaskCall, TaskSpec
+from flowyard.task_runners.metering import Gauge, Meter
 from flowyard.task_runners.outcomes import not_executed
 from flowyard.task_runners.packing import ArrivedCall, unpack_context, unpack_spec
 from flowyard.task_runners.packing_outcomes import pack_outcome
@@ -36,6 +38,7 @@ from flowyard_ray.work import Packed, Report, WorkItem, pack_reports, unpack_wor
 _SHIM = "flowyard.engine.worker", "shim"  # by name: the engine stands above task runners
 _FLUSH_SECONDS = 0.1
 _MOST_EVENTS = 1000
+_MOST_REPORT_BYTES = 1024 * 1024
 _REMEMBERED = 256
 MISSING_MODULE_HINT = (
     "it must be importable on the workers of the cluster: install it there, put it on their PYTHONPATH, or send it "
@@ -82,6 +85,7 @@ class RayWorker:
         module, function = _SHIM
         self._shim: Shim = getattr(importlib.import_module(module), function)()
         self._name = f"Ray worker {os.getpid()} on node {ray.util.get_node_ip_address()}"
+        self._gauge = Gauge(self._name, is_alone=True)
         self._specs: OrderedDict[bytes, TaskSpec] = OrderedDict()
         self._contexts: OrderedDict[bytes, CallContext] = OrderedDict()
         self._run_facts: bytes | None = None
@@ -91,6 +95,10 @@ class RayWorker:
         self._loop: asyncio.Runner | None = None
         self._natives = Natives()
         self._current: _Current | None = None
+        self._ended: deque[tuple[int, Report, Kept]] = deque()
+        """Calls of the present piece of work that ended, and were not reported yet."""
+        self._under_way: list[tuple[int, bytes]] = []
+        """Reports that were sent, and not taken by the mailbox yet."""
         self._is_busy = threading.Event()
         self._sent: tuple[int, int] = (0, 0)
         patch_print()
@@ -112,7 +120,9 @@ class RayWorker:
         context = _remembered(self._contexts, context_data, lambda: unpack_context(context_data))
         reports: list[Report] = []
         kept: list[Kept] = []
+        last = len(items) - 1
         for number, item in enumerate(items):
+            meter = self._gauge.meter(item.call.nbytes)
             arrived = ArrivedCall(item.call)
 
             def spec(arrived: ArrivedCall = arrived) -> TaskSpec:
@@ -124,9 +134,12 @@ class RayWorker:
                 return _remembered(self._specs, spec_hash, unpack)
 
             natives = extras.natives[number] if extras is not None and extras.natives else ()
-            report, left = self._execute_one(arrived, item, spec, context, natives, inputs)
+            report, left = self._execute_one(arrived, item, spec, context, natives, inputs, meter)
             reports.append(report)
             kept.append(left)
+            if number < last:
+                self._ended.append((item.token, report, left))
+        self._ended.clear()
         return pack_reports(self._name, reports), pack_kept(kept)
 
     def _execute_one(
@@ -137,6 +150,7 @@ class RayWorker:
         context: CallContext,
         natives: Sequence[Any],
         inputs: Sequence[KeptList],
+        meter: Meter,
     ) -> tuple[Report, Kept]:
         record = Record(arrived.task_run.id)
         self._current = _Current(item.token, record)
@@ -152,6 +166,8 @@ class RayWorker:
                 load=functools.partial(_load, natives=natives) if natives else Pickled.load,
             )
             call.held = held
+            call.meter = meter
+            meter.loaded()
             outcome = self._run_user_code(call)
         except BaseException as error:  # an interrupt or exit that the shim let pass: the worker itself goes on
             outcome = not_executed(arrived.task_run, error, MISSING_MODULE_HINT)
@@ -159,6 +175,8 @@ class RayWorker:
         first, events = record.close()
         outcome.events = [*events, *outcome.events]
         left = keep(outcome, self._natives)
+        # With the value packed: that is what `keep` does.
+        outcome.metrics = meter.read()._replace(bytes_out=left.size)
         return Report(first, pack_outcome(outcome, self._name, value_stays=True)), left
 
     def _run_user_code(self, call: TaskCall) -> Outcome:
@@ -204,16 +222,33 @@ class RayWorker:
     def _flush(self, current: _Current, post: Post) -> None:
         reply = post.reply()
         token, sent = self._sent
-        if reply is not None and reply[0] == current.token:
-            token, sent, confirmed = reply
-            current.record.forget(confirmed)
+        if reply is not None:
+            if reply[3]:
+                self._under_way = []
+            if reply[0] == current.token:
+                token, sent, confirmed, _ = reply
+                current.record.forget(confirmed)
         if token != current.token:
             token, sent = current.token, 0
         self._sent = token, sent
         if post.is_free():
             events = current.record.since(sent)[:_MOST_EVENTS]
-            if events:
-                post.send(token, sent, len(events), packb(encode_events(events)))
+            reports = self._under_way = self._under_way or self._next_reports()
+            if events or reports:
+                post.send(token, sent, len(events), packb(encode_events(events)) if events else b"", reports)
+
+    def _next_reports(self) -> list[tuple[int, bytes]]:
+        reports: list[tuple[int, bytes]] = []
+        size = 0
+        with contextlib.suppress(IndexError):  # all are taken; or the work is done, and its outcome brings them
+            while size < _MOST_REPORT_BYTES:
+                token, report, left = self._ended.popleft()
+                kept = pack_kept([left])
+                if isinstance(kept, bytes):
+                    # What is large, or has references in it, is this worker's: nobody could read it after its death.
+                    reports.append((token, packb([pack_reports(self._name, [report]), kept])))
+                    size += len(reports[-1][1])
+        return reports
 
 
 @functools.cache

@@ -104,6 +104,11 @@ class Kept:
         self.is_stored = is_stored
         """`data` is the handle of a value in result storage."""
 
+    @property
+    def size(self) -> int | None:
+        """How many bytes a value takes; None when there is none."""
+        return self.data.size if self.data is not None and self.state_type is StateType.COMPLETED else None
+
     def value(self) -> Any:
         """Return the value.
 
@@ -226,12 +231,15 @@ class Place:
 
 
 class RayResult:
-    """A `ResultHandle` of a value in Ray's object store: it comes to this process when it is asked for."""
+    """A `ResultHandle` of a value in Ray's object store: it comes to this process when it is asked for.
+
+    A small value of a batch may be here before the batch is done: `place` is what came then.
+    """
 
     __slots__ = ("__weakref__", "_index", "_lock", "_place", "_run_name", "_value")
 
-    def __init__(self, place: Place, index: int, run_name: str) -> None:
-        self._place: Place | None = place
+    def __init__(self, place: Place | Kept, index: int, run_name: str) -> None:
+        self._place: Place | Kept | None = place
         self._index = index
         self._run_name = run_name
         self._lock = threading.Lock()
@@ -251,6 +259,9 @@ class RayResult:
                         f"the value of task run {self._run_name!r} was on a Ray cluster that this process has left; "
                         "ask for it before, or pass `persist_result=True`"
                     )
+                if isinstance(self._place, Kept):
+                    self._value = self._place.value()
+                    return self._value
                 try:
                     kept = cast("KeptList", ray.get(self._place.reference))
                 except (RayError, ConnectionError) as error:

@@ -7,6 +7,7 @@ the interpreter lock: up to 5 ms for each, while the flow's process is busy. Mea
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from flowyard_ray.api import ray
 
 _LOOK_AGAIN_SECONDS = 0.01
 """How long a reference that was added while others are waited for goes unnoticed at most."""
+_MANY = 16
+_GATHER_SECONDS = 0.01
+"""How long more is waited for when one of many has come: a look at all of them costs as much as several answers."""
 _ANSWERS = Sequence[tuple[Any, Any, BaseException | None]]
 
 
@@ -72,6 +76,8 @@ class Waiter:
         if not ready:
             return ()
         if others:
+            if len(others) >= _MANY:
+                time.sleep(_GATHER_SECONDS)
             also, _ = ray.wait(others, num_returns=len(others), timeout=0)
             ready += also
         try:
