@@ -60,6 +60,22 @@ class CorruptResult(MissingResult):
         return f"the persisted result {self.where!r} cannot be read: {self.cause}; run its task again to make it anew"
 
 
+class ResultStorageFailed(MissingResult):
+    """The storage of a result cannot be read or written now: it is full, away, or refuses."""
+
+    def __init__(self, operation: str, where: str, cause: str) -> None:
+        super().__init__(operation, where, cause)
+        self.operation = operation
+        self.where = where
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return (
+            f"the result {self.where!r} could not be {self.operation}: {self.cause}; "
+            "look whether its storage can be reached and has room, and try again"
+        )
+
+
 class SerializationError(FlowyardError, TypeError):
     """A value that must be persisted cannot be turned into bytes."""
 

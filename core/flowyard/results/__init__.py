@@ -1,6 +1,6 @@
 """Results: the values of runs, in memory or persisted."""
 
-from flowyard.results.blob import BlobHeader, read_header, read_value
+from flowyard.results.blob import BlobHeader, read_header
 from flowyard.results.cache_keys import task_input_hash
 from flowyard.results.factory import ResultFactory, ResultOrigin, derived_key, run_folder
 from flowyard.results.fingerprints import Fingerprint, fingerprint, fingerprint_of
@@ -15,6 +15,7 @@ from flowyard.results.options import (
     task_features_require_result_persistence,
     task_result_options,
 )
+from flowyard.results.reading import read_value
 from flowyard.results.records import result_from_record, stored_results
 from flowyard.schemas.unknown_result import UnknownResult
 

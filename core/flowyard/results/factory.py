@@ -17,7 +17,7 @@ from flowyard.filesystems.folder import LocalFiles
 from flowyard.logging.loggers import get_logger
 from flowyard.results.blob import make_blob
 from flowyard.results.handles import LITERAL_TYPES, BaseResult, LiteralResult, PersistedResult, UnpersistedResult
-from flowyard.results.storage import write_bytes
+from flowyard.results.storage import write_parts
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import StateType
 from flowyard.serializers.base import Serializer
@@ -52,6 +52,7 @@ class ResultFactory:
     storage_key: str | None = None
     """A task's `result_storage_key`: a template over `parameters`, `flow_run`, `task_run` and `deployment`."""
     storage_block_id: UUID | None = None
+    signing_key: str | None = field(default=None, repr=False)
     is_default_storage: bool = False
     """The storage is the one of the settings: references to it stay valid when its folder moves."""
 
@@ -65,7 +66,7 @@ class ResultFactory:
 
         Raises:
             SerializationError: the value must be persisted (`must_persist`), and the serializer refuses it.
-            OSError: the storage cannot be written.
+            ResultStorageFailed: the storage cannot be written.
             ValueError: the template of `result_storage_key` cannot be filled, or leads out of the storage.
         """
         if not self.persist_result:
@@ -80,6 +81,7 @@ class ResultFactory:
             blob = make_blob(
                 value,
                 self.serializer,
+                signing_key=self.signing_key,
                 flow_run_id=None if flow_run_id is None else str(flow_run_id),
                 task_run_id=None if run is None else str(run.id),
                 task_key=None if run is None else run.task_key,
@@ -98,14 +100,18 @@ class ResultFactory:
                 error,
             )
             return UnpersistedResult(value)
-        write_bytes(self.storage, key, blob)
+        write_parts(self.storage, key, blob.pieces)
         return PersistedResult(
             storage=self.storage,
             storage_key=self._recorded_key(key),
             serializer_type=self.serializer.type,
             storage_block_id=self.storage_block_id,
             cache_object=self.cache_result_in_memory,
+            size=blob.header.size,
+            value_type=blob.header.value_type,
+            checksum=blob.header.checksum,
             value=value,
+            signing_key=self.signing_key,
         )
 
     def key_for(self, origin: ResultOrigin) -> str:

@@ -11,8 +11,10 @@ from typing_extensions import TypeVar, override
 from flowyard.annotations import NotSet
 from flowyard.exceptions import CorruptResult, MissingResult
 from flowyard.filesystems.contract import ReadableFiles
-from flowyard.results.blob import read_value
-from flowyard.results.storage import location_of, read_bytes
+from flowyard.results.blob import BlobHeader
+from flowyard.results.reading import Opened
+from flowyard.results.storage import location_of, open_file
+from flowyard.settings import get_current_settings
 
 R = TypeVar("R", default=Any)
 
@@ -123,7 +125,18 @@ class PersistedResult(BaseResult[R]):
     Pickling it leaves the value behind: whoever unpickles it reads the file.
     """
 
-    __slots__ = ("_value", "cache_object", "serializer_type", "storage", "storage_block_id", "storage_key")
+    __slots__ = (
+        "_signing_key",
+        "_value",
+        "cache_object",
+        "checksum",
+        "serializer_type",
+        "size",
+        "storage",
+        "storage_block_id",
+        "storage_key",
+        "value_type",
+    )
 
     type = "reference"
 
@@ -135,7 +148,11 @@ class PersistedResult(BaseResult[R]):
         serializer_type: str,
         storage_block_id: UUID | None = None,
         cache_object: bool = True,
+        size: int | None = None,
+        value_type: str | None = None,
+        checksum: str | None = None,
         value: Any = NotSet,
+        signing_key: str | None = None,
     ) -> None:
         self.storage = storage
         self.storage_key = storage_key
@@ -143,7 +160,13 @@ class PersistedResult(BaseResult[R]):
         self.storage_block_id = storage_block_id
         self.cache_object = cache_object
         """Whether the value stays in memory once it was read or written."""
+        self.size = size
+        """Bytes of serialized value; None when nobody said."""
+        self.value_type = value_type
+        self.checksum = checksum
+        """Of the value that this is about: another one may have been written to its place since."""
         self._value = value if cache_object else NotSet
+        self._signing_key = signing_key
 
     @override
     def get(self) -> R:
@@ -151,17 +174,33 @@ class PersistedResult(BaseResult[R]):
             return self._value
         where = location_of(self.storage, self.storage_key)
         try:
-            blob = read_bytes(self.storage, self.storage_key)
+            # A handle that was read from a record or a pickle has no key: its process has one, or none.
+            key = self._signing_key or get_current_settings().FLOWYARD_RESULTS_SIGNING_KEY
+            with open_file(self.storage, self.storage_key) as file:
+                value = Opened(file, where, key).value()
         except FileNotFoundError as error:
             raise MissingResult(
                 f"the persisted result {where!r} is gone: {error}; run its task again to make it anew"
             ) from error
         except (OSError, ValueError) as error:
             raise CorruptResult(where, str(error)) from error
-        value = read_value(blob, where)
         if self.cache_object:
             self._value = value
         return value
+
+    def header(self) -> BlobHeader:
+        """Return what the file says about itself.
+
+        Raises:
+            FileNotFoundError: it is gone.
+            MissingResult: it is damaged, or its storage does not answer.
+        """
+        key = self._signing_key or get_current_settings().FLOWYARD_RESULTS_SIGNING_KEY
+        with open_file(self.storage, self.storage_key) as file:
+            opened = Opened(file, location_of(self.storage, self.storage_key), key)
+            if opened.is_small:
+                opened.verify()
+            return opened.header
 
     @override
     def has_cached_object(self) -> bool:
@@ -169,17 +208,22 @@ class PersistedResult(BaseResult[R]):
 
     @override
     def to_record(self) -> dict[str, Any]:
-        return {
+        record: dict[str, Any] = {
             "type": "reference",
             "serializer_type": self.serializer_type,
             "storage_block_id": None if self.storage_block_id is None else str(self.storage_block_id),
             "storage_key": self.storage_key,
         }
+        if self.size is not None:
+            record |= {"size": self.size, "value_type": self.value_type, "checksum": self.checksum}
+        return record
 
     @property
     @override
     def artifact_description(self) -> str:
-        return f"Result persisted to `{location_of(self.storage, self.storage_key)}` with {self.serializer_type}"
+        what = "Result" if self.value_type is None else f"Result of type `{self.value_type}`"
+        size = "" if self.size is None else f" ({_bytes_for_people(self.size)})"
+        return f"{what}{size} persisted to `{location_of(self.storage, self.storage_key)}` with {self.serializer_type}"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PersistedResult):
@@ -190,15 +234,30 @@ class PersistedResult(BaseResult[R]):
         return hash(self.storage_key)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = {
-            "storage": self.storage,
-            "storage_key": self.storage_key,
-            "serializer_type": self.serializer_type,
-            "storage_block_id": self.storage_block_id,
-            "cache_object": self.cache_object,
-        }
-        return _persisted_result, (options,)
+        # Not the signing key: a pickle may go anywhere.
+        return _persisted_result, ({name: getattr(self, name) for name in _PICKLED},)
+
+
+_PICKLED = (
+    "storage",
+    "storage_key",
+    "serializer_type",
+    "storage_block_id",
+    "cache_object",
+    "size",
+    "value_type",
+    "checksum",
+)
 
 
 def _persisted_result(options: dict[str, Any]) -> PersistedResult[Any]:
     return PersistedResult(**options)
+
+
+def _bytes_for_people(size: int) -> str:
+    amount = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"

@@ -10,14 +10,13 @@ from uuid import UUID
 from flowyard.exceptions import MissingResult
 from flowyard.filesystems.contract import ReadableFiles
 from flowyard.filesystems.folder import Folder, LocalFiles
-from flowyard.results.blob import BlobHeader, read_header
+from flowyard.results.blob import BlobHeader
 from flowyard.results.factory import run_folder
 from flowyard.results.handles import LiteralResult, PersistedResult, UnpersistedResult
+from flowyard.results.reading import Opened
 from flowyard.results.storage import location_of
 from flowyard.schemas.states import ResultHandle
 from flowyard.schemas.unknown_result import UnknownResult
-
-_LONGEST_HEADER = 512 * 1024
 
 
 def result_from_record(record: Mapping[str, Any], storage: ReadableFiles) -> ResultHandle[Any]:
@@ -44,25 +43,26 @@ def result_from_record(record: Mapping[str, Any], storage: ReadableFiles) -> Res
             storage_key=key,
             serializer_type=record["serializer_type"],
             storage_block_id=None if block_id is None else UUID(block_id),
+            size=record.get("size"),
+            value_type=record.get("value_type"),
+            checksum=record.get("checksum"),
         )
     raise ValueError(
         f"a result of type {kind!r} is not known to this version of Flowyard; upgrade it to read {record!r}"
     )
 
 
-def stored_results(storage: LocalFiles, flow_run_id: UUID) -> Iterator[tuple[str, BlobHeader]]:
+def stored_results(
+    storage: LocalFiles, flow_run_id: UUID, signing_key: str | None = None
+) -> Iterator[tuple[str, BlobHeader]]:
     """Yield the key and the header of every readable result in a flow run's folder: one listing, no value is read.
 
     A result whose run's state never reached the journal counts as what its header says. Damaged files are left out:
-    their tasks run again.
+    their tasks run again. With a signing key those that it did not sign count as damaged.
     """
     for key in storage.iter_paths(run_folder(flow_run_id)):
-        with storage.resolve(key).open("rb") as file:
-            head = file.readline(_LONGEST_HEADER)
-            size = file.seek(0, 2) - len(head)
         try:
-            header = read_header(head, location_of(storage, key))
-        except MissingResult:
+            with storage.open_file(key) as file:
+                yield key, Opened(file, location_of(storage, key), signing_key).header
+        except (MissingResult, FileNotFoundError):
             continue
-        if header.size == size:
-            yield key, header

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from io import BytesIO, FileIO
 from typing import Any, cast
 
+from flowyard.exceptions import ResultStorageFailed
 from flowyard.filesystems.contract import ReadableFiles, WritableFiles
 from flowyard.filesystems.folder import LocalFiles
 
@@ -22,12 +24,42 @@ def read_bytes(storage: ReadableFiles, key: str) -> bytes:
     return _finish(storage.read_path(key))
 
 
-def write_bytes(storage: WritableFiles, key: str, content: bytes) -> None:
-    """Write a file."""
-    if isinstance(storage, LocalFiles):
-        storage.write_file(key, content)
-    else:
-        _finish(storage.write_path(key, content))
+def open_file(storage: ReadableFiles, key: str) -> FileIO | BytesIO:
+    """Return an open file; of a storage that is not a folder, all of it is in memory.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        IsADirectoryError, ValueError: the key names no file.
+        ResultStorageFailed: the storage does not answer.
+    """
+    try:
+        return storage.open_file(key) if isinstance(storage, LocalFiles) else BytesIO(read_bytes(storage, key))
+    except (FileNotFoundError, IsADirectoryError, ValueError):
+        raise
+    except Exception as error:
+        raise _failed("read", storage, key, error) from error
+
+
+def write_parts(storage: WritableFiles, key: str, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+    """Write a file from its pieces, which only a folder takes without a copy.
+
+    Raises:
+        ResultStorageFailed: the storage does not take it.
+        ValueError: the key leads out of the storage.
+    """
+    try:
+        if isinstance(storage, LocalFiles):
+            storage.write_file(key, parts)
+        else:
+            _finish(storage.write_path(key, b"".join(parts)))
+    except ValueError:
+        raise
+    except Exception as error:
+        raise _failed("written", storage, key, error) from error
+
+
+def _failed(what: str, storage: ReadableFiles, key: str, error: Exception) -> ResultStorageFailed:
+    return ResultStorageFailed(what, location_of(storage, key), f"{type(error).__name__}: {error}")
 
 
 def location_of(storage: ReadableFiles | LocalFiles, key: str) -> str:

@@ -92,6 +92,12 @@ class EngineFields(SettingFields):
     FLOWYARD_RESULTS_PERSIST_BY_DEFAULT = Setting(
         BOOL, False, "Whether flows and tasks that do not say persist their results."
     )
+    FLOWYARD_RESULTS_SIGNING_KEY: Setting[str | None] = Setting(
+        optional(STR),
+        None,
+        "Key that signs persisted results; with one, a result that is not signed with it is refused unread.",
+        is_secret=True,
+    )
     FLOWYARD_DEFAULT_RESULT_STORAGE_BLOCK: Setting[str | None] = Setting(
         optional(STR), None, "Block `type/name` that stores results; none is a local folder."
     )

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from flowyard.exceptions import CorruptResult, MissingResult, RemoteException, SerializationError
+from flowyard.exceptions import CorruptResult, MissingResult, RemoteException, ResultStorageFailed, SerializationError
 from flowyard.filesystems import LocalFileSystem
 from flowyard.logging.loggers import LogEavesdropper
 from flowyard.results import (
@@ -144,6 +144,9 @@ def test_a_persisted_result_can_be_read_from_its_record(factory, origin, storage
         "serializer_type": "pickle",
         "storage_block_id": None,
         "storage_key": f"runs/{flow_run_id}/tasks/add-12345678/3",
+        "size": 24,
+        "value_type": "dict",
+        "checksum": handle.header().checksum,
     }
     restored = result_from_record(record, storage)
     assert isinstance(restored, PersistedResult)
@@ -221,7 +224,7 @@ def test_damaged_files_are_left_out_of_the_list_of_a_run(factory, origin, storag
 def test_the_same_identity_has_the_same_place_in_every_attempt(factory, origin):
     first = factory.create_result([1], origin)
     second = factory.create_result([2], origin)
-    assert first.to_record() == second.to_record()
+    assert first.storage_key == second.storage_key
     assert result_from_record(first.to_record(), factory.storage).get() == [2]
 
 
@@ -445,7 +448,8 @@ def test_errors_of_an_async_storage_are_raised():
     async def inside():
         return handle.get()
 
-    with pytest.raises(KeyError):
+    with pytest.raises(ResultStorageFailed, match="AsyncStorage: k.*KeyError"):
         asyncio.run(inside())
-    with pytest.raises(KeyError):
+    with pytest.raises(ResultStorageFailed) as caught:
         handle.get()
+    assert isinstance(caught.value.__cause__, KeyError)
