@@ -38,6 +38,23 @@ class OutcomeContract(RunnerUnderTest):
         assert run.state.type is StateType.COMPLETED
         assert outcome.lost_worker is None
 
+    def test_a_worker_says_what_it_measured(self, started: TaskRunner) -> None:
+        if not started.capabilities.processes:
+            pytest.skip("in the flow's process the engine measures")
+        metrics = outcome_of(started.submit(make_call(identity, x=bytes(200_000)).call)).metrics
+        assert metrics is not None
+        assert metrics.worker
+        assert metrics.began is not None
+        assert metrics.load_seconds is not None
+        assert metrics.run_seconds is not None
+        assert metrics.worker_seconds is not None
+        assert metrics.worker_seconds >= metrics.load_seconds + metrics.run_seconds
+        assert metrics.cpu_seconds is not None
+        assert metrics.bytes_in is not None
+        assert metrics.bytes_out is not None
+        assert 200_000 < metrics.bytes_in < 210_000
+        assert 200_000 <= metrics.bytes_out < 210_000
+
     def test_the_states_of_a_call_reach_the_journal_in_order(self, started: TaskRunner) -> None:
         made = make_call(identity, x=1)
         outcome = outcome_of(started.submit(made.call))

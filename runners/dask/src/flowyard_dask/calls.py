@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
+from dask.sizeof import sizeof
 from distributed import get_worker
 
 from flowyard.containers import rebuild
-from flowyard.exceptions import UnpicklableValue, WorkerLost
+from flowyard.exceptions import UnpicklableValue, ValueLost, WorkerLost
 from flowyard.results.handles import UnpersistedResult
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.rules.crashes import crashed_state
@@ -61,6 +62,7 @@ def _run(station: Station, topic: str, key: str, index: int | None, payload: Pay
     )
     if buffers_at is not None:
         payload = Payload(payload.control, *cast("Payload", found[buffers_at]).buffers)
+    meter = station.gauge.meter(payload.nbytes)
     arrived = ArrivedCall(Envelope(control, payload.buffers))
     run = arrived.task_run
     recorder = station.begin(topic, key, index, run)
@@ -77,6 +79,8 @@ def _run(station: Station, topic: str, key: str, index: int | None, payload: Pay
         call.held = _held(places, given, found, payload)
         if has_lifted:
             call.arguments = _with_lifted(call, found)
+        call.meter = meter
+        meter.loaded()
         outcome = _execute(station, call)
     except WorkerLost as error:
         outcome = _without_shim(arrived, crashed_state(error, now=utcnow(), details=_details(arrived)), error.worker)
@@ -84,6 +88,7 @@ def _run(station: Station, topic: str, key: str, index: int | None, payload: Pay
         outcome = _without_shim(arrived, _failed(error, arrived))
     except BaseException as error:  # an interrupt or exit that the shim let pass: the worker itself goes on
         outcome = _without_shim(arrived, crashed_state(error, now=utcnow(), details=_details(arrived)))
+    outcome.metrics = meter.read()
     return _keep(station, recorder, outcome)
 
 
@@ -101,15 +106,20 @@ def _held(places: Sequence[Any], given: Sequence[Any], found: Sequence[Any], pay
     """Return what the upstreams left, by the keys the call knows them by.
 
     Raises:
-        WorkerLost: the value of one was lost.
+        ValueLost: the values of some were lost.
         UnpicklableValue: the value of one could not leave its worker.
     """
     held: dict[int, Held] = {}
+    lost: dict[int, Kept] = {}
     for upstream, dependency, index in places:
         kept = cast("Kept", found[dependency] if index is None else found[dependency][index])
         if kept.lost_worker is not None and kept.state_type is StateType.COMPLETED:
-            raise WorkerLost(kept.lost_worker, f"the value of its input, task run {kept.run_name!r}, is gone with it")
-        held[upstream] = kept.held()
+            lost[upstream] = kept
+        else:
+            held[upstream] = kept.held()
+    if lost:
+        first = next(iter(lost.values()))
+        raise ValueLost(str(first.lost_worker), first.run_name, tuple(lost))
     for upstream, run_name, state_type, reference in given:
         value = take(reference, payload.buffers).load()
         held[upstream] = Held(run_name, StateType(state_type), value)
@@ -138,6 +148,9 @@ def _keep(station: Station, recorder: CallRecorder, outcome: Outcome) -> Kept:
     nbytes = 0
     if state.type is StateType.COMPLETED and is_in_memory:
         is_kept, nbytes = _stays(station, value)
+        if is_kept and outcome.metrics is not None:
+            about = nbytes if nbytes < _SAMPLE else cast("int", sizeof(value))
+            outcome.metrics = outcome.metrics._replace(bytes_out=about)
     elif hasattr(data, "get") and value is None and state.type in (StateType.COMPLETED, StateType.FAILED):
         value = data.get()  # persisted: consumers on the cluster need not read it from storage
     if not is_kept and state.type is StateType.FAILED and value is None:

@@ -23,6 +23,7 @@ from flowyard.schemas.runs import TaskRun
 from flowyard.settings import temporary_settings
 from flowyard.settings.model import find_setting
 from flowyard.task_runners.base import CallContext, Outcome, Shim, TaskSpec
+from flowyard.task_runners.metering import Gauge
 from flowyard.task_runners.packing import unpack_context, unpack_spec
 from flowyard_dask.reports import pack_end, pack_message, pack_progress, without_events
 
@@ -160,6 +161,12 @@ class Station:
         self.where = f"Dask worker {worker.address}"
         self.is_in_process = worker.address.startswith("inproc:")
         """Values never leave this process: whether they can be pickled does not matter."""
+        name = f"{worker.name}"
+        # One thread: what the process uses is what the call uses, but for Dask's own bit.
+        self.gauge = Gauge(
+            worker.address if name == worker.address else f"{name} ({worker.address})",
+            is_alone=worker.state.nthreads == 1 and not self.is_in_process,
+        )
         module, _, function = _SHIM.partition(":")
         self.shim: Shim = getattr(importlib.import_module(module), function)()
         setup_logging()
