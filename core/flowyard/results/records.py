@@ -17,6 +17,7 @@ from flowyard.results.reading import Opened
 from flowyard.results.storage import location_of
 from flowyard.schemas.states import ResultHandle
 from flowyard.schemas.unknown_result import UnknownResult
+from flowyard.settings import get_current_settings
 
 
 def result_from_record(record: Mapping[str, Any], storage: ReadableFiles) -> ResultHandle[Any]:
@@ -50,6 +51,15 @@ def result_from_record(record: Mapping[str, Any], storage: ReadableFiles) -> Res
     raise ValueError(
         f"a result of type {kind!r} is not known to this version of Flowyard; upgrade it to read {record!r}"
     )
+
+
+def recorded_value(record: Mapping[str, Any]) -> Any:
+    """Return the value that a record is about; a storage that it does not name is the one of the settings.
+
+    Raises:
+        MissingResult: it was not persisted, or its file is gone or damaged.
+    """
+    return result_from_record(record, Folder(basepath=str(get_current_settings().FLOWYARD_LOCAL_STORAGE_PATH))).get()
 
 
 def stored_results(

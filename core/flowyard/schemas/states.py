@@ -72,6 +72,8 @@ class StateDetails:
     retriable: bool | None = None
     transition_id: UUID | None = None
     task_parameters_id: UUID | None = None
+    cache_trace: dict[str, Any] | None = None
+    """Why the cache was hit or missed: outcome, reason, and the hash of each component of the key."""
 
     def to_record(self) -> dict[str, Any]:
         """Return the fields that are set, in JSON types; the run ids are left out, the row has them."""

@@ -15,10 +15,10 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 from uuid import UUID
 
-from flowyard.exceptions import MissingResult, UnknownWireFormat
+from flowyard.exceptions import UnknownWireFormat
 from flowyard.schemas.events import (
     JournalEvent,
     LogEmitted,
@@ -29,6 +29,7 @@ from flowyard.schemas.events import (
 )
 from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
+from flowyard.schemas.recorded_result import RecordedResult
 from flowyard.schemas.runs import FlowRun, StartInfo, TaskRun
 from flowyard.schemas.states import NO_DETAILS, State, StateDetails, StateType
 from flowyard.schemas.wire_values import (
@@ -51,34 +52,6 @@ Record = TaskRun | FlowRun | State[Any] | StateDetails | RetryPolicy | JournalEv
 
 _NO_TIME = timedelta(0)
 _UNPERSISTED = {"type": "unpersisted"}
-
-
-class RecordedResult:
-    """A `ResultHandle` that knows what was recorded about a value, and does not have the value."""
-
-    __slots__ = ("record",)
-
-    def __init__(self, record: dict[str, Any]) -> None:
-        self.record = record
-
-    def get(self) -> NoReturn:
-        """Raise `MissingResult`: a record is not the value."""
-        kind = self.record.get("type", "unknown")
-        raise MissingResult(
-            f"the value of this run is not here: its record says only {kind!r}; read it from result storage"
-        )
-
-    def to_record(self) -> dict[str, Any]:
-        """Return the record."""
-        return self.record
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RecordedResult) and other.record == self.record
-
-    __hash__ = None  # pyright: ignore[reportAssignmentType]  records are dicts
-
-    def __repr__(self) -> str:
-        return f"RecordedResult({self.record!r})"
 
 
 # --- records that stand inside others --------------------------------------------------------------------
@@ -113,6 +86,7 @@ _DETAIL_CODECS: tuple[tuple[str, Callable[[Any], Any], Callable[[Any], Any]], ..
     ("retriable", bool, bool),
     ("transition_id", id_to_wire, id_from_wire),
     ("task_parameters_id", id_to_wire, id_from_wire),
+    ("cache_trace", dict, dict),
 )
 
 

@@ -8,45 +8,10 @@ from uuid import UUID
 from sqlalchemy import Table, insert, select
 from sqlalchemy.engine import Connection, Row
 
-from flowyard.exceptions import MissingResult
+from flowyard.schemas.recorded_result import RecordedResult
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.schemas.unknown_result import UnknownResult
 from flowyard.store.tables import flow_run_state, task_run_state
-
-
-class StoredResult:
-    """What the database knows about a value: where it is, not what it is. `results` turns it into a reference."""
-
-    __slots__ = ("record",)
-
-    def __init__(self, record: dict[str, Any]) -> None:
-        self.record = record
-
-    def get(self) -> Any:
-        """Return the value if the record holds it.
-
-        Raises:
-            MissingResult: the value is not in the database.
-        """
-        if self.record.get("type") == "literal":
-            return self.record.get("value")
-        raise MissingResult(
-            f"the value is not in the state backend, which only knows this about it: {self.record!r}; "
-            "read it through the result storage it was persisted to"
-        )
-
-    def to_record(self) -> dict[str, Any]:
-        """Return the record as it was stored."""
-        return self.record
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, StoredResult) and other.record == self.record
-
-    def __hash__(self) -> int:
-        return hash(repr(self.record))
-
-    def __repr__(self) -> str:
-        return f"StoredResult({self.record!r})"
 
 
 def result_record(data: Any) -> dict[str, Any] | None:
@@ -60,7 +25,7 @@ def result_of(record: dict[str, Any] | None) -> Any:
     """Return the handle for what `result_record` stored."""
     if record is None:
         return None
-    return UnknownResult() if record.get("type") == "unknown" else StoredResult(record)
+    return UnknownResult() if record.get("type") == "unknown" else RecordedResult(record)
 
 
 def insert_flow_run_state(connection: Connection, flow_run_id: UUID, state: State[Any]) -> None:

@@ -74,6 +74,7 @@ details = st.just(NO_DETAILS) | st.builds(
     retriable=maybe(st.booleans()),
     transition_id=maybe(ids),
     task_parameters_id=maybe(ids),
+    cache_trace=maybe(st.dictionaries(texts, plain_data, max_size=3)),
 )
 records_of_results = st.dictionaries(texts, plain_data, min_size=1, max_size=3).map(RecordedResult)
 states = st.builds(
@@ -221,7 +222,7 @@ class _Handle:
         raise AssertionError("packing must not ask for the value")
 
     def to_record(self) -> dict[str, Any]:
-        return {"type": "reference", "key": "abc"}
+        return {"type": "reference", "storage_key": "gone", "serializer_type": "pickle"}
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ class _Handle:
     [
         pytest.param("a value", {"type": "unpersisted"}, id="value"),
         pytest.param(ValueError("no"), {"type": "unpersisted"}, id="exception"),
-        pytest.param(_Handle(), {"type": "reference", "key": "abc"}, id="handle"),
+        pytest.param(_Handle(), {"type": "reference", "storage_key": "gone", "serializer_type": "pickle"}, id="handle"),
         pytest.param(_Handle, {"type": "unpersisted"}, id="class-of-a-handle"),
     ],
 )
