@@ -22,7 +22,7 @@ from flowyard.context import RunContext, Slot, enter, leave
 from flowyard.engine.completion import Completion, when_all_done
 from flowyard.engine.interrupts import raise_in_thread
 from flowyard.engine.submission import Submission
-from flowyard.exceptions import TaskTimedOut, WouldDeadlock
+from flowyard.exceptions import TaskTimedOut
 from flowyard.schemas.runs import utcnow
 
 T = TypeVar("T")
@@ -240,10 +240,9 @@ class WaitFor(Effect[None]):
         waiting = [completion for completion in self.completions if not completion.is_done]
         if not waiting:
             return
-        loop = asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage]
         for completion in waiting:
-            if loop is not None and isinstance(completion, Submission) and loop in completion.loops:
-                raise WouldDeadlock(completion.task_run.name)
+            if isinstance(completion, Submission):
+                completion.refuse_to_deadlock()
         if self.slot is not None:
             self.slot.release()
         try:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from flowyard.context import current
+from flowyard.context import Slot, current
 from flowyard.engine.completion import Completion
 from flowyard.exceptions import WouldDeadlock
 from flowyard.schemas.runs import TaskRun
@@ -60,15 +60,31 @@ class Submission(Completion):
         """
         if self._is_done:
             return True
-        if self.loops and asyncio._get_running_loop() in self.loops:  # pyright: ignore[reportPrivateUsage]
-            raise WouldDeadlock(self.task_run.name)
+        self.refuse_to_deadlock()
         return wait_politely(lambda: self.block(timeout))
+
+    def refuse_to_deadlock(self) -> None:
+        """Check that this thread may block until this is done.
+
+        Raises:
+            WouldDeadlock: it runs an event loop that must turn first.
+        """
+        loop = asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage]
+        if loop is None or self._is_done:
+            return
+        if loop in self.loops:
+            raise WouldDeadlock(self.task_run.name)
+        state = self.task_run.state
+        if self.runner is None or state is None or not (state.is_pending() or state.is_scheduled()):
+            return
+        handle = self.handle.native if self.handle is not None and self.handle.outcome is None else None
+        if self.runner.waits_for_loop(handle, loop, _slot_here()):
+            raise WouldDeadlock(self.task_run.name, lacks_place=True)
 
 
 def wait_politely(wait: Callable[[], bool]) -> bool:
     """Wait while another task may run in the place of the one that waits."""
-    running = current().task_run
-    slot = running.slot if running is not None else None
+    slot = _slot_here()
     if slot is None:
         return wait()
     slot.release()
@@ -76,3 +92,8 @@ def wait_politely(wait: Callable[[], bool]) -> bool:
         return wait()
     finally:
         slot.acquire()
+
+
+def _slot_here() -> Slot | None:
+    running = current().task_run
+    return running.slot if running is not None else None

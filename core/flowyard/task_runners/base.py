@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import threading
 from abc import ABC, abstractmethod
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import Context
@@ -311,6 +312,14 @@ class TaskRunner(ABC):
     def capacity(self) -> int | None:
         """Return how many calls can execute at once; None when there is no limit."""
         return None
+
+    def waits_for_loop(self, handle: Handle | None, loop: AbstractEventLoop, giving_back: Slot | None = None) -> bool:
+        """Say whether a call gets no place before `loop` turns: tasks that run there have them all, or come first.
+
+        `handle` is None for a call that is not submitted yet; `giving_back` is a place that whoever asks will free.
+        """
+        del handle, loop, giving_back
+        return False
 
     def native_ref(self, handle: Handle) -> object | None:
         """Return the runner's own reference to the value of a call (a Dask future, a Ray object reference)."""

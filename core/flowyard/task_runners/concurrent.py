@@ -27,11 +27,13 @@ _JOIN_SECONDS = 1.0
 
 
 class _Job:
-    __slots__ = ("call", "handle", "task")
+    __slots__ = ("call", "handle", "place", "task")
 
     def __init__(self, call: TaskCall) -> None:
         self.call = call
         self.handle = Handle(call.task_run.id)
+        self.place: _Place | None = None
+        """The place of an async task that runs, where places are counted."""
         self.task: asyncio.Task[None] | None = None
         """Set while the coroutine of an async task runs."""
 
@@ -90,6 +92,31 @@ class ConcurrentTaskRunner(TaskRunner):
             self._queue.append(job)
             self._dispatch()
         return job.handle
+
+    @override
+    def waits_for_loop(
+        self, handle: Handle | None, loop: asyncio.AbstractEventLoop, giving_back: Slot | None = None
+    ) -> bool:
+        if self.max_workers is None:
+            return False
+        with self._lock:
+            before = sum(
+                job.place is not None and job.place.is_wanted and job.place is not giving_back
+                for job in self._async_jobs
+                if self._loop_of(job) is loop
+            )
+            for job in self._queue:
+                if job.handle is handle:
+                    break
+                before += job.call.spec.is_async and self._loop_of(job) is loop
+            else:
+                if handle is not None:
+                    return False
+            return before >= self._limit
+
+    def _loop_of(self, job: _Job) -> asyncio.AbstractEventLoop:
+        loop: asyncio.AbstractEventLoop | None = job.call.loop
+        return loop if loop is not None else self._background.get()
 
     @override
     def cancel(self, handle: Handle) -> bool:
@@ -205,23 +232,25 @@ class ConcurrentTaskRunner(TaskRunner):
     # --- async tasks ------------------------------------------------------------------------------------
 
     def _start_async(self, job: _Job, *, counts: bool) -> None:
-        loop: asyncio.AbstractEventLoop = job.call.loop or self._background.get()
+        loop = self._loop_of(job)
+        if counts:
+            job.place = _Place(self)
         self._async_jobs.add(job)
-        loop.call_soon_threadsafe(self._create_task, loop, job, counts)
+        loop.call_soon_threadsafe(self._create_task, loop, job)
 
-    def _create_task(self, loop: asyncio.AbstractEventLoop, job: _Job, counts: bool) -> None:
-        job.task = loop.create_task(self._run_async(job, counts=counts))
+    def _create_task(self, loop: asyncio.AbstractEventLoop, job: _Job) -> None:
+        job.task = loop.create_task(self._run_async(job))
 
-    async def _run_async(self, job: _Job, *, counts: bool) -> None:
+    async def _run_async(self, job: _Job) -> None:
         outcome: Outcome | None = None
         try:
-            outcome = await job.call.shim.execute_async(job.call, _Place(self) if counts else None)
+            outcome = await job.call.shim.execute_async(job.call, job.place)
         except BaseException as error:
             outcome = crashed(job.call, error)
             raise
         finally:
             self._async_jobs.discard(job)
-            if counts:
+            if job.place is not None:
                 with self._lock:
                     self._running -= 1
                     self._dispatch()
@@ -231,26 +260,38 @@ class ConcurrentTaskRunner(TaskRunner):
 class _Place(Slot):
     """The place of one running task."""
 
-    __slots__ = ("_runner",)
+    __slots__ = ("_runner", "is_wanted")
 
     def __init__(self, runner: ConcurrentTaskRunner) -> None:
         self._runner = runner
+        self.is_wanted = True
+        """The task has the place or stands in line for it; not while it waits for others."""
 
     @override
     def release(self) -> None:
         runner = self._runner
         with runner._lock:  # pyright: ignore[reportPrivateUsage]  one class in two parts
+            self.is_wanted = False
             runner._running -= 1  # pyright: ignore[reportPrivateUsage]
             runner._dispatch()  # pyright: ignore[reportPrivateUsage]
 
     def _queue_up(self, wake: Callable[[], None]) -> None:
         runner = self._runner
         with runner._lock:  # pyright: ignore[reportPrivateUsage]
+            self.is_wanted = True
             runner._returning.append(wake)  # pyright: ignore[reportPrivateUsage]
             runner._dispatch()  # pyright: ignore[reportPrivateUsage]
 
     @override
     def acquire(self) -> None:
+        if asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
+            # An async task that blocked its loop. Who has the place now may need this loop to turn: blocking for it
+            # could last for ever, and tasks on a loop that is blocked do not run anyway.
+            runner = self._runner
+            with runner._lock:  # pyright: ignore[reportPrivateUsage]
+                self.is_wanted = True
+                runner._running += 1  # pyright: ignore[reportPrivateUsage]
+            return
         gate = threading.Lock()
         gate.acquire()
         self._queue_up(gate.release)
