@@ -66,6 +66,8 @@ def ray_environment() -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_agent_register_timeout_ms": "200000",
         "RAY_raylet_start_wait_time_s": "160",
+        # The server for clients starts processes while its threads use grpc: with grpc's own care for that it hangs.
+        "GRPC_ENABLE_FORK_SUPPORT": "0",
     }
 
 
@@ -137,7 +139,14 @@ def ray_tools() -> SimpleNamespace:
 def connected(address: str) -> Iterator[str]:
     import ray
 
-    ray.init(address, namespace="flowyard-tests", log_to_driver=False)
+    for attempts_left in (2, 1, 0):
+        try:
+            ray.init(address, namespace="flowyard-tests", log_to_driver=False)
+        except ConnectionError:  # Ray gives the server of a client 30 s to start
+            if not attempts_left:
+                raise
+        else:
+            break
     try:
         yield address
     finally:

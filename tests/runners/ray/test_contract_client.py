@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from typing_extensions import override
 
 from flowyard.task_runners.base import TaskRunner
 from flowyard.testing.runners import TaskRunnerContract, TaskRunnerFlowContract
@@ -21,3 +22,8 @@ class TestFlows(TaskRunnerFlowContract):
     @pytest.fixture
     def runner(self) -> TaskRunner:
         return RayTaskRunner()
+
+    @pytest.mark.parametrize("seed", range(10))
+    @override
+    def test_a_random_graph_ends_as_on_the_sequential_runner(self, runner: TaskRunner, seed: int) -> None:
+        super().test_a_random_graph_ends_as_on_the_sequential_runner(runner, seed)
