@@ -23,4 +23,5 @@ def open_backend(settings: Settings) -> LocalBackend:
         commit_interval=settings.FLOWYARD_JOURNAL_COMMIT_INTERVAL_SECONDS,
         max_pending=settings.FLOWYARD_JOURNAL_MAX_PENDING_EVENTS,
         give_up_seconds=settings.FLOWYARD_JOURNAL_GIVE_UP_SECONDS,
+        encryption_key=settings.FLOWYARD_SERVER_ENCRYPTION_KEY,
     )

@@ -18,12 +18,23 @@ from flowyard.store.database import Database, open_database
 class LocalBackend(Backend):
     """The state backend of a process without a server. Made by `LocalBackend.open`; thread-safe."""
 
-    def __init__(self, database: Database, presence: Presence, journal: SqlJournal, keeper: LeaseKeeper | None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        presence: Presence,
+        journal: SqlJournal,
+        keeper: LeaseKeeper | None,
+        *,
+        encryption_key: str | None = None,
+        key_folder: Path | None = None,
+    ) -> None:
         self._database = database
         self._presence = presence
         self._journal = journal
         self._keeper = keeper
-        self._control = LocalControlPlane(database, journal, presence.owner, keeper)
+        self._control = LocalControlPlane(
+            database, journal, presence.owner, keeper, encryption_key=encryption_key, key_folder=key_folder
+        )
 
     @classmethod
     def open(
@@ -37,6 +48,7 @@ class LocalBackend(Backend):
         commit_interval: float = 0.05,
         max_pending: int = 100_000,
         give_up_seconds: float = 15.0,
+        encryption_key: str | None = None,
     ) -> Self:
         """Open the database, bring its schema up to date and start the journal.
 
@@ -58,7 +70,9 @@ class LocalBackend(Backend):
         )
         # A file can only be shared by processes that see its locks; leases on a server are also looked at from afar.
         keeper = LeaseKeeper(url, presence.owner.id) if database.dialect.name == "postgresql" else None
-        return cls(database, presence, journal, keeper)
+        # The key of secrets is beside the database file, or where this user's other files are.
+        folder = None if database.is_in_memory else home if database.file is None else database.file.parent
+        return cls(database, presence, journal, keeper, encryption_key=encryption_key, key_folder=folder)
 
     @classmethod
     def in_memory(cls) -> Self:

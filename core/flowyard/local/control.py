@@ -15,11 +15,13 @@ from typing_extensions import override
 from flowyard.exceptions import LeaseLost, RecordsNotDurable
 from flowyard.journal.sql import SqlJournal
 from flowyard.local.artifacts import LocalArtifacts
+from flowyard.local.blocks import LocalBlocks
 from flowyard.local.limits import LocalLimits
 from flowyard.local.reading import Reader
 from flowyard.local.variables import LocalVariables
 from flowyard.ports import ControlPlane, Lease
 from flowyard.ports.artifacts import ArtifactStore
+from flowyard.ports.blocks import BlockStore
 from flowyard.ports.limits import LimitStore
 from flowyard.ports.variables import VariableStore
 from flowyard.rules.bookkeeping import enter_state
@@ -40,7 +42,16 @@ _logger = logging.getLogger("flowyard.local")
 class LocalControlPlane(ControlPlane):
     """Runs and their records in the database of this process."""
 
-    def __init__(self, database: Database, journal: SqlJournal, owner: Owner, keeper: LeaseKeeper | None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        journal: SqlJournal,
+        owner: Owner,
+        keeper: LeaseKeeper | None,
+        *,
+        encryption_key: str | None = None,
+        key_folder: Path | None = None,
+    ) -> None:
         self._database = database
         self._dialect = database.dialect
         self._journal = journal
@@ -49,6 +60,7 @@ class LocalControlPlane(ControlPlane):
         self._read = Reader(database, journal)
         self.artifacts: ArtifactStore = LocalArtifacts(database, journal)
         self.limits: LimitStore = LocalLimits(database, journal, owner)
+        self.blocks: BlockStore = LocalBlocks(database, journal, key=encryption_key, folder=key_folder)
         self.variables: VariableStore = LocalVariables(database, journal)
 
     # --- changes ----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 from uuid import UUID
 
 from flowyard.ports.artifacts import ArtifactStore
+from flowyard.ports.blocks import BlockStore
 from flowyard.ports.limits import LimitStore
 from flowyard.ports.variables import VariableStore
 from flowyard.schemas.events import JournalEvent, LogEmitted
@@ -69,6 +70,7 @@ class ControlPlane(Protocol):
 
     artifacts: ArtifactStore
     limits: LimitStore
+    blocks: BlockStore
     variables: VariableStore
 
     def begin_flow_run(self, flow_name: str, flow_run: FlowRun) -> Lease:

@@ -12,16 +12,16 @@ from sqlalchemy import delete, insert, inspect, select
 from sqlalchemy.engine import Connection
 
 from flowyard.exceptions import BackendUnavailable
-from flowyard.store import artifacts, limits, variables
+from flowyard.store import artifacts, block_documents, blocks, configuration, limits, variables
 from flowyard.store.tables import alembic_version, metadata, version_metadata
 
 if TYPE_CHECKING:
     from flowyard.store.database import Database
 
-VERSIONS = ("0001", "0002", "0003", "0004")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005")
 """Every schema version there was, oldest first; the names of the migrations."""
 CURRENT = VERSIONS[-1]
-NOUNS = (artifacts, limits, variables)
+NOUNS = (artifacts, blocks, block_documents, configuration, limits, variables)
 """The modules that add tables to `metadata`; imported before it is used."""
 
 
