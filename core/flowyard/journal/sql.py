@@ -1,7 +1,7 @@
 """The journal on a database: appends cost a microsecond, one thread commits what has gathered.
 
 Everything a process writes passes through here, control-plane operations too: one transaction at a time, in the order
-in which things were said. benchmarks/journal_floor.py guards the speed.
+in which things were said. `benchmarks --only journal` guards the speed.
 """
 
 from __future__ import annotations

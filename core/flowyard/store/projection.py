@@ -3,7 +3,7 @@
 What happened to a task run within one batch is collapsed: one row for the task run, one for each state. The rows of
 unfinished task runs stay in memory between batches, so that nothing is read on the usual way; rows that are not known
 (a retry in another process, after a failed commit) are read in one query. About 13 microseconds a task run with three
-states; benchmarks/journal_floor.py guards it.
+states; `benchmarks --only journal` guards it.
 """
 
 from __future__ import annotations
