@@ -2,7 +2,7 @@
 
 The colour of a function is fixed where it is defined. A sync flow or task blocks, whoever calls it. An async one
 returns an awaitable; only inside a sync flow or task, which has no way to await, it runs to its end and its value is
-returned. The helpers that have both colours (`sync_compatible`) go by the running flow or task too.
+returned. The helpers that have both colours (`sync_compatible`, `dual`) go by the running flow or task too.
 """
 
 from __future__ import annotations
@@ -62,6 +62,28 @@ def sync_compatible(async_fn: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P
     # The wrapper is no async function, though what it wraps is: `inspect` and `is_async_fn` must not be told otherwise.
     del call.__wrapped__
     cast("Any", call).aio = async_fn
+    return call
+
+
+def dual(blocking: Callable[P, T]) -> Callable[P, Any]:
+    """Make a blocking function one that async code awaits: what `sync_compatible` does, from the other end.
+
+    Sync code pays for no event loop. Async code gets an awaitable that runs the function in a thread; its attribute
+    ``aio`` always returns one.
+    """
+
+    @functools.wraps(blocking)
+    async def aio(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.to_thread(blocking, *args, **kwargs)
+
+    @functools.wraps(blocking)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+        blocks = cast("bool | None", cast("dict[str, Any]", kwargs).pop("_sync", None))
+        if blocks is None:
+            blocks = not _is_awaited_here()
+        return blocking(*args, **kwargs) if blocks else aio(*args, **kwargs)
+
+    cast("Any", call).aio = aio
     return call
 
 

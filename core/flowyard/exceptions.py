@@ -142,6 +142,37 @@ class WorkerLost(FlowyardError, RuntimeError):
         return f"worker {self.worker} was lost: {self.cause}"
 
 
+class UpcallTimeout(FlowyardError, TimeoutError):
+    """A remote task asked something of the flow's process, and no answer came."""
+
+    def __init__(self, call: str, runner: str, seconds: float) -> None:
+        super().__init__(call, runner, seconds)
+        self.call = call
+        self.runner = runner
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return (
+            f"a task on {self.runner} asked the process of its flow for {self.call!r}, and no answer came within "
+            f"{self.seconds:g} s: that process is busy, stopped or cut off; raise "
+            "FLOWYARD_TASK_RUNNER_UPCALL_TIMEOUT_SECONDS, or ask in the flow and pass the value to the task"
+        )
+
+
+class UpcallUnavailable(FlowyardError, RuntimeError):
+    """A remote task asked something of the flow's process, and its task runner has no way to get there."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__(call)
+        self.call = call
+
+    def __str__(self) -> str:
+        return (
+            f"{self.call!r} cannot be asked here: this task executes remotely, and its task runner brings no questions "
+            "to the process of the flow; ask in the flow and pass the value to the task"
+        )
+
+
 class UnpicklableValue(FlowyardError, TypeError):
     """A value that must travel to or from another process cannot be pickled."""
 

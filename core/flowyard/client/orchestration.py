@@ -12,46 +12,41 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 from uuid import UUID
 
-from flowyard.ports import Backend, ControlPlane, open_backend
+from flowyard.ports import Backend, ControlPlane
+from flowyard.process.control import control_plane
 from flowyard.schemas.events import LogEmitted
 from flowyard.schemas.filters import FlowRunFilter, LogFilter, TaskRunFilter
 from flowyard.schemas.ids import new_id
 from flowyard.schemas.orchestration import OrchestrationResult
 from flowyard.schemas.runs import Flow, FlowRun, TaskRun
 from flowyard.schemas.states import State
-from flowyard.settings import get_current_settings
 
 T = TypeVar("T")
 _DEFAULT_LIMIT = 200
 
 
 class SyncFlowyardClient:
-    """Blocking calls. With a `backend` of the caller's, that is used and left open.
+    """Blocking calls, on a `backend` of the caller's or on the one that this process has open.
 
-    When it is opened, runs whose process has died are marked Crashed first.
+    When it is entered, runs whose process has died are marked Crashed first. Inside a task that executes remotely the
+    calls travel to the process of its flow.
     """
 
     def __init__(self, backend: Backend | None = None) -> None:
         self._given = backend
-        self._backend = backend
+        self._control: ControlPlane | None = None
 
     def __enter__(self) -> Self:
-        if self._backend is None:
-            self._backend = open_backend(get_current_settings())
+        control = control_plane() if self._given is None else self._given.control
         # Who looks at runs finds those whose process died Crashed, not Running for ever.
-        try:
-            self._backend.control.reap_dead_runs(datetime.now(UTC))
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+        control.reap_dead_runs(datetime.now(UTC))
+        self._control = control
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        backend, self._backend = self._backend, self._given
-        if backend is not None and backend is not self._given:
-            backend.close()
+        self._control = None
 
     @property
     def control(self) -> ControlPlane:
@@ -60,9 +55,9 @@ class SyncFlowyardClient:
         Raises:
             RuntimeError: the client is not open.
         """
-        if self._backend is None:
+        if self._control is None:
             raise RuntimeError("the client is not open; use it inside `with get_client() as client:`")
-        return self._backend.control
+        return self._control
 
     def read_flow(self, flow_id: UUID) -> Flow:
         """Return a flow.
@@ -232,7 +227,7 @@ def get_client(
 def get_client(
     httpx_settings: dict[str, Any] | None = None, sync_client: bool = False, *, backend: Backend | None = None
 ) -> FlowyardClient | SyncFlowyardClient:
-    """Return a client of the state backend that the settings name, to be opened with `with` or `async with`.
+    """Return a client of the state backend of the run here, else of the settings; use it in `with` or `async with`.
 
     Args:
         httpx_settings: taken for code written for Prefect 2; an embedded backend makes no request.

@@ -18,7 +18,7 @@ from flowyard.engine.signals import Interrupts
 from flowyard.engine.slots import SlotQueue, SlotTicket
 from flowyard.engine.submission import Submission
 from flowyard.logging.run_log import RunLog
-from flowyard.ports import Recorder
+from flowyard.ports import ControlPlane, Recorder
 from flowyard.process.control import control_plane
 from flowyard.process.loops import BackgroundLoop
 from flowyard.progress import ProgressView
@@ -59,6 +59,7 @@ class Scope:
         deadline: datetime | None = None,
         progress: ProgressView | None = None,
         is_remote: bool = False,
+        control: ControlPlane | None = None,
         log: RunLog | None = None,
     ) -> None:
         self.flow_run = flow_run
@@ -77,6 +78,8 @@ class Scope:
         """The log of the flow run."""
         self.is_remote = is_remote
         """This is a worker: there is no state backend here, so no subflow can start."""
+        self.control = control
+        """On a worker, what stands for the control plane of the flow's process; None where the settings tell."""
         self.context: FlowRunContext | None = None
         self.results: Any = None
         """How the flow keeps results: tasks inherit what they do not set themselves."""

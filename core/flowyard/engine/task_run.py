@@ -61,7 +61,8 @@ async def run_task(call: TaskCall, flow_context: FlowRunContext | None, scope: A
         slot=slot,
         scope=scope,
     )
-    here = RunContext(flow_context, context, call.context.tags)
+    control = None if scope is None else scope.control
+    here = RunContext(flow_context, context, call.context.tags, control=control)
     details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
     if spec.log_prints:
         patch_print()

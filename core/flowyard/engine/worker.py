@@ -12,6 +12,7 @@ from flowyard.process.loops import BackgroundLoop
 from flowyard.settings import get_current_settings
 from flowyard.task_runners.base import Outcome, TaskCall
 from flowyard.task_runners.sequential import SequentialTaskRunner
+from flowyard.upcalls.worker import upcall_control_plane
 
 
 class LocalShim:
@@ -59,16 +60,18 @@ class WorkerShim:
         """Return the bookkeeping for what the task calls: nested tasks run here, and ride in its outcome."""
         inner = LocalShim()
         flow_run = call.context.flow_run
+        settings = get_current_settings()
         scope = Scope(
             flow_run=flow_run,
             flow_name=call.context.flow_name,
             recorder=call.recorder,
             runner=runner,
-            settings=get_current_settings(),
+            settings=settings,
             shim=inner,
             background=self._background,
             deadline=call.context.deadline,
             is_remote=True,
+            control=upcall_control_plane(call.upcalls, timeout=settings.FLOWYARD_TASK_RUNNER_UPCALL_TIMEOUT_SECONDS),
         )
         inner.scope = scope
         if flow_run is not None:

@@ -40,13 +40,13 @@ class LocalVariables(VariableStore):
         return record
 
     @override
-    def put(self, record: VariableRecord) -> VariableRecord:
+    def put(self, record: VariableRecord, *, keep_tags: bool = False) -> VariableRecord:
         _check(record)
+        changes: dict[str, Any] = {"value": record.value} if keep_tags else {"value": record.value, "tags": record.tags}
 
         def put(connection: Connection) -> VariableRecord:
             if variables.insert_variable(connection, self._dialect, record):
                 return record
-            changes = {"value": record.value, "tags": record.tags}
             return variables.change(connection, record.name, changes, datetime.now(UTC))
 
         return self._journal.execute(put)

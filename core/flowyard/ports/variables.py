@@ -19,8 +19,10 @@ class VariableStore(Protocol):
         """
         ...
 
-    def put(self, record: VariableRecord) -> VariableRecord:
-        """Store a variable in place of the one of that name, whose id it takes over, if there is one.
+    def put(self, record: VariableRecord, *, keep_tags: bool = False) -> VariableRecord:
+        """Store a variable in place of the one of that name, if there is one; that keeps its id.
+
+        With `keep_tags` it keeps its tags too.
 
         Raises:
             TypeError, ValueError: its name, value or tags cannot be; says why.

@@ -76,6 +76,9 @@ class EngineFields(SettingFields):
     FLOWYARD_TASK_RUNNER_THREAD_POOL_MAX_WORKERS: Setting[int | None] = Setting(
         optional(at_least(INT, 1)), None, "Threads of the concurrent task runner; none means 250."
     )
+    FLOWYARD_TASK_RUNNER_UPCALL_TIMEOUT_SECONDS = Setting(
+        at_least(FLOAT, 0), 30.0, "Seconds that a remote task waits for what it asks of the flow's process."
+    )
     FLOWYARD_TASKS_REFRESH_CACHE = Setting(BOOL, False, "Whether cached task results are ignored and made anew.")
     FLOWYARD_RUN_ON_COMPLETION_HOOKS_ON_CACHED = Setting(
         BOOL, False, "Whether completion hooks run for tasks that took their result from the cache."

@@ -27,6 +27,7 @@ from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
 from flowyard.task_runners.metering import Meter
+from flowyard.upcalls.worker import UpcallChannel
 
 LONGEST_WAIT_IN_PLACE = 1.0
 """Seconds of a retry delay that are slept in the slot."""
@@ -160,6 +161,7 @@ class TaskCall:
         "shim",
         "spec",
         "task_run",
+        "upcalls",
         "user_context",
     )
 
@@ -197,6 +199,8 @@ class TaskCall:
         """Measures the call where it executes; set there by runners with processes, which report what it read."""
         self.held: Mapping[int, Held] = {}
         """Upstream key -> what the runner found; set by the runner where the call executes, before the shim sees it."""
+        self.upcalls: UpcallChannel | None = None
+        """How code in the call asks the flow's process; set by the runner where the call executes remotely."""
 
 
 class Handle:

@@ -54,6 +54,11 @@ class VariableContract:
         assert first.id == second.id == found.id
         assert found.created == first.created <= found.updated
 
+    def test_putting_can_keep_the_tags(self, backend: Backend) -> None:
+        backend.control.variables.put(VariableRecord("x", 1, ["a"]))
+        assert backend.control.variables.put(VariableRecord("x", 2), keep_tags=True).tags == ["a"]
+        assert backend.control.variables.read("x").value == 2
+
     def test_of_many_that_put_at_once_one_is_kept(self, backend: Backend) -> None:
         threads = [
             threading.Thread(target=backend.control.variables.put, args=(VariableRecord("x", number),))

@@ -9,6 +9,7 @@ import pytest
 from flowyard.client import FlowyardClient, PrefectClient, SyncFlowyardClient, get_client
 from flowyard.exceptions import ObjectNotFound
 from flowyard.local.backend import LocalBackend
+from flowyard.process.backends import PROCESS, close_backends
 from flowyard.schemas.filters import FlowRunFilter, LogFilter, TaskRunFilter
 from flowyard.schemas.orchestration import Verdict
 from flowyard.schemas.states import State, StateType
@@ -64,11 +65,13 @@ def test_the_other_client_does_the_same_as_coroutines(backend: LocalBackend) -> 
     asyncio.run(use())
 
 
-def test_a_client_opens_what_the_settings_name_and_closes_it(home: Path) -> None:
-    with temporary_settings({Settings.FLOWYARD_HOME: home}), get_client(sync_client=True) as client:
-        assert client.read_flow_runs() == []
-        assert (home / "flowyard.db").exists()
-    assert list((home / "owners").iterdir()) == []
+def test_a_client_uses_the_backend_that_this_process_has_open(home: Path) -> None:
+    with temporary_settings({Settings.FLOWYARD_HOME: home}):
+        with get_client(sync_client=True) as client:
+            assert client.read_flow_runs() == []
+            assert client.control is PROCESS.backend().control
+        close_backends()
+    assert (home / "flowyard.db").exists()
     with pytest.raises(RuntimeError, match="with get_client"):
         client.read_flows()
 

@@ -25,6 +25,8 @@ CLASSES = sorted(
 )
 SAMPLES: dict[Any, Any] = {
     str: "some text",
+    str | None: "some text",
+    bool: False,
     int: 15,
     float: 2.5,
     object: ("any", "thing"),

@@ -26,6 +26,8 @@ class ToWorker(IntEnum):
     """number: return this call if it has not begun."""
     STOP = 7
     """Exit when what was sent before is done."""
+    ANSWERS = 8
+    """key -> packed answer: to what a running call has asked."""
 
 
 class ToPool(IntEnum):
@@ -43,6 +45,8 @@ class ToPool(IntEnum):
     """numbers: calls that have not begun and never will here."""
     UNUSABLE = 6
     """text: why the worker cannot execute anything."""
+    UPCALL = 7
+    """key, packed question: what a running call asks of the flow's process."""
 
 
 def message(kind: ToWorker | ToPool, *fields: Any) -> Envelope:

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from flowyard.exceptions import UnpicklableValue, WorkerLost
 from flowyard.logging.loggers import get_logger
+from flowyard.process.control import control_plane
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.schemas.events import JournalEvent, TaskRunEntered
 from flowyard.schemas.states import State, StateType
@@ -31,6 +32,7 @@ from flowyard.task_runners.process.endings import lost, timed_out
 from flowyard.task_runners.process.launch import SHIM, WorkerProcess
 from flowyard.task_runners.process.messages import ToPool, ToWorker, message
 from flowyard.task_runners.process.roster import Job, Worker
+from flowyard.upcalls.desk import UpcallDesk
 
 _AHEAD_SECONDS = 0.02
 """Calls are sent ahead to a busy worker while they are expected to take less than this in all."""
@@ -66,6 +68,7 @@ class Pool:
         self._seconds: dict[str, float] = {}
         """Task name -> how long its calls took lately."""
         self._failed_starts = 0
+        self._desk = UpcallDesk(control_plane)
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -345,8 +348,15 @@ class Pool:
                 self._failed_starts = 0
             case ToPool.UNUSABLE:
                 worker.unusable = fields[0]
+            case ToPool.UPCALL:
+                key, question = fields
+                self._desk.take(question, lambda answer: self._order(lambda: self._reply(worker, key, answer)))
             case _:
                 self._log.warning("%s sent a message of the unknown kind %r", worker.process.name, kind)
+
+    def _reply(self, worker: Worker, key: bytes, answer: bytes) -> None:
+        if worker in self._workers:
+            worker.process.writer.add(message(ToWorker.ANSWERS, {key: answer}))
 
     def _report(self, worker: Worker, number: int, seconds: float, envelope: Envelope) -> None:
         job = worker.finish(number)
@@ -446,6 +456,7 @@ class Pool:
             worker.process.end(max(0.0, deadline - time.monotonic()))
             worker.process.close()
         self._workers.clear()
+        self._desk.close()
         self._selector.close()
         self._wake_read.close()
         with self._lock:

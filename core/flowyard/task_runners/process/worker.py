@@ -44,6 +44,7 @@ from flowyard.task_runners.packing_outcomes import pack_outcome
 from flowyard.task_runners.process.channel import FrameReader, write_all
 from flowyard.task_runners.process.messages import ToPool, ToWorker, message
 from flowyard.task_runners.process.recording import EventBuffer
+from flowyard.upcalls.worker import OpenQuestions, UpcallChannel
 
 _FLUSH_SECONDS = 0.05
 _LAST_BREATH_SECONDS = 0.1
@@ -103,6 +104,8 @@ class Worker:
         """A task that was timed out goes on in a thread that nothing can stop but the end of this process."""
         self._settings: Mapping[str, str] = {}
         self._settings_stack = ExitStack()
+        self._questions = OpenQuestions()
+        self._upcalls = UpcallChannel("ProcessPoolTaskRunner", self._ask)
 
     def run(self) -> None:
         """Execute calls until the pool says stop."""
@@ -190,6 +193,8 @@ class Worker:
                 with self._changed:
                     self._is_stopping = True
                     self._changed.notify()
+            case ToWorker.ANSWERS:
+                self._questions.answered(fields[0])
             case _:
                 pass  # of a later version; nothing depends on it
 
@@ -215,6 +220,9 @@ class Worker:
                 self._is_busy.set()
 
     # --- calls ----------------------------------------------------------------------------------------
+
+    def _ask(self, question: bytes, timeout: float) -> bytes:
+        return self._questions.ask(lambda key: self._send(message(ToPool.UPCALL, key, question)), timeout)
 
     def _execute(self, job: _Job) -> Envelope:
         started = time.perf_counter()
@@ -249,6 +257,7 @@ class Worker:
         call = arrived.open(spec=spec, context=context, shim=self._shim, recorder=buffer)
         call.meter = meter
         meter.loaded()
+        call.upcalls = self._upcalls
         if not spec.is_async:
             outcome = self._shim.execute(call)
             if spec.timeout_seconds is not None:

@@ -9,11 +9,14 @@ from flowyard.testing.runners.flow_values import FlowValuesContract
 from flowyard.testing.runners.life import LifeContract
 from flowyard.testing.runners.outcomes import OutcomeContract
 from flowyard.testing.runners.places import PlacesContract
+from flowyard.testing.runners.upcalls import UpcallContract
 
 
 class TaskRunnerContract(LifeContract, OutcomeContract, PlacesContract):
     """What a runner owes to the engine."""
 
 
-class TaskRunnerFlowContract(FlowValuesContract, FlowOrderContract, FlowRecordsContract, FlowLimitsContract):
+class TaskRunnerFlowContract(
+    FlowValuesContract, FlowOrderContract, FlowRecordsContract, FlowLimitsContract, UpcallContract
+):
     """What flows may expect of every runner: the same results, states and errors."""
