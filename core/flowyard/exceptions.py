@@ -173,6 +173,25 @@ class UpcallUnavailable(FlowyardError, RuntimeError):
         )
 
 
+class ValueLost(WorkerLost):
+    """A call could not start: the value of an input was lost with the worker that it was on."""
+
+    def __init__(self, worker: str, run_name: str, inputs: tuple[int, ...] = ()) -> None:
+        # What the bases take differs: `args` are what this is made of again.
+        FlowyardError.__init__(self, worker, run_name, inputs)
+        self.worker = worker
+        self.run_name = run_name
+        self.inputs = inputs
+        """Which upstreams of the call it was; empty when the runner does not know."""
+        self.cause = f"value lost with worker {worker}: it was that of task run {run_name!r}"
+
+    def __str__(self) -> str:
+        return (
+            f"value lost with worker {self.worker}: it was that of task run {self.run_name!r}; `persist_result=True` "
+            "keeps values apart from workers, `crash_retries` makes them again"
+        )
+
+
 class UnpicklableValue(FlowyardError, TypeError):
     """A value that must travel to or from another process cannot be pickled."""
 

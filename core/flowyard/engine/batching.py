@@ -100,7 +100,7 @@ class Batcher(TaskRunner):
 
     @override
     def submit(self, call: TaskCall, upstream: Mapping[int, Handle] | None = None) -> Handle:
-        if self._is_closed or call.attempt or call.task_run.run_count:
+        if self._is_closed or call.attempt or call.resubmissions or call.task_run.run_count:
             # A call that is tried again leaves its chunk: what was with it is done, and it may be due now.
             return self._runner.submit(call, upstream)
         handle = _BatchedHandle(call)

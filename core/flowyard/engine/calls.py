@@ -10,12 +10,13 @@ from typing import Any, Generic, TypeVar
 
 from flowyard.context import current
 from flowyard.duality import returns_awaitable
+from flowyard.engine.completion import Completion
 from flowyard.engine.drivers import run_async, run_blocking, run_detached
 from flowyard.engine.flow_run import FlowCall, FlowTemplate, run_flow
 from flowyard.engine.scope import Scope
 from flowyard.engine.signals import listening
-from flowyard.engine.submission import Submission
-from flowyard.engine.task_call import PreparedCall, TaskTemplate, call_task, crash_run
+from flowyard.engine.submission import Revival, Submission
+from flowyard.engine.task_call import PreparedCall, TaskTemplate, call_task, can_be_made_again, crash_run
 from flowyard.engine.worker import LocalShim
 from flowyard.exceptions import MissingContextError, TerminationSignal
 from flowyard.process.backends import PROCESS
@@ -217,8 +218,30 @@ class Submitter(Generic[S]):
 
 async def _follow(prepared: PreparedCall, scope: Scope, runner: TaskRunner | None, future: Submission) -> None:
     state = await call_task(prepared, runner, future)
+    if state.is_completed() and can_be_made_again(prepared, runner):
+        left = prepared.template.policy.crash_retries - prepared.attempts_lost
+        future.revival = Revival(future, left, lambda made: _make_again(prepared, scope, runner, future, made))
     future.settle(state)
     scope.dismiss(future)
+
+
+def _make_again(
+    prepared: PreparedCall, scope: Scope, runner: TaskRunner | None, future: Submission, made: Completion
+) -> None:
+    """Run a completed call once more, because its value was lost; `made` becomes done with it."""
+
+    def settle(state: State[Any]) -> None:
+        future.settled_state = state
+        made.finish()
+        scope.dismiss(future)
+
+    async def again() -> None:
+        settle(await call_task(prepared, runner, future, is_revival=True))
+
+    scope.admit(future)
+    prepared.attempts_lost += 1
+    prepared.resubmissions += 1
+    run_detached(again(), lambda error: settle(crash_run(scope, prepared.run, error)))
 
 
 def _scope_here() -> Scope | None:

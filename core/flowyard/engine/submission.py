@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ class Submission(Completion):
     its value lives as long as the user wants.
     """
 
-    __slots__ = ("handle", "hands_on_early", "loops", "runner", "settled_state", "task_run")
+    __slots__ = ("handle", "hands_on_early", "loops", "revival", "runner", "settled_state", "task_run")
 
     def __init__(self, task_run: TaskRun, loops: frozenset[asyncio.AbstractEventLoop]) -> None:
         super().__init__()
@@ -34,6 +35,8 @@ class Submission(Completion):
         """What the runner gave for the call; on a cluster it keeps the value alive there. None at first."""
         self.runner: TaskRunner | None = None
         """The runner that has the handle."""
+        self.revival: Revival | None = None
+        """How a value that is lost with its worker is made again; None when it is not."""
         self.hands_on_early = False
         """The call's first outcome is final, so calls that need it may be submitted before it is done."""
 
@@ -80,6 +83,37 @@ class Submission(Completion):
         handle = self.handle.native if self.handle is not None and self.handle.outcome is None else None
         if self.runner.waits_for_loop(handle, loop, _slot_here()):
             raise WouldDeadlock(self.task_run.name, lacks_place=True)
+
+
+class Revival:
+    """How the value of a completed run is made again, when it was lost with a worker.
+
+    A run whose task has `crash_retries` keeps its inputs for that as long as its future lives: the attempts that its
+    own worker was lost in and those that make its value again are counted together.
+    """
+
+    __slots__ = ("_again", "_left", "_lock", "_making", "_submission")
+
+    def __init__(self, submission: Submission, left: int, again: Callable[[Completion], None]) -> None:
+        self._submission = submission
+        self._left = left
+        self._again = again
+        """Starts the call anew; finishes the completion when it is done."""
+        self._lock = threading.Lock()
+        self._making: Completion | None = None
+
+    def begin(self, lost: Handle | None) -> Completion | None:
+        """Make the value again that `lost` stood for, unless somebody has; None when no attempt is left."""
+        with self._lock:
+            making = self._making
+            if making is not None and (not making.is_done or self._submission.handle is not lost):
+                return making
+            if not self._left:
+                return None
+            self._left -= 1
+            making = self._making = Completion()
+        self._again(making)
+        return making
 
 
 def wait_politely(wait: Callable[[], bool]) -> bool:

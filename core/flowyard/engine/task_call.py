@@ -20,6 +20,7 @@ from flowyard.context import RunContext, Slot, TaskRunContext, current
 from flowyard.engine.dependencies import Dependencies, UpstreamFailed, find_dependencies, resolve
 from flowyard.engine.effects import Effect, Raised, Resume, SleepUntil, WaitFor
 from flowyard.engine.invoke import Invoke
+from flowyard.engine.lost_values import regain
 from flowyard.engine.replay import Fingerprint, reusable_state
 from flowyard.engine.scope import Scope, dynamic_key_of
 from flowyard.engine.slots import TakeSlots
@@ -73,11 +74,13 @@ class PreparedCall:
     """A task run that exists, is Pending, and knows its inputs."""
 
     __slots__ = (
+        "attempts_lost",
         "caller_tags",
         "dependencies",
         "loop",
         "names",
         "parameters",
+        "resubmissions",
         "run",
         "scope",
         "slot",
@@ -101,6 +104,9 @@ class PreparedCall:
                 " which has ended: a thread that outlives its flow cannot call tasks; wait for it in the flow"
             )
         here = current()
+        self.attempts_lost = 0
+        """How many attempts, or values that they left, were lost with their workers."""
+        self.resubmissions = 0
         self.slot: Slot | None = here.task_run.slot if here.task_run is not None else None
         """The place that the calling task gives back while it waits."""
         self.caller_tags: Sequence[str] = here.task_run.task_run.tags if here.task_run is not None else ()
@@ -298,16 +304,28 @@ def _slot_of_caller() -> Any:
     return caller.slot if caller is not None else None
 
 
-async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submission: Submission | None) -> State[Any]:
+def can_be_made_again(prepared: PreparedCall, runner: TaskRunner | None) -> bool:
+    """Say whether the inputs of a call are kept, to make its value again when that is lost with a worker."""
+    return prepared.template.policy.crash_retries > 0 and runner is not None and runner.capabilities.locality
+
+
+async def call_task(
+    prepared: PreparedCall, runner: TaskRunner | None, submission: Submission | None, *, is_revival: bool = False
+) -> State[Any]:
     """Bring a prepared call to a state that it will not leave, and return that state.
 
-    `submission` is None for a direct call, whose caller waits in the place where it runs.
+    `submission` is None for a direct call, whose caller waits in the place where it runs. `is_revival`: the run has
+    completed, and its value was lost; this makes it again.
     """
     scope, template, run = prepared.scope, prepared.template, prepared.run
     spec = template.spec
     # As in Prefect 2, what happens to a call is told by its flow run, what happens in it by the task run.
     log = scope.log if scope.log is not None else run_log_for_task(run, scope.recorder)
-    log.info("Created task run '%s' for task '%s'", run.name, spec.name)
+    if is_revival:
+        lost, most = prepared.attempts_lost, template.policy.crash_retries
+        log.warning("The value of task run '%s' was lost; starting attempt %s of %s...", run.name, lost, most)
+    else:
+        log.info("Created task run '%s' for task '%s'", run.name, spec.name)
     parameters = prepared.parameters
     dependencies = prepared.dependencies
     held: Mapping[int, Submission] = {}
@@ -333,12 +351,13 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
             parameters = resolve(parameters, prepared.names, held)
             warn_if_slow(scope, task_name=spec.name, seconds=time.perf_counter() - started)
     fingerprint = Fingerprint(parameters)
-    reused = reusable_state(scope, run, fingerprint, log)
+    reused = reusable_state(scope, run, fingerprint, log) if not is_revival else None
     if reused is not None:
         scope.note(reused)
         return reused
     # What is not wanted any more is let go here: the arguments of a finished task belong to the user alone.
-    prepared.parameters = {}
+    if submission is None or not can_be_made_again(prepared, runner):
+        prepared.parameters = {}
     is_patient = submission is None or (
         runner is not None and runner.concurrency_type is TaskConcurrencyType.SEQUENTIAL
     )
@@ -358,6 +377,7 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
             shim=scope.shim,
             recorder=scope.recorder,
             attempt=attempt,
+            resubmissions=prepared.resubmissions,
             user_context=prepared.user_context,
             loop=prepared.loop,
             needs=dependencies.needs(held) if dependencies is not None and held else (),
@@ -369,6 +389,7 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
                 await TakeSlots(ticket, place, is_sequential=is_patient and not spec.is_async)
                 ticket.require_granted()
             handed_over, began = time.time(), time.perf_counter()
+            used = {key: held[key].handle for key in held}
             outcome = await Execute(scope, runner, call, submission, held)
         finally:
             if ticket is not None:
@@ -384,6 +405,13 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
             except UpstreamFailed as failure:
                 state = enter_not_ready(run, failure.name, scope.recorder)
                 break
+            regained = regain(outcome, held, used)
+            if regained is not None:
+                await WaitFor(regained.made_again, prepared.slot if submission is None else None)
+                parameters = regained.fill_in(parameters)
+                held = {key: upstream for key, upstream in held.items() if key not in regained.here}
+                prepared.resubmissions += 1
+                continue
         run = _absorb(run, outcome, scope)
         state = outcome.state
         if outcome.is_synthesised and state.is_crashed():
@@ -391,12 +419,13 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
             log.error("Crash detected! Task run '%s': %s", run.name, state.message, exc_info=cause)
         if outcome.lost_worker is not None and scope.slots is not None:
             scope.slots.forget(run.id)
-        if outcome.lost_worker is not None and attempt < template.policy.crash_retries:
+        if outcome.lost_worker is not None and prepared.attempts_lost < template.policy.crash_retries:
             attempt += 1
+            prepared.attempts_lost += 1
             log.warning(
                 "Lost worker %s; starting attempt %s of %s that may be lost...",
                 outcome.lost_worker,
-                attempt,
+                prepared.attempts_lost,
                 template.policy.crash_retries,
             )
             continue
@@ -407,6 +436,8 @@ async def call_task(prepared: PreparedCall, runner: TaskRunner | None, submissio
     fingerprint.keep_for_retry(scope, run)
     if state.is_crashed():
         _remember_exit(scope, state)
+    if is_revival and state.is_completed():
+        return state
     scope.note(state)
     hooks = template.on_completion if state.is_completed() else template.on_failure if state.is_failed() else ()
     if hooks:

@@ -158,6 +158,7 @@ class TaskCall:
         "meter",
         "needs",
         "recorder",
+        "resubmissions",
         "shim",
         "spec",
         "task_run",
@@ -175,6 +176,7 @@ class TaskCall:
         shim: Shim,
         recorder: Recorder,
         attempt: int = 0,
+        resubmissions: int = 0,
         loop: Any = None,
         needs: Sequence[Upstream] = (),
         user_context: Context | None = None,
@@ -189,6 +191,8 @@ class TaskCall:
         """Takes events at once when the call executes in this process."""
         self.attempt = attempt
         """0, and 1 more for every attempt that was lost with its worker."""
+        self.resubmissions = resubmissions
+        """How often it was submitted beyond that, because a value on the cluster was lost: its own, or an input's."""
         self.loop = loop
         """The event loop an async task must run on; None for the runner's own background loop."""
         self.needs = needs

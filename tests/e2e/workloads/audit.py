@@ -21,25 +21,35 @@ _LIFE = re.compile(
     r"(Running ((AwaitingRetry|Retrying|Running) )*)?"
     r"((Completed|Failed|TimedOut|Crashed|Cancelled|Cached) )?"
 )
+# With workers that die, what was lost is done again: a call that crashed, and one that completed and left no value.
+_LIFE_WITH_LOSSES = re.compile(
+    r"((Pending|NotReady) )?"
+    r"(Running ((AwaitingRetry|Retrying|Running|Crashed|Completed) )*)?"
+    r"((Crashed|Completed) (Running ((AwaitingRetry|Retrying|Running) )*)?)*"
+    r"((Completed|Failed|TimedOut|Crashed|Cancelled|Cached|NotReady) )?"
+)
 _FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
-def problems_of(database: Path) -> list[str]:
-    """Return a sentence for each contradiction; an empty list is what everybody hopes for."""
+def problems_of(database: Path, *, with_losses: bool = False) -> list[str]:
+    """Return a sentence for each contradiction; an empty list is what everybody hopes for.
+
+    `with_losses`: tasks were done again within their `crash_retries`.
+    """
     # Not read-only: what is only in the write-ahead log of a dead process is read like the rest.
     with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection:
         connection.row_factory = sqlite3.Row
-        return list(_problems(connection))
+        return list(_problems(connection, with_losses))
 
 
-def _problems(connection: sqlite3.Connection) -> Iterator[str]:
+def _problems(connection: sqlite3.Connection, with_losses: bool) -> Iterator[str]:
     for (answer,) in connection.execute("PRAGMA integrity_check"):
         if answer != "ok":
             yield f"integrity_check: {answer}"
     yield from _dangling(connection)
     yield from _wrong_counts(connection)
     for kind in ("flow_run", "task_run"):
-        yield from _wrong_states(connection, kind)
+        yield from _wrong_states(connection, kind, with_losses)
     yield from _wrong_order(connection)
 
 
@@ -82,7 +92,7 @@ def _wrong_counts(connection: sqlite3.Connection) -> Iterator[str]:
         yield f"{row} is what a rollup says, and counting says otherwise"
 
 
-def _wrong_states(connection: sqlite3.Connection, kind: str) -> Iterator[str]:
+def _wrong_states(connection: sqlite3.Connection, kind: str, with_losses: bool) -> Iterator[str]:
     """Hold each run to its states: the newest is its own, they come in a possible order, and times do not go back."""
     runs = {bytes(run["id"]): run for run in connection.execute(f"SELECT * FROM {kind}")}
     states: dict[bytes, list[sqlite3.Row]] = {}
@@ -103,10 +113,11 @@ def _wrong_states(connection: sqlite3.Connection, kind: str) -> Iterator[str]:
                 break
         if newest["timestamp"] != run["state_timestamp"]:
             yield f"{what}: its state's time is not that of its newest state"
-        if not _LIFE.fullmatch("".join(f"{name} " for name in names)):
+        if not (_LIFE_WITH_LOSSES if with_losses else _LIFE).fullmatch("".join(f"{name} " for name in names)):
             yield f"{what} went through {names}, which nothing does"
         started = sum(state["type"] == "RUNNING" for state in found)
-        if run["run_count"] != started:
+        # The first start after a final state is counted as the first.
+        if run["run_count"] != started and not (with_losses and run["run_count"] < started):
             yield f"{what} has run_count {run['run_count']} and started {started} times"
         # What never started has no end either.
         if (run["end_time"] is not None) != (run["state_type"] in _FINAL and started > 0):

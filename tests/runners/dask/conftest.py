@@ -100,6 +100,11 @@ def processes() -> Iterator[LocalCluster]:
 
 
 @pytest.fixture(scope="session")
+def cluster_of_programs() -> type[ExternalCluster]:
+    return ExternalCluster
+
+
+@pytest.fixture(scope="session")
 def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExternalCluster]:
     cluster = ExternalCluster(tmp_path_factory.mktemp("external"))
     yield cluster

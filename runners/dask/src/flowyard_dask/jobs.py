@@ -44,7 +44,7 @@ class Job:
 
     __slots__ = ("call", "handle", "held", "is_begun", "is_done", "misses_events", "received", "start_id", "upstream")
 
-    def __init__(self, call: TaskCall, handle: DaskHandle, upstream: Sequence[Handle]) -> None:
+    def __init__(self, call: TaskCall, handle: DaskHandle, upstream: Mapping[int, Handle]) -> None:
         self.call = call
         self.handle = handle
         self.upstream = upstream
@@ -106,6 +106,8 @@ def key_of(call: TaskCall) -> str:
     """Return the Dask key of a call: run name, run id, attempt of the flow run, attempt of the call."""
     run, flow_run = call.task_run, call.context.flow_run
     attempt = str(call.attempt) if not run.run_count else f"{call.attempt}.{run.run_count}"
+    if call.resubmissions:
+        attempt += f".again{call.resubmissions}"
     return f"{run.name}-{run.id.hex}-{flow_run.run_count if flow_run is not None else 0}-{attempt}"
 
 
@@ -146,7 +148,7 @@ class Packing:
         places: list[list[Any]] = []
         given: list[list[Any]] = []
         for number, handle in upstream.items():
-            if isinstance(handle, DaskHandle) and not _is_gone(handle):
+            if isinstance(handle, DaskHandle) and not is_gone(handle):
                 places.append([number, parcel.depend_on(handle.key, handle), handle.index])
             else:
                 given.append([number, *_given(handle, buffers)])
@@ -157,7 +159,7 @@ class Packing:
                 buffers_at, buffers = parcel.depend_on(scattered.key, scattered), []
         payload = _payload(packed, call, places, given, buffers_at, has_lifted, buffers)
         handle = DaskHandle(call.task_run.id, parcel.key, len(parcel.jobs) if parcel.is_chunk else None)
-        job = Job(call, handle, list(upstream.values()))
+        job = Job(call, handle, upstream)
         parcel.jobs.append(job)
         parcel.open += 1
         parcel.payloads.append(payload)
@@ -218,7 +220,7 @@ def _payload(
     return Payload(packb(control), *buffers)
 
 
-def _is_gone(handle: DaskHandle) -> bool:
+def is_gone(handle: DaskHandle) -> bool:
     """Say whether what a call left is not on the cluster (any more)."""
     if handle.future is None:
         return handle.outcome is not None

@@ -79,7 +79,7 @@ class Pending:
                 self._sent.pop(handle.key, None)
         if job.held:
             outcome.events[:0] = job.held
-        job.upstream = ()
+        job.upstream = {}
         try:
             handle.complete(outcome)
         except Exception:  # callbacks must not raise; if one does, the other calls must still become done

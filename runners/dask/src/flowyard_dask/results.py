@@ -67,9 +67,10 @@ class DaskResult:
         with self._lock:
             self._future = self._cluster = None
 
-    def has_value_here(self) -> bool:
-        """Say whether the value is in this process already."""
-        return self._kept is not None
+    @property
+    def is_on_cluster(self) -> bool:
+        """Whether the value is not in this process yet."""
+        return self._kept is None
 
     def to_record(self) -> dict[str, Any]:
         """Return what the state backend stores."""

@@ -54,7 +54,7 @@ class Values:
 
     def bring_home(self) -> None:
         """Fetch the values that somebody still refers to, because the cluster is about to go."""
-        wanted = sorted((result for result in self._results if not result.has_value_here()), key=lambda r: r.nbytes)
+        wanted = sorted((result for result in self._results if result.is_on_cluster), key=lambda r: r.nbytes)
         left = _MOST_BROUGHT_HOME
         for result in wanted:
             left -= result.nbytes

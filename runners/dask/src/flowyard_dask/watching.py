@@ -9,12 +9,13 @@ from typing import Any, cast
 
 from distributed import KilledWorker
 
-from flowyard.exceptions import WorkerLost
+from flowyard.exceptions import ValueLost, WorkerLost
+from flowyard.task_runners.base import Outcome
 from flowyard.task_runners.outcomes import crashed
 from flowyard_dask.calls import reports_of
 from flowyard_dask.graphs import Node, send_graph
-from flowyard_dask.jobs import Job, Parcel
-from flowyard_dask.losses import lost_with
+from flowyard_dask.jobs import DaskHandle, Job, Parcel, is_gone
+from flowyard_dask.losses import lost_with, run_name_of
 from flowyard_dask.pending import Pending
 from flowyard_dask.reports import Report, unpack_report
 
@@ -121,12 +122,20 @@ class Watch:
             self._pending.take_back(parcel)
             self._send_again([parcel])
         else:
-            problem = WorkerLost("of an input", f"Dask gave the task up ({reason or 'cancelled'}): an input is lost")
-            self._pending.crash(parcel, problem, lost_worker="of an input")
+            for job in parcel.jobs:
+                if not job.is_done:
+                    self._pending.settle(job, _input_lost(job, f"{reason or 'cancelled'}"))
 
     def close(self) -> None:
         """Let go of what was asked for."""
         self._asked.clear()
+
+
+def _input_lost(job: Job, reason: str) -> Outcome:
+    """Return the outcome of a call that Dask gave up, because an input is on no worker any more."""
+    gone = {key: handle for key, handle in job.upstream.items() if isinstance(handle, DaskHandle) and is_gone(handle)}
+    names = [run_name_of(handle.key) for handle in gone.values()] or ["of an input"]
+    return crashed(job.call, ValueLost(f"that Dask lost ({reason})", names[0], tuple(gone)), lost_worker="of an input")
 
 
 def _no_listener(job: Job, report: Report, *, is_last_word: bool = False) -> None:
