@@ -338,6 +338,58 @@ PROCESS_RUNNER = "from flowyard.task_runners.process import ProcessPoolTaskRunne
             [("make", "Failed")],
             id="a result that its serializer does not know",
         ),
+        pytest.param(
+            """
+            import pydantic
+            from flowyard import flow, task
+
+            class Order(pydantic.BaseModel):
+                amount: int = pydantic.Field(gt=0)
+
+            @task
+            def one(x): return x
+
+            @task(persist_result=True, result_serializer="json")
+            def order(): return Order.model_construct(amount=-7)
+
+            @flow
+            def bad():
+                one(1)
+                order()
+
+            if __name__ == "__main__":
+                bad()
+            """,
+            r"(?s)SerializationError: .*Order.*'json'.*cannot be made again from its JSON \{'amount': -7\}"
+            r".*greater than 0.*choose another `result_serializer`",
+            [("bad", "Failed")],
+            [("one", "Completed"), ("order", "Failed")],
+            id="a result that its serializer could not make again",
+        ),
+        pytest.param(
+            """
+            import pydantic
+            from flowyard import flow, task
+
+            class Order(pydantic.BaseModel):
+                amount: int = pydantic.Field(gt=0)
+
+            @task
+            def one(x): return x
+
+            @flow(persist_result=True)
+            def bad() -> Order:
+                one(1)
+                return Order(amount=-7)
+
+            if __name__ == "__main__":
+                bad()
+            """,
+            r"(?s)ValidationError: 1 validation error for Order\namount\n.*greater than 0.*input_value=-7",
+            [("bad", "Failed")],
+            [("one", "Completed")],
+            id="a result that its model refuses",
+        ),
     ],
 )
 def test_bad_input_is_named_and_the_rest_is_recorded(

@@ -72,8 +72,10 @@ def _decode_objects(value: Any, decoder: Any) -> Any:
 def flowyard_json_object_encoder(obj: Any) -> Any:
     """Return something that JSON knows for an exception, or for anything that pydantic can serialize.
 
+    What is not an exception is read back at once: a value that pydantic would refuse is refused while it is there.
+
     Raises:
-        TypeError: pydantic does not know the type either.
+        TypeError: pydantic does not know the type either, or could not make the object again.
     """
     if isinstance(obj, BaseException):
         return {
@@ -90,7 +92,14 @@ def flowyard_json_object_encoder(obj: Any) -> Any:
         raise TypeError(f"{type(obj).__name__} objects cannot be written as JSON: {error}") from error
     # a path's own class is of one platform
     name = "pathlib.Path" if isinstance(obj, PurePath) else _qualified_name(obj.__class__)
-    return {"__class__": name, "data": data}
+    encoded = {"__class__": name, "data": data}
+    try:
+        flowyard_json_object_decoder(encoded)
+    except Exception as error:
+        raise TypeError(
+            f"{name} cannot be made again from its JSON {data!r:.200} ({type(error).__name__}: {error})"
+        ) from error
+    return encoded
 
 
 def flowyard_json_object_decoder(result: dict[str, Any]) -> Any:

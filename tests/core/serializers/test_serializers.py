@@ -249,3 +249,31 @@ def test_serializers_load_neither_pydantic_nor_cloudpickle_before_they_are_used(
 def test_json_gives_ordered_dicts_back_as_plain_ones():
     serializer = JSONSerializer()
     assert serializer.loads(serializer.dumps(collections.OrderedDict(a=1))) == {"a": 1}
+
+
+class Order(pydantic.BaseModel):
+    amount: int = pydantic.Field(gt=0)
+
+
+def _local_class():
+    class Local(pydantic.BaseModel):
+        x: int = 1
+
+    return Local()
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        (
+            Order.model_construct(amount=-7),
+            r"Order cannot be made again from its JSON \{'amount': -7\}.*ValidationError",
+        ),
+        ([{"deep": Order.model_construct(amount=-7)}], "cannot be made again"),
+        (_local_class(), r"<locals>.Local cannot be made again from its JSON \{'x': 1\}"),
+    ],
+    ids=["invalid model", "nested", "class of a function"],
+)
+def test_json_refuses_what_it_could_not_give_back(value, complaint):
+    with pytest.raises(TypeError, match=complaint):
+        JSONSerializer().dumps(value)
