@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self, cast
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from flowyard.blocks import documents, registry
 from flowyard.blocks.description import checksum_of_class, declared, docstring, fields_of
 from flowyard.blocks.dumping import Dump
 from flowyard.blocks.redaction import redact_for
-from flowyard.blocks.schema import patterns_of_type
+from flowyard.blocks.schema import declared_secrets, patterns_of_type
 from flowyard.duality import sync_compatible
 from flowyard.exceptions import BlockNotSavedError
 from flowyard.process.control import control_plane
@@ -53,6 +53,8 @@ class Block(BaseModel, ABC):
     _description: ClassVar[str | None] = None
     _code_example: ClassVar[str | None] = None
     _is_protected: ClassVar[bool] = False
+    _block_secret_fields: ClassVar[tuple[str, ...]] = ()
+    """Patterns such as `settings.*`: what is secret though its type does not say so. Not shown, and encrypted."""
 
     _block_document_id: UUID | None = PrivateAttr(None)
     _block_document_name: str | None = PrivateAttr(None)
@@ -321,6 +323,12 @@ class Block(BaseModel, ABC):
         dump = Dump(lambda _: (None, None))
         data = dump.model(self)
         return json.dumps(data if include_secrets else obfuscate(data, dump.secret_paths), **options)
+
+    @override
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        hidden = list(declared_secrets(type(self)))
+        for name, value in super().__repr_args__():
+            yield name, obfuscate({name: value}, hidden)[name] if hidden and name is not None else value
 
     @override
     def __eq__(self, other: object) -> bool:

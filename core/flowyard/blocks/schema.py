@@ -72,6 +72,13 @@ def secret_patterns(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
     yield from _of_model(model, (), ())
 
 
+def declared_secrets(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    """Yield the patterns that a class itself declares in `_block_secret_fields`, besides those of its types."""
+    for base in model.__mro__:
+        for text in cast("tuple[str, ...]", vars(base).get("_block_secret_fields") or ()):
+            yield tuple(text.split("."))
+
+
 def patterns_of_type(annotation: Any) -> Iterator[tuple[str, ...]]:
     """Yield where the secrets of values of a type are."""
     yield from _of_type(annotation, (), ())
@@ -83,6 +90,8 @@ def _of_model(
     if model in within:
         yield (*path, "**")
         return
+    for declared in declared_secrets(model):
+        yield (*path, *declared)
     for name, field in model.model_fields.items():
         for key in dict.fromkeys((field_key(name, field), name)):
             yield from _of_type(field.annotation, (*path, key), (*within, model))

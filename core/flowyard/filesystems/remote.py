@@ -1,0 +1,221 @@
+"""Files anywhere that fsspec reaches; the blocks of object stores and shares differ only in how they connect."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import posixpath
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+from typing_extensions import override
+
+from flowyard.duality import sync_compatible
+from flowyard.exceptions import MissingStorageDriver
+from flowyard.filesystems.base import WritableDeploymentStorage, WritableFileSystem
+from flowyard.filesystems.ignoring import files_to_copy
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+_EXTRAS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gcs": "gcs",
+    "gs": "gcs",
+    "az": "azure",
+    "abfs": "azure",
+    "adl": "azure",
+    "smb": "smb",
+}
+_OBJECT_STORES = frozenset(set(_EXTRAS) - {"smb"})
+_COPIES_AT_A_TIME = 8
+
+
+class RemoteFiles(WritableFileSystem, WritableDeploymentStorage, ABC):
+    """Files below a URL. A subclass says which, and how to connect."""
+
+    @property
+    @abstractmethod
+    def base_url(self) -> str:
+        """The URL of the base, with its scheme."""
+
+    @abstractmethod
+    def connection_settings(self) -> dict[str, Any]:
+        """Return the arguments of the fsspec file system."""
+
+    @property
+    def filesystem(self) -> AbstractFileSystem:
+        """The fsspec file system.
+
+        Raises:
+            MissingStorageDriver: the package that speaks its protocol is not installed.
+        """
+        scheme = urlsplit(self.base_url).scheme
+        try:
+            fsspec: Any = importlib.import_module("fsspec")
+            return fsspec.filesystem(scheme, **self.connection_settings())
+        except ImportError as error:
+            raise MissingStorageDriver(scheme, error.name or str(error), _EXTRAS.get(scheme, "")) from error
+
+    def resolve_url(self, path: str | None) -> str:
+        """Return the URL of a file or folder; `path` is relative to the base, or a URL below it.
+
+        Raises:
+            ValueError: it is outside of the base.
+        """
+        base = urlsplit(self.base_url.rstrip("/"))
+        # By hand: object names may have `?` and `#`, which URLs give a meaning.
+        root = f"{base.netloc}{posixpath.normpath(base.path) if base.path else ''}".rstrip("/")
+        wanted = path or ""
+        if "://" in wanted:
+            scheme, _, wanted = wanted.partition("://")
+            if scheme != base.scheme:
+                raise ValueError(
+                    f"path {path!r} is not below {self.base_url!r}: give a path of the scheme {base.scheme!r}"
+                )
+            found = posixpath.normpath(wanted)
+        elif wanted.startswith("/"):
+            found = posixpath.normpath(wanted) if root.startswith("/") else f"/{wanted}"
+        else:
+            found = posixpath.normpath(f"{root}/{wanted}") if wanted else root
+        if found != root and not found.startswith(f"{root}/"):
+            raise ValueError(f"path {path!r} is outside of the base path {self.base_url!r}; give a path inside of it")
+        return f"{base.scheme}://{found}"
+
+    def read_file(self, path: str) -> bytes:
+        """Return the content of a file; blocks, whatever the colour of the caller."""
+        filesystem: Any = self.filesystem
+        return filesystem.cat_file(self.resolve_url(path))
+
+    def write_file(self, path: str, content: bytes) -> str:
+        """Write a file and return its URL; blocks, whatever the colour of the caller."""
+        url = self.resolve_url(path)
+        filesystem: Any = self.filesystem
+        self._make_folder(filesystem, url)
+        filesystem.pipe_file(url, content)
+        return url
+
+    @sync_compatible
+    @override
+    async def read_path(self, path: str) -> bytes:
+        return await asyncio.to_thread(self.read_file, path)
+
+    @sync_compatible
+    @override
+    async def write_path(self, path: str, content: bytes) -> str:
+        return await asyncio.to_thread(self.write_file, path, content)
+
+    @sync_compatible
+    @override
+    async def get_directory(self, from_path: str | None = None, local_path: str | None = None) -> None:
+        await asyncio.to_thread(self._get, from_path, local_path)
+
+    @sync_compatible
+    @override
+    async def put_directory(
+        self,
+        local_path: str | None = None,
+        to_path: str | None = None,
+        ignore_file: str | None = None,
+        overwrite: bool = True,
+    ) -> int:
+        return await asyncio.to_thread(self._put, local_path, to_path, ignore_file, overwrite=overwrite)
+
+    def _make_folder(self, filesystem: Any, url: str) -> None:
+        # In an object store a folder is nothing; asking for one there would make a bucket.
+        if urlsplit(self.base_url).scheme not in _OBJECT_STORES:
+            filesystem.makedirs(filesystem._parent(url), exist_ok=True)
+
+    def _get(self, from_path: str | None, local_path: str | None) -> None:
+        filesystem: Any = self.filesystem
+        filesystem.invalidate_cache()  # others write here too
+        url = self.resolve_url(from_path)
+        source = str(filesystem._strip_protocol(url)).rstrip("/")
+        target = Path(local_path or ".").expanduser().resolve()
+        found = [path for path in cast("list[str]", filesystem.find(source)) if not path.endswith("/")]
+        if not found and not filesystem.exists(source):
+            raise FileNotFoundError(f"there is no folder {url!r}")
+        copies: list[tuple[str, Path]] = []
+        for path in found:
+            local = (target / path.removeprefix(source).lstrip("/")).resolve()
+            if not local.is_relative_to(target):
+                raise ValueError(f"{path!r} would be written outside of {str(target)!r}; nothing was copied")
+            copies.append((path, local))
+
+        def copy(pair: tuple[str, Path]) -> None:
+            pair[1].parent.mkdir(parents=True, exist_ok=True)
+            pair[1].write_bytes(filesystem.cat_file(pair[0]))
+
+        self._each(filesystem, copy, copies)
+
+    def _put(self, local_path: str | None, to_path: str | None, ignore_file: str | None, *, overwrite: bool) -> int:
+        filesystem: Any = self.filesystem
+        source = Path(local_path or ".").expanduser().resolve()
+        folder = self.resolve_url(to_path)
+        paths = files_to_copy(source, ignore_file)
+        if not overwrite:
+            paths = [path for path in paths if not filesystem.exists(f"{folder}/{path}")]
+
+        def copy(path: str) -> None:
+            url = f"{folder}/{path}"
+            self._make_folder(filesystem, url)
+            filesystem.put_file(str(source / path), url)
+
+        self._each(filesystem, copy, paths)
+        return len(paths)
+
+    @staticmethod
+    def _each(filesystem: Any, copy: Any, items: list[Any]) -> None:
+        """Copy all; several at a time where the file system has an event loop of its own."""
+        if not getattr(filesystem, "async_impl", False):
+            for item in items:
+                copy(item)
+            return
+        with ThreadPoolExecutor(_COPIES_AT_A_TIME, thread_name_prefix="flowyard-copy") as pool:
+            for _ in pool.map(copy, items):
+                pass
+
+
+class RemoteFileSystem(RemoteFiles):
+    """Files anywhere that fsspec reaches, by URL.
+
+    Example:
+        from flowyard.filesystems import RemoteFileSystem
+
+        RemoteFileSystem(basepath="s3://my-bucket/data", settings={"anon": True}).save("data")
+        content = RemoteFileSystem.load("data").read_path("report.csv")
+    """
+
+    _block_type_name: ClassVar[str | None] = "Remote File System"
+    _is_protected: ClassVar[bool] = True
+    # What goes to fsspec has keys and passwords as often as not.
+    _block_secret_fields: ClassVar[tuple[str, ...]] = ("settings.*",)
+
+    basepath: str
+    """With its scheme: `s3://bucket/folder`."""
+    settings: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Arguments of the fsspec file system; treated as secret."""
+
+    @field_validator("basepath")
+    @classmethod
+    def _check_scheme(cls, value: str) -> str:
+        scheme, separator, rest = value.partition("://")
+        if not (scheme and separator and rest):
+            raise ValueError(f"basepath {value!r} has no scheme; write it as 's3://bucket/folder'")
+        if scheme == "file":
+            raise ValueError("basepath is a local folder; use `LocalFileSystem`")
+        return value
+
+    @property
+    @override
+    def base_url(self) -> str:
+        return self.basepath
+
+    @override
+    def connection_settings(self) -> dict[str, Any]:
+        return dict(self.settings)
