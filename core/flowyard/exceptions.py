@@ -559,6 +559,21 @@ class BlockMissingCapabilities(FlowyardError):
     """A block cannot do what it is used for."""
 
 
+class MissingStorageDriver(FlowyardError, ImportError):
+    """The package that reaches a kind of storage is not installed."""
+
+    def __init__(self, scheme: str, package: str, extra: str) -> None:
+        super().__init__(scheme, package, extra)
+        self.scheme = scheme
+        self.package = package
+        self.extra = extra
+        """The extra of Flowyard that brings the package; empty when there is none."""
+
+    def __str__(self) -> str:
+        command = f'pip install "flowyard[{self.extra}]"' if self.extra else "install what fsspec needs for it"
+        return f"storage at '{self.scheme}://' needs a package that is not installed ({self.package}): {command}"
+
+
 class WrongEncryptionKey(BackendError):
     """Secrets were encrypted with another key than the one that is here."""
 
