@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
@@ -19,7 +21,7 @@ from flowyard.schemas.filters import FlowRunFilter, LogFilter
 from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import StateType
 
-app = command_group("List, inspect and delete flow runs, and read their logs.")
+app = command_group("List, inspect, profile and delete flow runs, and read their logs.")
 
 Id = Annotated[UUID, typer.Argument(metavar="ID", help="Id of the flow run.")]
 _RUNS = RunNoun[FlowRun](
@@ -102,6 +104,29 @@ def logs(
     with run.control() as control:
         _RUNS.read(control, id)
         write_logs(run, control, LogFilter(flow_run_id=id), head=head, tail=tail, number=num_logs, reverse=reverse)
+
+
+@app.command()
+def profile(
+    context: typer.Context,
+    id: Id,
+    workers: Annotated[
+        list[int] | None,
+        typer.Option(min=1, metavar="N", help="Predict the time with N workers; repeat for several."),
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Write a trace for Perfetto or Chrome to this file."),
+    ] = None,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """Show where the time of a flow run went."""
+    run = Invocation(context, output)
+    with run.control() as control:
+        flow_run = _RUNS.read(control, id)
+        # By name: what computes profiles is loaded for this command only.
+        module = importlib.import_module("flowyard.cli.profile_run")
+        module.write_profile(run, control, flow_run, workers=workers, trace=trace)
 
 
 @app.command()

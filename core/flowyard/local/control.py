@@ -27,12 +27,13 @@ from flowyard.ports.variables import VariableStore
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.schemas.events import LogEmitted
 from flowyard.schemas.filters import FlowRunFilter, LogFilter, TaskRunFilter
+from flowyard.schemas.metrics import TaskTiming
 from flowyard.schemas.orchestration import OrchestrationResult
 from flowyard.schemas.runs import Flow, FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
 from flowyard.services import orchestration, ownership, reaper
 from flowyard.services.lease_keeper import LEASE_SECONDS, LeaseKeeper
-from flowyard.store import flow_runs, flows, leases, logs, rollups, states, task_runs
+from flowyard.store import flow_runs, flows, leases, logs, rollups, states, task_runs, task_timings
 from flowyard.store.database import Database
 from flowyard.store.leases import Owner
 
@@ -207,6 +208,14 @@ class LocalControlPlane(ControlPlane):
             return states.task_run_states(connection, task_run_id, flow_run_id)
 
         return self._read(read)
+
+    @override
+    def read_task_timings(self, flow_run_id: UUID, *, after: UUID | None = None, limit: int = 1000) -> list[TaskTiming]:
+        return self._read(
+            lambda connection: task_timings.read_page(connection, flow_run_id, after=after, limit=limit),
+            # One barrier, at the first page: what comes later is of tasks that began after the question.
+            is_barrier=after is None,
+        )
 
     @override
     def read_logs(

@@ -18,6 +18,7 @@ from flowyard.ports.limits import LimitStore
 from flowyard.ports.variables import VariableStore
 from flowyard.schemas.events import JournalEvent, LogEmitted
 from flowyard.schemas.filters import FlowRunFilter, LogFilter, TaskRunFilter
+from flowyard.schemas.metrics import TaskTiming
 from flowyard.schemas.orchestration import OrchestrationResult
 from flowyard.schemas.runs import Flow, FlowRun, TaskRun
 from flowyard.schemas.states import State
@@ -146,6 +147,13 @@ class ControlPlane(Protocol):
 
     def read_task_run_states(self, task_run_id: UUID) -> list[State[Any]]:
         """Return every state of a task run, oldest first."""
+        ...
+
+    def read_task_timings(self, flow_run_id: UUID, *, after: UUID | None = None, limit: int = 1000) -> list[TaskTiming]:
+        """Return what a profile needs of the task runs of a flow run, by id, which is in the order of creation.
+
+        `after` is the id of the last one that the caller has; fewer than `limit` are the last ones.
+        """
         ...
 
     def read_logs(

@@ -6,7 +6,7 @@ Metrics are read when something is slow, and never by the engine: a run without 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -84,8 +84,6 @@ class TaskTiming(NamedTuple):
     created: datetime
     start_time: datetime | None
     end_time: datetime | None
-    total_run_time: timedelta
-    """In state Running."""
     metrics: TaskMetrics | None = None
     states: tuple[tuple[StateType, str, datetime], ...] = ()
     """Type, name and time of its states; only of runs that started more than once."""

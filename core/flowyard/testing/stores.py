@@ -15,13 +15,15 @@ import pytest
 
 from flowyard.exceptions import LeaseLost, ObjectNotFound
 from flowyard.ports import Backend, Lease
+from flowyard.schemas.events import TaskRunMeasured
 from flowyard.schemas.filters import FlowRunFilter, LogFilter, TaskRunFilter
 from flowyard.schemas.ids import new_id
+from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.orchestration import OrchestrationResult, Verdict
 from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.runs import FlowRun, StartInfo, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
-from flowyard.testing.records import NOON, begin, make_line, make_task_run, record
+from flowyard.testing.records import NOON, begin, enter, make_line, make_task_run, record
 
 S = StateType
 
@@ -285,6 +287,45 @@ class BackendContract:
             assert [found.id for found in backend.control.read_task_runs(where)] == expected, where
             assert backend.control.count_task_runs(where) == len(expected), where
         assert [found.id for found in backend.control.read_task_runs(limit=1, offset=1)] == [second.id]
+
+    def test_timings_are_read_in_the_order_of_creation_and_in_pages(self, backend: Backend) -> None:
+        run, lease = begin(backend)
+        recorder = backend.journal.recorder(lease)
+        task_runs = [make_task_run(run.id, number) for number in range(5)]
+        for task_run in task_runs:
+            record(recorder, task_run)
+        record(recorder, make_task_run(begin(backend)[0].id))
+        whole = backend.control.read_task_timings(run.id)
+        assert [timing.id for timing in whole] == [task_run.id for task_run in task_runs]
+        pages = [backend.control.read_task_timings(run.id, limit=2)]
+        while pages[-1]:
+            pages.append(backend.control.read_task_timings(run.id, after=pages[-1][-1].id, limit=2))
+        assert [len(page) for page in pages] == [2, 2, 1, 0]
+        assert [timing for page in pages for timing in page] == whole
+
+    def test_a_timing_says_where_the_time_went(self, backend: Backend) -> None:
+        run, lease = begin(backend)
+        recorder = backend.journal.recorder(lease)
+        first = make_task_run(run.id, 0)
+        record(recorder, first)
+        inputs = {
+            "x": [{"input_type": "task_run", "id": str(first.id)}],
+            "y": [{"input_type": "parameter", "name": "y"}, {"input_type": "task_run", "id": "of a later release"}],
+        }
+        second = make_task_run(run.id, 1, task_inputs=inputs, parent_task_run_id=first.id)
+        record(recorder, second, (S.PENDING, S.RUNNING, S.SCHEDULED, S.RUNNING))
+        measured = TaskMetrics(worker="worker-1", run_seconds=0.5)
+        recorder.append(TaskRunMeasured(second.id, measured))
+        enter(recorder, second, [S.FAILED], start=NOON + timedelta(seconds=9))
+        once, retried = backend.control.read_task_timings(run.id)
+        assert (once.start_time, once.end_time) == (NOON + timedelta(seconds=1), NOON + timedelta(seconds=2))
+        assert (once.states, once.upstream, once.metrics) == ((), (), None)
+        assert (retried.name, retried.task_name) == ("work-1", "work")
+        assert (retried.upstream, retried.parent_task_run_id) == ((first.id,), first.id)
+        assert (retried.run_count, retried.state_type) == (2, S.FAILED)
+        assert retried.metrics == measured
+        assert [kind for kind, _, _ in retried.states] == [S.PENDING, S.RUNNING, S.SCHEDULED, S.RUNNING, S.FAILED]
+        assert retried.states[-1][2] == NOON + timedelta(seconds=9)
 
     def test_filters_of_log_lines_hold_together(self, backend: Backend) -> None:
         run, lease = begin(backend)

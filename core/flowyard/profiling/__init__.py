@@ -1,0 +1,1 @@
+"""Where the time of a flow run went: computed from what was recorded, without reading anything itself."""
