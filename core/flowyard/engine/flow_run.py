@@ -10,20 +10,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from flowyard.context import FlowRunContext, RunContext, current
+from flowyard.engine.continuation import Continuation
 from flowyard.engine.dependencies import UpstreamFailed, find_dependencies, resolve
 from flowyard.engine.effects import Call, Raised, Record, SleepUntil, WaitFor
 from flowyard.engine.final_state import final_state_of, unfinished_in
-from flowyard.engine.naming import random_name, render_name
-from flowyard.engine.replay import Fingerprint, reusable_state
+from flowyard.engine.naming import flow_key, random_name, render_name
+from flowyard.engine.replay import Earlier, Fingerprint, reusable_state
 from flowyard.engine.scope import Scope, dynamic_key_of
 from flowyard.engine.signals import Interrupts
-from flowyard.engine.task_call import Hook, crash_run, run_hooks
+from flowyard.engine.task_call import Hook, crash_run, run_hooks, settle_with
 from flowyard.engine.watching import WatchedRecorder
 from flowyard.engine.worker import LocalShim
 from flowyard.exceptions import Abort, BackendError, FlowyardSignal, ParameterTypeError, TaskTimedOut
@@ -35,6 +36,7 @@ from flowyard.process.backends import PROCESS
 from flowyard.progress import ProgressView, for_flow
 from flowyard.results.factory import ResultOrigin
 from flowyard.results.handles import UnpersistedResult
+from flowyard.results.parameters import is_json, keep_parameters
 from flowyard.rules.bookkeeping import enter_state, stamp
 from flowyard.rules.crashes import crash_message, crashed_state
 from flowyard.schemas.events import TaskRunCreated, TaskRunEntered
@@ -76,6 +78,8 @@ class FlowCall:
     parameters: Mapping[str, Any]
     wait_for: Iterable[Any] | None
     interrupts: Interrupts
+    continuation: Continuation | None = None
+    """Where the run starts from, if not from nothing."""
 
 
 async def run_flow(call: FlowCall) -> State[Any]:
@@ -91,7 +95,7 @@ async def run_flow(call: FlowCall) -> State[Any]:
             raise ValueError(
                 "`wait_for` is only for flows that are called inside a flow: this one has nothing to wait for"
             )
-        return await _Run(call, call.parameters, None, None).to_end()
+        return await _Run(call, call.parameters, None, None, call.continuation).to_end()
     return await _run_subflow(call, parent.scope)
 
 
@@ -108,7 +112,7 @@ async def _run_subflow(call: FlowCall, parent: Scope) -> State[Any]:
     if parent.flow_run is None:
         return await _Run(call, call.parameters, None, None).to_end()
     dependencies, names = find_dependencies(call.parameters, call.wait_for, parent.lineage)
-    run, is_new = _mirror_run(call, parent, dependencies.task_inputs if dependencies is not None else {})
+    run = _mirror_run(call, parent, dependencies.task_inputs if dependencies is not None else {})
     parameters = call.parameters
     if dependencies is not None:
         if dependencies.completions:
@@ -125,22 +129,29 @@ async def _run_subflow(call: FlowCall, parent: Scope) -> State[Any]:
         if names:
             parameters = resolve(parameters, names)
     fingerprint = Fingerprint(parameters)
-    state = None if is_new else reusable_state(parent, run, fingerprint, parent.log, is_subflow=True)
-    if state is None:
-        state = await _Run(call, parameters, parent, run).to_end()
-        fingerprint.keep_for_retry(parent, run)
+    if parent.earlier is not None and parent.log is not None:
+        reused = reusable_state(parent.earlier, run, fingerprint, parent.log)
+        if reused is not None:
+            return settle_with(parent, run, reused)
+    continued = parent.continuation
+    if continued is not None:
+        control = PROCESS.backend(parent.settings).control
+        before = continued
+        continued = await Record(lambda: before.of_subflow(control, run))
+    state = await _Run(call, parameters, parent, run, continued).to_end()
+    fingerprint.keep_for_retry(parent.earlier, run, is_subflow=True)
     parent.note(state)
     return state
 
 
-def _mirror_run(call: FlowCall, parent: Scope, task_inputs: dict[str, Any]) -> tuple[TaskRun, bool]:
-    """Return the task run that stands for a subflow in its parent, and whether it is new (not an earlier attempt's)."""
+def _mirror_run(call: FlowCall, parent: Scope, task_inputs: dict[str, Any]) -> TaskRun:
+    """Return the task run that stands for a subflow in its parent: a new one, or that of an earlier attempt."""
     caller = current().task_run
-    task_key = f"{call.template.fn.__module__}.{call.template.fn.__qualname__}"
+    task_key = flow_key(call.template.fn)
     number = parent.take_numbers(task_key, caller)
     dynamic_key = dynamic_key_of(number, caller)
-    if parent.earlier_runs is not None and (task_key, dynamic_key) in parent.earlier_runs:
-        return parent.earlier_runs[task_key, dynamic_key], False
+    if parent.earlier is not None and (task_key, dynamic_key) in parent.earlier.runs:
+        return parent.earlier.runs[task_key, dynamic_key]
     assert parent.flow_run is not None
     run = TaskRun(
         task_key,
@@ -154,9 +165,9 @@ def _mirror_run(call: FlowCall, parent: Scope, task_inputs: dict[str, Any]) -> t
     )
     parent.recorder.append(TaskRunCreated(run))
     _mirror(parent, run, State(StateType.PENDING), None)
-    if parent.earlier_runs is not None:
-        parent.earlier_runs[task_key, dynamic_key] = run
-    return run, True
+    if parent.earlier is not None:
+        parent.earlier.runs[task_key, dynamic_key] = run
+    return run
 
 
 def _mirror(parent: Scope, run: TaskRun, state: State[Any], child_flow_run_id: UUID | None) -> None:
@@ -174,9 +185,15 @@ class _Run:
     """A flow run on its way."""
 
     def __init__(
-        self, call: FlowCall, parameters: Mapping[str, Any], parent: Scope | None, mirror: TaskRun | None
+        self,
+        call: FlowCall,
+        parameters: Mapping[str, Any],
+        parent: Scope | None,
+        mirror: TaskRun | None,
+        continuation: Continuation | None = None,
     ) -> None:
         self.call = call
+        self.continuation = continuation
         self.template = call.template
         self.parameters = parameters
         self.parent = parent
@@ -196,17 +213,28 @@ class _Run:
         """Create the run, execute it, and return its final state."""
         self.backend = await Record(lambda: PROCESS.backend(self.settings))
         invalid = self._validate()
-        self.flow_run = self._new_flow_run()
         first = State(StateType.PENDING) if invalid is None else _invalid_parameters(invalid)
-        self._enter(first)
+        goes_on = self.continuation is not None and self.continuation.flow_run is not None
+        if self.continuation is not None and self.continuation.flow_run is not None:
+            self.flow_run = self.continuation.flow_run
+        else:
+            self.flow_run = self._new_flow_run()
+            uncarried = self._parameters_beyond_json()
+            if uncarried:
+                await Record(lambda: self._keep_parameters(uncarried))
+            self._enter(first)
         self.lease = await Record(lambda: self.backend.control.begin_flow_run(self.template.name, self.flow_run))
         recorder = self.backend.journal.recorder(self.lease)
         self.log = run_log_for_flow(self.flow_run, self.template.name, recorder)
         what = "subflow run" if self.parent is not None else "flow run"
-        self.log.info("Created %s '%s' for flow '%s'", what, self.flow_run.name, self.template.name)
+        verb = "Continuing" if goes_on else "Created"
+        self.log.info("%s %s '%s' for flow '%s'", verb, what, self.flow_run.name, self.template.name)
         if invalid is not None:
             self.log.error("Validation of flow parameters failed with error: %s", invalid)
-            self._mirror_state(first)
+            if goes_on:
+                await self._propose(first)
+            else:
+                self._mirror_state(first)
             # Whatever state a run begins in, what `begin_flow_run` owns is let go by a final state.
             await self._run_hooks(first)
             return first
@@ -224,6 +252,12 @@ class _Run:
             runner_stack = ExitStack()
             try:
                 self._open_scope(recorder, runner, progress)
+                if self.continuation is not None:
+                    before = self.continuation
+                    self.scope.continuation = before
+                    self.scope.earlier = await Record(
+                        lambda: before.earlier(self.backend.control, self.template.results)
+                    )
                 await Record(lambda: runner_stack.enter_context(runner.start()))
                 self.scope.runners = runner_stack
                 state = await self._attempts()
@@ -248,6 +282,15 @@ class _Run:
         except ParameterTypeError as error:
             return error
         return None
+
+    def _parameters_beyond_json(self) -> dict[str, Any]:
+        recorded = self.flow_run.parameters
+        return {name: value for name, value in self.parameters.items() if not is_json(value, recorded[name])}
+
+    def _keep_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Keep the parameters that JSON cannot carry, so that another process can start this run again."""
+        key = keep_parameters(self.template.results, self.flow_run.id, parameters)
+        self.flow_run.start = replace(self.flow_run.start, parameters_key=key)
 
     def _new_flow_run(self) -> FlowRun:
         here = current()
@@ -282,7 +325,7 @@ class _Run:
         shim.scope = scope
         scope.interrupts = self.call.interrupts
         if template.policy.retries:
-            scope.earlier_runs = {}
+            scope.earlier = Earlier()
         log_prints = template.log_prints
         if log_prints is None:
             inherited = self.parent.context.log_prints if self.parent is not None and self.parent.context else None
@@ -308,7 +351,7 @@ class _Run:
         while True:
             self._set_deadline()
             before = self.flow_run.state
-            is_retry = before is not None and before.name == "AwaitingRetry"
+            is_retry = before is not None and (before.name == "AwaitingRetry" or before.is_final())
             answer = await self._propose(State(StateType.RUNNING, name="Retrying" if is_retry else None))
             if answer.status is Verdict.ABORT:
                 raise Abort(answer.reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 
@@ -25,6 +26,18 @@ def render_name(template: str | Callable[[], str], parameters: Mapping[str, Any]
             f"{option}={template!r} cannot be filled: {type(error).__name__} {error}; it can use the parameters "
             f"{', '.join(parameters) or '(none)'} and their attributes"
         ) from error
+
+
+def flow_key(fn: Callable[..., Any]) -> str:
+    """Return what identifies a flow among those that a flow calls: its module and name.
+
+    A script has the name of its file, whether it is run or loaded to start a run of it again.
+    """
+    module = fn.__module__
+    code = getattr(fn, "__code__", None)
+    if code is not None and (module == "__main__" or module.startswith("__flowyard_loader_")):
+        module = PurePath(code.co_filename).stem
+    return f"{module}.{fn.__qualname__}"
 
 
 def random_name() -> str:

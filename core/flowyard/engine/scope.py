@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from flowyard.context import FlowRunContext, TaskRunContext, current
 from flowyard.engine.completion import Completion
 from flowyard.engine.lineage import Lineage
+from flowyard.engine.replay import Earlier
 from flowyard.engine.signals import Interrupts
 from flowyard.engine.slots import SlotQueue, SlotTicket
 from flowyard.engine.submission import Submission
@@ -93,10 +93,10 @@ class Scope:
         """The signals that arrived while the root flow ran."""
         self.is_closed = False
         """The flow run has ended: nothing can be called in it any more."""
-        self.earlier_runs: dict[tuple[str, str], TaskRun] | None = None
-        """Task runs of this run's earlier attempts; None when it cannot have any."""
-        self.fingerprints: dict[UUID, str | None] = {}
-        """Hashes of the inputs of completed runs, by run id; kept only along with `earlier_runs`."""
+        self.earlier: Earlier | None = None
+        """What this run's earlier attempts left; None when it has none and will have no later one."""
+        self.continuation: Any = None
+        """Where this run started from (`continuation.Continuation`), for its subflows; None for nothing."""
         self.runners: ExitStack | None = None
         """Closes the flow's runners at its end; None where no runner can be started."""
         self._extra_runners: list[TaskRunner] = []
@@ -167,6 +167,8 @@ class Scope:
         self._counters = {}
         self._counts = Counter()
         self._kept = []
+        if self.earlier is not None:
+            self.earlier.begin_attempt()
 
     def call_context(self, tags: frozenset[str], *, is_patient: bool) -> CallContext:
         """Return what travels with calls made under `tags`; patient ones sleep through every retry delay.
@@ -181,9 +183,16 @@ class Scope:
                 tags=tags,
                 deadline=self.deadline,
                 longest_wait_in_place=float("inf") if is_patient else LONGEST_WAIT_IN_PLACE,
+                settings=self._settings_for_workers(),
             )
             self._call_contexts[tags, is_patient] = context
         return context
+
+    def _settings_for_workers(self) -> Mapping[str, str]:
+        """Return what is set here, for workers whose environment says something else; secrets stay here."""
+        if self.runner is None or self.is_remote or not self.runner.capabilities.processes:
+            return {}
+        return self.settings.to_environment_variables(exclude_unset=True, exclude_secrets=True)
 
     # --- concurrency limits --------------------------------------------------------------------------------
 

@@ -153,10 +153,10 @@ def _task_run(
         number = scope.take_numbers(template.task_key, caller)
         identity = dynamic_key_of(number, caller), f"{spec.name}-{number}"
     dynamic_key, name = identity
-    if scope.earlier_runs is not None:
-        earlier = scope.earlier_runs.get((template.task_key, dynamic_key))
-        if earlier is not None:
-            return earlier
+    if scope.earlier is not None:
+        known = scope.earlier.runs.get((template.task_key, dynamic_key))
+        if known is not None:
+            return known
     flow_run = scope.flow_run
     run = TaskRun(
         template.task_key,
@@ -182,8 +182,8 @@ def _task_run(
     pending = State(StateType.PENDING)
     enter_state(run, pending)
     scope.recorder.append(TaskRunEntered(run.id, pending))
-    if scope.earlier_runs is not None:
-        scope.earlier_runs[template.task_key, dynamic_key] = run
+    if scope.earlier is not None:
+        scope.earlier.runs[template.task_key, dynamic_key] = run
     return run
 
 
@@ -330,7 +330,9 @@ async def call_task(
     dependencies = prepared.dependencies
     held: Mapping[int, Submission] = {}
     if dependencies is not None:
-        cluster = runner if runner is not None and runner.capabilities.locality else None
+        # Where an earlier attempt left a value for this call, its inputs are needed here to tell whether they changed.
+        is_known = scope.earlier is not None and scope.earlier.knows(run.task_key)
+        cluster = runner if runner is not None and runner.capabilities.locality and not is_known else None
         waiting = dependencies.completions
         if cluster is not None:
             # Slots are not taken by a call that still waits for its inputs.
@@ -351,10 +353,11 @@ async def call_task(
             parameters = resolve(parameters, prepared.names, held)
             warn_if_slow(scope, task_name=spec.name, seconds=time.perf_counter() - started)
     fingerprint = Fingerprint(parameters)
-    reused = reusable_state(scope, run, fingerprint, log) if not is_revival else None
+    reused = None
+    if scope.earlier is not None and not is_revival:
+        reused = reusable_state(scope.earlier, run, fingerprint, log)
     if reused is not None:
-        scope.note(reused)
-        return reused
+        return settle_with(scope, run, reused)
     # What is not wanted any more is let go here: the arguments of a finished task belong to the user alone.
     if submission is None or not can_be_made_again(prepared, runner):
         prepared.parameters = {}
@@ -433,7 +436,7 @@ async def call_task(
             break
         due = state.state_details.scheduled_time
         await SleepUntil(due if due is not None else utcnow())
-    fingerprint.keep_for_retry(scope, run)
+    fingerprint.keep_for_retry(scope.earlier, run)
     if state.is_crashed():
         _remember_exit(scope, state)
     if is_revival and state.is_completed():
@@ -442,6 +445,18 @@ async def call_task(
     hooks = template.on_completion if state.is_completed() else template.on_failure if state.is_failed() else ()
     if hooks:
         await run_hooks(hooks, (spec.task, run, state), log, RunContext(scope.context, None, prepared.tags))
+    return state
+
+
+def settle_with(scope: Scope, run: TaskRun, state: State[Any]) -> State[Any]:
+    """Return the Completed state of a run that is not executed; a value that another run left is entered first."""
+    if run.state is not state:
+        details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
+        message = "An earlier attempt completed this call; its persisted result is used."
+        state = State(StateType.COMPLETED, message=message, data=state.data, state_details=details)
+        enter_state(run, state)
+        scope.recorder.append(TaskRunEntered(run.id, state))
+    scope.note(state)
     return state
 
 

@@ -272,11 +272,12 @@ async def _persist(call: TaskCall, value: Any, state_type: StateType) -> Any:
     flow_run = call.context.flow_run
 
     def write() -> Any:
-        fingerprint = fingerprint_of(call.arguments) if state_type is StateType.COMPLETED else None
+        arguments = _with_held_values(call) if call.needs else call.arguments
+        fingerprint = fingerprint_of(arguments) if state_type is StateType.COMPLETED else None
         origin = ResultOrigin(
             flow_run=flow_run,
             task_run=call.task_run,
-            parameters=call.arguments,
+            parameters=arguments,
             fingerprint=fingerprint,
             state_type=state_type,
         )

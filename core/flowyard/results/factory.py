@@ -16,7 +16,13 @@ from flowyard.filesystems.contract import WritableFiles
 from flowyard.filesystems.folder import LocalFiles
 from flowyard.logging.loggers import get_logger
 from flowyard.results.blob import make_blob
-from flowyard.results.handles import LITERAL_TYPES, BaseResult, LiteralResult, PersistedResult, UnpersistedResult
+from flowyard.results.handles import (
+    LITERAL_TYPES,
+    BaseResult,
+    LiteralResult,
+    PersistedResult,
+    UnpersistedResult,
+)
 from flowyard.results.storage import write_parts
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import StateType
@@ -71,9 +77,9 @@ class ResultFactory:
         """
         if not self.persist_result:
             return UnpersistedResult(value if self.cache_result_in_memory else NotSet)
-        if value.__class__ in LITERAL_TYPES:
-            return LiteralResult(value)
         origin = origin or _NOWHERE
+        if value.__class__ in LITERAL_TYPES:
+            return LiteralResult(value, fingerprint=origin.fingerprint)
         key = self.key_for(origin)
         flow_run_id = _flow_run_id(origin)
         run = origin.task_run
@@ -112,6 +118,7 @@ class ResultFactory:
             checksum=blob.header.checksum,
             value=value,
             signing_key=self.signing_key,
+            fingerprint=origin.fingerprint,
         )
 
     def key_for(self, origin: ResultOrigin) -> str:
@@ -164,15 +171,17 @@ def run_folder(flow_run_id: UUID) -> str:
 
 
 def derived_key(flow_run_id: UUID | None, run: TaskRun | None) -> str:
-    """Return the first location of a run's value: from (flow run, task key, dynamic key), the same in every attempt.
+    """Return the first location of a run's value: from (flow run, task key, dynamic key).
 
-    Tasks outside of flows have their id instead; a value without a run gets a random key.
+    What a later attempt of the flow run makes has the attempt's number as well: other calls of that attempt may still
+    use what the first one made. Tasks outside of flows have their id instead; a value without a run gets a random key.
     """
     if flow_run_id is None:
         return f"tasks/{uuid4().hex if run is None else run.id}"
     if run is None:
         return f"{run_folder(flow_run_id)}/flow"
-    return f"{run_folder(flow_run_id)}/tasks/{_file_name(run.task_key)}/{_file_name(run.dynamic_key)}"
+    attempt = f".{run.flow_run_run_count}" if run.flow_run_run_count > 1 else ""
+    return f"{run_folder(flow_run_id)}/tasks/{_file_name(run.task_key)}/{_file_name(run.dynamic_key)}{attempt}"
 
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")

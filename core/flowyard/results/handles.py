@@ -95,14 +95,16 @@ class UnpersistedResult(BaseResult[R]):
 class LiteralResult(BaseResult[R]):
     """None, True, False or a UUID: recorded as it is, no file needed."""
 
-    __slots__ = ("value",)
+    __slots__ = ("fingerprint", "value")
 
     type = "literal"
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, *, fingerprint: str | None = None) -> None:
         if value.__class__ not in LITERAL_TYPES:
             raise TypeError(f"{value!r} cannot be a literal result: only None, True, False and UUIDs can")
         self.value = value
+        self.fingerprint = fingerprint
+        """The hash of the inputs that the value was made from; None when they could not be hashed."""
 
     @override
     def get(self) -> R:
@@ -111,7 +113,8 @@ class LiteralResult(BaseResult[R]):
     @override
     def to_record(self) -> dict[str, Any]:
         value = str(self.value) if self.value.__class__ is UUID else self.value
-        return {"type": "literal", "value": value}
+        record: dict[str, Any] = {"type": "literal", "value": value}
+        return record if self.fingerprint is None else {**record, "fingerprint": self.fingerprint}
 
     @property
     @override
@@ -130,6 +133,7 @@ class PersistedResult(BaseResult[R]):
         "_value",
         "cache_object",
         "checksum",
+        "fingerprint",
         "serializer_type",
         "size",
         "storage",
@@ -153,6 +157,7 @@ class PersistedResult(BaseResult[R]):
         checksum: str | None = None,
         value: Any = NotSet,
         signing_key: str | None = None,
+        fingerprint: str | None = None,
     ) -> None:
         self.storage = storage
         self.storage_key = storage_key
@@ -165,6 +170,8 @@ class PersistedResult(BaseResult[R]):
         self.value_type = value_type
         self.checksum = checksum
         """Of the value that this is about: another one may have been written to its place since."""
+        self.fingerprint = fingerprint
+        """The hash of the inputs that the value was made from; None when they could not be hashed."""
         self._value = value if cache_object else NotSet
         self._signing_key = signing_key
 
@@ -216,6 +223,8 @@ class PersistedResult(BaseResult[R]):
         }
         if self.size is not None:
             record |= {"size": self.size, "value_type": self.value_type, "checksum": self.checksum}
+        if self.fingerprint is not None:
+            record["fingerprint"] = self.fingerprint
         return record
 
     @property
@@ -247,6 +256,7 @@ _PICKLED = (
     "size",
     "value_type",
     "checksum",
+    "fingerprint",
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
@@ -31,7 +31,7 @@ def result_from_record(record: Mapping[str, Any], storage: ReadableFiles) -> Res
         return UnpersistedResult()
     if kind == "literal":
         value = record.get("value")
-        return LiteralResult(UUID(value) if isinstance(value, str) else value)
+        return LiteralResult(UUID(value) if isinstance(value, str) else value, fingerprint=record.get("fingerprint"))
     if kind == "unknown":
         return UnknownResult()
     if kind == "reference":
@@ -47,6 +47,7 @@ def result_from_record(record: Mapping[str, Any], storage: ReadableFiles) -> Res
             size=record.get("size"),
             value_type=record.get("value_type"),
             checksum=record.get("checksum"),
+            fingerprint=record.get("fingerprint"),
         )
     raise ValueError(
         f"a result of type {kind!r} is not known to this version of Flowyard; upgrade it to read {record!r}"
@@ -63,14 +64,17 @@ def recorded_value(record: Mapping[str, Any]) -> Any:
 
 
 def stored_results(
-    storage: LocalFiles, flow_run_id: UUID, signing_key: str | None = None
+    storage: LocalFiles, flow_run_id: UUID, signing_key: str | None = None, *, known: Collection[str] = ()
 ) -> Iterator[tuple[str, BlobHeader]]:
     """Yield the key and the header of every readable result in a flow run's folder: one listing, no value is read.
 
     A result whose run's state never reached the journal counts as what its header says. Damaged files are left out:
-    their tasks run again. With a signing key those that it did not sign count as damaged.
+    their tasks run again. With a signing key those that it did not sign count as damaged. Files whose keys are `known`
+    are not opened.
     """
     for key in storage.iter_paths(run_folder(flow_run_id)):
+        if key in known:
+            continue
         try:
             with storage.open_file(key) as file:
                 yield key, Opened(file, location_of(storage, key), signing_key).header

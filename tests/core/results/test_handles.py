@@ -147,6 +147,7 @@ def test_a_persisted_result_can_be_read_from_its_record(factory, origin, storage
         "size": 24,
         "value_type": "dict",
         "checksum": handle.header().checksum,
+        "fingerprint": "f00",
     }
     restored = result_from_record(record, storage)
     assert isinstance(restored, PersistedResult)

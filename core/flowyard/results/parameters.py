@@ -1,0 +1,58 @@
+"""Parameters of flow runs that JSON cannot carry, kept so that another process can start the run again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from flowyard.exceptions import MissingResult, SerializationError
+from flowyard.logging.loggers import get_logger
+from flowyard.results.blob import make_blob
+from flowyard.results.factory import ResultFactory, run_folder
+from flowyard.results.reading import Opened
+from flowyard.results.storage import location_of, open_file, write_parts
+from flowyard.serializers.pickle import PickleSerializer
+
+
+def is_json(value: Any, as_json: Any) -> bool:
+    """Say whether a value is the same when it comes back from JSON, where it looks like `as_json`."""
+    kind = value.__class__
+    if kind in (str, int, float, bool, type(None)):
+        return kind is as_json.__class__ and (value == as_json)
+    if kind is list:
+        return isinstance(as_json, list) and all(map(is_json, value, as_json))  # pyright: ignore[reportUnknownArgumentType]
+    if kind is dict:
+        return isinstance(as_json, dict) and all(
+            name.__class__ is str and is_json(item, as_json.get(name))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+            for name, item in value.items()
+        )
+    return False
+
+
+def keep_parameters(results: ResultFactory, flow_run_id: UUID, parameters: Mapping[str, Any]) -> str | None:
+    """Write parameters beside the results of their run and return the key; None when they cannot be pickled."""
+    try:
+        blob = make_blob(
+            dict(parameters), PickleSerializer(), signing_key=results.signing_key, flow_run_id=str(flow_run_id)
+        )
+    except SerializationError as error:
+        get_logger("results").debug("The parameters of a flow run cannot be kept: %s", error)
+        return None
+    key = f"{run_folder(flow_run_id)}/parameters"
+    write_parts(results.storage, key, blob.pieces)
+    return key
+
+
+def kept_parameters(results: ResultFactory, key: str) -> dict[str, Any]:
+    """Return what `keep_parameters` wrote.
+
+    Raises:
+        MissingResult: the file is gone or damaged.
+    """
+    where = location_of(results.storage, key)
+    try:
+        with open_file(results.storage, key) as file:
+            return Opened(file, where, results.signing_key).value()
+    except FileNotFoundError as error:
+        raise MissingResult(f"the parameters of the flow run, {where!r}, are gone: {error}") from error
