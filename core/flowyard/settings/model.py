@@ -163,7 +163,10 @@ class Settings(EngineFields, ServerFields):
         return self._of(hidden)
 
     def to_environment_variables(
-        self, include: Iterable[Setting[Any]] | None = None, exclude_unset: bool = False
+        self,
+        include: Iterable[Setting[Any]] | None = None,
+        exclude_unset: bool = False,
+        exclude_secrets: bool = False,
     ) -> dict[str, str]:
         """Return environment variables that give a child process these settings.
 
@@ -172,6 +175,7 @@ class Settings(EngineFields, ServerFields):
         Args:
             include: only these settings.
             exclude_unset: leave out what has its default.
+            exclude_secrets: leave out passwords, keys, and the address of the database.
 
         Raises:
             TypeError: something in `include` is not a setting.
@@ -183,6 +187,8 @@ class Settings(EngineFields, ServerFields):
         variables: dict[str, str] = {}
         for setting in chosen:
             if exclude_unset and setting.name not in self._given:
+                continue
+            if exclude_secrets and setting.is_secret:
                 continue
             value = self.value_of(setting)
             if value is not None:

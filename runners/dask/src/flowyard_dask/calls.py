@@ -24,6 +24,7 @@ from flowyard.task_runners.packing import ArrivedCall
 from flowyard.task_runners.pickling import sampled
 from flowyard_dask.kept import Chunk, Kept, Lifted, Payload
 from flowyard_dask.station import CallRecorder, Station, station_of
+from flowyard_dask.upcalls import channel_of
 
 _INLINE = 1024
 """A value of up to this many bytes travels with the outcome as well: asking for it costs no round trip."""
@@ -80,6 +81,7 @@ def _run(station: Station, topic: str, key: str, index: int | None, payload: Pay
         if has_lifted:
             call.arguments = _with_lifted(call, found)
         call.meter = meter
+        call.upcalls = channel_of(station.worker, topic)
         meter.loaded()
         outcome = _execute(station, call)
     except WorkerLost as error:

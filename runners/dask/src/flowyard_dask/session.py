@@ -27,6 +27,7 @@ from flowyard_dask.losses import LossPlugin, forget_flow_run
 from flowyard_dask.pending import Pending
 from flowyard_dask.sending import Sender
 from flowyard_dask.station import PREFIX, station_of
+from flowyard_dask.upcalls import Answers
 from flowyard_dask.values import Values
 from flowyard_dask.watching import Watch
 
@@ -51,6 +52,7 @@ class Session:
         self._listener = Listener(self._pending, self._values, self._watch.ask)
         self._watch.report = self._listener.report
         self._incoming: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._answers = Answers(client)
         self._has_plugin = self._install_plugin()
         client.subscribe_topic(self.topic, self._heard)
         self._threads = [
@@ -130,7 +132,8 @@ class Session:
 
     def _heard(self, event: tuple[float, Any]) -> None:
         """Take a message; called on the client's event loop."""
-        self._later(lambda: self._listener.take(event[1]))
+        if not self._answers.take(event[1]):
+            self._later(lambda: self._listener.take(event[1]))
 
     def _later(self, action: Callable[[], None]) -> None:
         self._incoming.put(action)
@@ -201,6 +204,7 @@ class Session:
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(_CLOSE_SECONDS)
+        self._answers.close()
         self._values.bring_home()
         self._watch.close()
         if self.client.status == "running":

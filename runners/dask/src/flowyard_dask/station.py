@@ -144,7 +144,7 @@ class Station:
     """Flowyard's part of one `distributed.Worker`, whose event loop sends and whose threads execute tasks."""
 
     def __init__(self, worker: Any) -> None:
-        self._worker = worker
+        self.worker = worker
         self._lock = threading.Lock()
         self._specs: OrderedDict[bytes, TaskSpec] = OrderedDict()
         self._contexts: OrderedDict[bytes, CallContext] = OrderedDict()
@@ -202,7 +202,7 @@ class Station:
                 shelf.popitem(last=False)
 
     def _fetch(self, topic: str, key: bytes) -> bytes:
-        worker = self._worker
+        worker = self.worker
         found = sync(worker.loop, worker.scheduler.get_metadata, keys=[topic, key.hex()], default=None)
         if found is None:
             raise LookupError(f"the scheduler has forgotten flow run {topic!r}: it has ended")
@@ -210,7 +210,7 @@ class Station:
 
     def _use_settings(self, values: Mapping[str, str]) -> None:
         with self._lock:
-            if values == self._settings:
+            if self.is_in_process or values == self._settings:
                 return
             self._settings_stack.close()
             wanted: dict[Any, Any] = {find_setting(name): value for name, value in values.items()}
@@ -234,7 +234,7 @@ class Station:
         with self._lock:
             self._running.pop((recorder.key, recorder.index), None)
             self._outbox.append((recorder.topic, recorder.key, recorder.index, reports[-1]))
-        self.wake(_BUSY_SECONDS if self._worker.state.ready else _OUTCOME_SECONDS)
+        self.wake(_BUSY_SECONDS if self.worker.state.ready else _OUTCOME_SECONDS)
         return to_keep(reports)
 
     def done(self, topic: str, key: str) -> None:
@@ -259,13 +259,13 @@ class Station:
 
     def wake(self, seconds: float) -> None:
         """Have what waits sent, at most `seconds` from now. Mostly it is going to be: then this costs nothing."""
-        at = self._worker.loop.time() + seconds
+        at = self.worker.loop.time() + seconds
         if self._wake_at is None or at < self._wake_at:
             self._wake_at = at
-            self._worker.loop.add_callback(self._arm, at)
+            self.worker.loop.add_callback(self._arm, at)
 
     def _arm(self, at: float) -> None:
-        loop = self._worker.loop
+        loop = self.worker.loop
         if self._timer is not None:
             loop.remove_timeout(self._timer)
         self._timer = loop.call_at(at, self._flush)
@@ -298,9 +298,9 @@ class Station:
         for topic, key in ended:
             message(topic)[1].append(key)
         for topic, content in messages.items():
-            self._worker.log_event(topic, pack_message(*content))
+            self.worker.log_event(topic, pack_message(*content))
         if waits and self._wake_at is None:
-            self._wake_at = at = self._worker.loop.time() + _PROGRESS_SECONDS - _BUSY_SECONDS
+            self._wake_at = at = self.worker.loop.time() + _PROGRESS_SECONDS - _BUSY_SECONDS
             self._arm(at)
 
 
