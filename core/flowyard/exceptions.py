@@ -634,6 +634,22 @@ class ProfilesFileError(FlowyardError):
         return f"the profiles file {self.path!r} {self.problem}; {self.advice}"
 
 
+# --- recovery -----------------------------------------------------------------------------------------
+
+
+class CannotContinue(FlowyardError):
+    """A flow run cannot be started again."""
+
+    def __init__(self, flow_run_name: str, problem: str, advice: str) -> None:
+        super().__init__(flow_run_name, problem, advice)
+        self.flow_run_name = flow_run_name
+        self.problem = problem
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"flow run {self.flow_run_name!r} cannot be started again: {self.problem}; {self.advice}"
+
+
 # --- concurrency limits ------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import typer
 
+from flowyard.cli import continuing
 from flowyard.cli.inspection import write_facts, write_states
 from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat
 from flowyard.cli.lazy import command_group
@@ -21,7 +22,7 @@ from flowyard.schemas.filters import FlowRunFilter, LogFilter
 from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import StateType
 
-app = command_group("List, inspect, profile and delete flow runs, and read their logs.")
+app = command_group("List, inspect, profile, continue and delete flow runs, and read their logs.")
 
 Id = Annotated[UUID, typer.Argument(metavar="ID", help="Id of the flow run.")]
 _RUNS = RunNoun[FlowRun](
@@ -139,6 +140,11 @@ def delete(context: typer.Context, id: Id) -> None:
         except ObjectNotFound as error:
             raise _RUNS.not_found(id) from error
     say(run, f"Successfully deleted flow run '{id}'.", colour="green")
+
+
+app.command()(continuing.retry)
+app.command()(continuing.resume)
+app.command()(continuing.fork)
 
 
 def _state_type(text: str) -> StateType:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from flowyard.context import current
 from flowyard.duality import returns_awaitable
 from flowyard.engine.completion import Completion
+from flowyard.engine.continuation import Continuation
 from flowyard.engine.drivers import run_async, run_blocking, run_detached
 from flowyard.engine.flow_run import FlowCall, FlowTemplate, run_flow
 from flowyard.engine.scope import Scope
@@ -47,6 +48,18 @@ def call_flow(
     return _flow_answer(state, parent, return_state)
 
 
+def continue_flow(template: FlowTemplate, parameters: Mapping[str, Any], continuation: Continuation) -> State[Any]:
+    """Run a flow from where an earlier run left it, outside of any run, and return its final state."""
+    if current().flow_run is not None:
+        raise RuntimeError("a flow run cannot be started again inside of a flow: call this from a script")
+    if template.is_async:
+        running = _flow_async(template, parameters, None, return_state=True, continuation=continuation)
+        is_free = asyncio._get_running_loop() is None  # pyright: ignore[reportPrivateUsage]
+        return asyncio.run(running) if is_free else PROCESS.background.run(running)
+    with listening() as interrupts:
+        return run_blocking(run_flow(FlowCall(template, parameters, None, interrupts, continuation)))
+
+
 def _parent() -> Scope | None:
     """Return the bookkeeping of the flow run that a flow called here becomes a child of."""
     parent = current().flow_run
@@ -64,7 +77,12 @@ def _flow_answer(state: State[Any], parent: Scope | None, return_state: bool) ->
 
 
 async def _flow_async(
-    template: FlowTemplate, parameters: Mapping[str, Any], wait_for: Iterable[Any] | None, *, return_state: bool
+    template: FlowTemplate,
+    parameters: Mapping[str, Any],
+    wait_for: Iterable[Any] | None,
+    *,
+    return_state: bool,
+    continuation: Continuation | None = None,
 ) -> Any:
     parent = _parent()
     if parent is not None:
@@ -72,7 +90,8 @@ async def _flow_async(
     else:
         with listening(asyncio.current_task()) as interrupts:
             try:
-                state = await run_async(run_flow(FlowCall(template, parameters, wait_for, interrupts)))
+                call = FlowCall(template, parameters, wait_for, interrupts, continuation)
+                state = await run_async(run_flow(call))
             except asyncio.CancelledError as error:
                 if isinstance(interrupts.signal, TerminationSignal):
                     raise interrupts.signal from error
