@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import runpy
@@ -557,7 +558,20 @@ def test_when_there_is_room_again_the_same_process_runs_the_flow_again(home: Pat
     assert done.out.endswith("\n45\n")
     assert "can be written again; nothing that was accepted is missing" in done.err
     assert problems_of(home / "flowyard.db") == []
-    assert states(home)[-1] == ("filling", "Completed")
+    # The run that was given up is not Running for as long as the process lives.
+    assert states(home) == [("filling", "Crashed"), ("filling", "Completed")]
+    [crashed] = [run for run in json.loads(cli("flow-run", "ls", "-o", "json").out) if run["state_name"] == "Crashed"]
+    assert "its records could not be written (OperationalError: database or disk is full" in crashed["state"]["message"]
+
+
+def test_a_full_disk_that_a_task_runs_into_is_told_with_one_traceback(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWYARD_JOURNAL_GIVE_UP_SECONDS", "0.1")
+    done = Done(WORKLOADS / "fill_disk.py", "pages")
+    check_a_full_disk(done, home)
+    assert "Encountered exception during execution" in done.err, "the flow's function saw it first"
+    assert done.err.count("Traceback (most recent call last)") == 1, done.err
 
 
 @pytest.fixture

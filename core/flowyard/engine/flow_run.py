@@ -27,7 +27,15 @@ from flowyard.engine.signals import Interrupts
 from flowyard.engine.task_call import Hook, crash_run, run_hooks, settle_with
 from flowyard.engine.watching import WatchedRecorder
 from flowyard.engine.worker import LocalShim
-from flowyard.exceptions import Abort, BackendError, FlowyardSignal, ParameterTypeError, TaskTimedOut
+from flowyard.exceptions import (
+    Abort,
+    BackendError,
+    FlowyardSignal,
+    LeaseLost,
+    ParameterTypeError,
+    RecordsNotDurable,
+    TaskTimedOut,
+)
 from flowyard.logging.prints import patch_print
 from flowyard.logging.run_log import RunLog, run_log_for_flow
 from flowyard.parameters.binding import CallSignature
@@ -413,7 +421,9 @@ class _Run:
             if raised.is_stuck:
                 message += "; its thread is blocked outside of Python code and could not be interrupted"
             return State(StateType.FAILED, name="TimedOut", message=message, data=self._keep(error))
-        self.log.error("Encountered exception during execution:", exc_info=error)
+        # What the state backend refuses, it refuses again in a moment: the run ends with that error and its traceback.
+        is_repeated = isinstance(error, (RecordsNotDurable, LeaseLost))
+        self.log.error("Encountered exception during execution:", exc_info=None if is_repeated else error)
         message = f"Flow run encountered an exception. {type(error).__name__}: {error}"
         return State(StateType.FAILED, message=message, data=self._keep(error))
 

@@ -525,8 +525,9 @@ def crash_run(scope: Scope, run: TaskRun, error: BaseException) -> State[Any]:
     state.data = UnpersistedResult(error)
     enter_state(run, state)
     scope.note(state)
-    get_logger("engine").error("Task run %r crashed: %s", run.name, error, exc_info=error)
-    # When the journal itself is what failed, the flow run ends with its error.
+    # When the journal itself is what failed, the flow run ends with its error and its traceback.
+    cause = None if isinstance(error, BackendError) else error
+    get_logger("engine").error("Task run %r crashed: %s", run.name, error, exc_info=cause)
     with contextlib.suppress(BackendError):
         scope.recorder.append(TaskRunEntered(run.id, state))
     return state

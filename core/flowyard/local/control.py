@@ -58,6 +58,8 @@ class LocalControlPlane(ControlPlane):
         self._journal = journal
         self._owner = owner
         self._keeper = keeper
+        self._unrecorded: dict[UUID, str] = {}
+        """Flow runs of this process that ended when nothing could be written, and why: to be marked when it can."""
         self._read = Reader(database, journal)
         self.artifacts: ArtifactStore = LocalArtifacts(database, journal)
         self.limits: LimitStore = LocalLimits(database, journal, owner)
@@ -71,8 +73,11 @@ class LocalControlPlane(ControlPlane):
         if self._keeper is not None:
             self._keeper.start()
 
+        unrecorded = dict(self._unrecorded)
+
         def begin(connection: Connection) -> int:
             now = datetime.now(UTC)
+            self._crash_unrecorded(connection, unrecorded, now)
             if flow_runs.is_there(connection, flow_run.id):
                 self._take_over(connection, flow_run, now)
             else:
@@ -88,7 +93,23 @@ class LocalControlPlane(ControlPlane):
             expires = None if self._keeper is None else now + timedelta(seconds=LEASE_SECONDS)
             return leases.acquire(connection, flow_run.id, self._owner, now=now, expires=expires)
 
-        return Lease(flow_run.id, self._journal.execute(begin, flow_run_id=flow_run.id))
+        token = self._journal.execute(begin, flow_run_id=flow_run.id)
+        self._forget_unrecorded(unrecorded)
+        return Lease(flow_run.id, token)
+
+    def _crash_unrecorded(self, connection: Connection, runs: Mapping[UUID, str], now: datetime) -> list[UUID]:
+        if not runs:
+            return []
+        self._journal.forget(set(runs))
+        return [
+            run_id
+            for run_id, cause in runs.items()
+            if reaper.crash_unrecorded(connection, self._dialect, run_id, cause, now=now)
+        ]
+
+    def _forget_unrecorded(self, runs: Mapping[UUID, str]) -> None:
+        for run_id in runs:
+            self._unrecorded.pop(run_id, None)
 
     def _take_over(self, connection: Connection, flow_run: FlowRun, now: datetime) -> None:
         """Bring `flow_run` to what is stored of it, if its owner is dead or it has none."""
@@ -114,7 +135,13 @@ class LocalControlPlane(ControlPlane):
                 self._journal.note_run_count(flow_run_id, run.run_count)
             return result
 
-        return self._journal.execute(propose, flow_run_id=flow_run_id)
+        try:
+            return self._journal.execute(propose, flow_run_id=flow_run_id)
+        except RecordsNotDurable as error:
+            if lease is not None:
+                # Its engine gives the run up now, and nobody takes it from a process that lives.
+                self._unrecorded[flow_run_id] = error.cause
+            raise
 
     @override
     def update_flow_run(self, flow_run_id: UUID, **changes: Any) -> None:
@@ -135,7 +162,8 @@ class LocalControlPlane(ControlPlane):
         # One query when nobody else owns anything, and a look at one file for each process that does.
         held = self._read(lambda connection: leases.held(connection, not_by=self._owner.id), is_barrier=False)
         dead = reaper.find_dead(held, now=now, is_shared_file=self._is_shared_file)
-        if not dead:
+        unrecorded = dict(self._unrecorded)
+        if not dead and not unrecorded:
             # Only now, so that the file of every process that owns something is still there for the verdict on it.
             if self._owner.lock_path is not None:
                 ownership.sweep(Path(self._owner.lock_path).parent, now=now)
@@ -143,16 +171,20 @@ class LocalControlPlane(ControlPlane):
 
         def reap(connection: Connection) -> list[UUID]:
             self._journal.forget({lease.flow_run_id for lease in dead})
-            return reaper.reap(connection, self._dialect, dead, now=now)
+            crashed = self._crash_unrecorded(connection, unrecorded, now)
+            return [*crashed, *reaper.reap(connection, self._dialect, dead, now=now)]
 
         try:
             crashed = self._journal.execute(reap)
         except RecordsNotDurable as error:
             # Who looks for the cause must be able to read what there is; the next look tries it again.
             _logger.warning(
-                "%d runs whose process has died cannot be marked as Crashed now: %s", len(dead), error.cause
+                "%d runs whose process has died cannot be marked as Crashed now: %s",
+                len(dead) + len(unrecorded),
+                error.cause,
             )
             return []
+        self._forget_unrecorded(unrecorded)
         for owner in {lease.owner for lease in dead}:
             ownership.remove_stale_file(owner)
         return crashed

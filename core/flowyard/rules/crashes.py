@@ -54,6 +54,12 @@ def crashed_state(exc: BaseException, *, now: datetime, details: StateDetails | 
     return State(StateType.CRASHED, None, crash_message(exc), exc, details, now)
 
 
+def unrecorded_state(cause: str, *, now: datetime, details: StateDetails | None = None) -> RunState:
+    """Return the state of a run that its living process gave up, because what it did could not be written."""
+    message = f"The run was given up, and how it ended is not known: its records could not be written ({cause})."
+    return State(StateType.CRASHED, None, message, None, details, now)
+
+
 def reaped_state(owner: str, *, now: datetime, details: StateDetails | None = None) -> RunState:
     """Return the state of a run whose process died without a word.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,14 +11,19 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from flowyard.exceptions import ObjectNotFound
-from flowyard.rules.bookkeeping import enter_state, stamp
-from flowyard.rules.crashes import reaped_state
+from flowyard.rules.bookkeeping import enter_state
+from flowyard.rules.crashes import reaped_state, unrecorded_state
+from flowyard.rules.decision import RunState
+from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import State, StateDetails
 from flowyard.services import ownership
 from flowyard.services.orchestration import write_state
 from flowyard.store import flow_runs, leases, rollups, states, task_runs
 from flowyard.store.dialects import Dialect
 from flowyard.store.leases import HeldLease
+
+Crashed = Callable[[StateDetails], RunState]
+"""Makes the state of a run, given its ids."""
 
 _logger = logging.getLogger("flowyard.reaper")
 
@@ -54,30 +59,46 @@ def reap(connection: Connection, dialect: Dialect, dead: Collection[HeldLease], 
 
 def crash_flow_run(connection: Connection, dialect: Dialect, flow_run_id: UUID, owner: str, *, now: datetime) -> bool:
     """Mark a flow run and its unfinished task runs as Crashed and fence its owner off; False when it had ended."""
+    run = _crash(connection, dialect, flow_run_id, lambda details: reaped_state(owner, now=now, details=details))
+    if run is not None:
+        _logger.warning("flow run %r (%s) is Crashed: %s is gone", run.name, flow_run_id, owner)
+    return run is not None
+
+
+def crash_unrecorded(connection: Connection, dialect: Dialect, flow_run_id: UUID, cause: str, *, now: datetime) -> bool:
+    """Do the same for a run of this process that ended when nothing could be written; `cause` says why."""
+    run = _crash(connection, dialect, flow_run_id, lambda details: unrecorded_state(cause, now=now, details=details))
+    if run is not None:
+        _logger.warning("flow run %r (%s) is Crashed: it ended when nothing could be written", run.name, flow_run_id)
+    return run is not None
+
+
+def _crash(connection: Connection, dialect: Dialect, flow_run_id: UUID, crashed: Crashed) -> FlowRun | None:
     try:
         run = flow_runs.lock(connection, flow_run_id)
     except ObjectNotFound:
         leases.leave(connection, flow_run_id)
-        return False
+        return None
     leases.revoke(connection, flow_run_id)
     if run.state is not None and run.state.is_final():
-        return False
-    crash_task_runs(connection, dialect, flow_run_id, owner, now=now)
-    details = StateDetails(flow_run_id=flow_run_id, task_run_id=run.parent_task_run_id)
-    enter_state(run, reaped_state(owner, now=now, details=details))
+        return None
+    _crash_task_runs(connection, dialect, flow_run_id, crashed)
+    enter_state(run, crashed(StateDetails(flow_run_id=flow_run_id, task_run_id=run.parent_task_run_id)))
     write_state(connection, run)
-    _logger.warning("flow run %r (%s) is Crashed: %s is gone", run.name, flow_run_id, owner)
-    return True
+    return run
 
 
 def crash_task_runs(connection: Connection, dialect: Dialect, flow_run_id: UUID, owner: str, *, now: datetime) -> None:
     """Mark the unfinished task runs of a flow run as Crashed."""
+    _crash_task_runs(connection, dialect, flow_run_id, lambda details: reaped_state(owner, now=now, details=details))
+
+
+def _crash_task_runs(connection: Connection, dialect: Dialect, flow_run_id: UUID, crashed: Crashed) -> None:
     deltas: dict[rollups.RollupKey, int] = {}
     entered: list[tuple[UUID, State[Any]]] = []
     for run in task_runs.unfinished(connection, flow_run_id):
         before = run.state
-        state = reaped_state(owner, now=now)
-        stamp(state, StateDetails(flow_run_id=flow_run_id, task_run_id=run.id))
+        state = crashed(StateDetails(flow_run_id=flow_run_id, task_run_id=run.id))
         enter_state(run, state)
         task_runs.store_state(connection, run)
         entered.append((run.id, state))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flowyard.exceptions import TerminationSignal, WorkerLost
-from flowyard.rules.crashes import crash_message, crashed_state, reaped_state
+from flowyard.rules.crashes import crash_message, crashed_state, reaped_state, unrecorded_state
 from flowyard.schemas.ids import new_id
 from flowyard.schemas.states import StateDetails, StateType
 
@@ -84,6 +84,13 @@ def test_a_crashed_state_keeps_the_exception() -> None:
     assert crashed.state_details == details
     with pytest.raises(KeyboardInterrupt):
         crashed.result()
+
+
+def test_an_unrecorded_state_says_why() -> None:
+    given_up = unrecorded_state("OperationalError: disk is full", now=NOW)
+    assert given_up.type is StateType.CRASHED
+    assert given_up.timestamp == NOW
+    assert "its records could not be written (OperationalError: disk is full)" in (given_up.message or "")
 
 
 def test_a_reaped_state_names_the_owner() -> None:
