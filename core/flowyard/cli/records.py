@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
+from flowyard.schemas.blocks import BlockDocumentRecord, BlockSchemaRecord, BlockTypeRecord
 from flowyard.schemas.events import LogEmitted
 from flowyard.schemas.runs import Flow, FlowRun, TaskRun
 from flowyard.schemas.states import ResultHandle, State
@@ -20,6 +21,54 @@ def flow_record(flow: Flow) -> dict[str, Any]:
         "tags": list(flow.tags),
         "created": _time(flow.created),
         "updated": _time(flow.updated),
+    }
+
+
+def block_type_record(kind: BlockTypeRecord) -> dict[str, Any]:
+    """Return a block type."""
+    return {
+        "id": str(kind.id),
+        "name": kind.name,
+        "slug": kind.slug,
+        "logo_url": kind.logo_url,
+        "documentation_url": kind.documentation_url,
+        "description": kind.description,
+        "code_example": kind.code_example,
+        "is_protected": kind.is_protected,
+        "origin": kind.origin,
+        "created": _time(kind.created),
+        "updated": _time(kind.updated),
+    }
+
+
+def block_schema_record(schema: BlockSchemaRecord) -> dict[str, Any]:
+    """Return the schema of a block type."""
+    return {
+        "id": str(schema.id),
+        "checksum": schema.checksum,
+        "version": schema.version,
+        "capabilities": schema.capabilities,
+        "fields": schema.fields,
+        "block_type_id": str(schema.block_type_id),
+        "created": _time(schema.created),
+        "updated": _time(schema.updated),
+    }
+
+
+def block_document_record(document: BlockDocumentRecord) -> dict[str, Any]:
+    """Return a saved block, whose secrets the state backend has obfuscated."""
+    kind = document.block_type
+    return {
+        "id": str(document.id),
+        "name": document.name,
+        "slug": f"{kind.slug if kind else ''}/{document.name}",
+        "block_type_id": str(document.block_type_id),
+        "block_type_name": kind.name if kind else None,
+        "block_schema_id": str(document.block_schema_id),
+        "is_anonymous": document.is_anonymous,
+        "data": document.data,
+        "created": _time(document.created),
+        "updated": _time(document.updated),
     }
 
 

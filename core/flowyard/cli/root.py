@@ -15,6 +15,7 @@ from flowyard.exceptions import FlowyardError
 from flowyard.settings import load_profiles
 
 COMMANDS = {
+    "block": LazyCommand("flowyard.cli.block", "Register, list, inspect and delete blocks.", aliases=("blocks",)),
     "concurrency-limit": LazyCommand(
         "flowyard.cli.concurrency_limit",
         "Limit how many task runs with a tag run at once.",
