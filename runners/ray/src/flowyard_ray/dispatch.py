@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, cast
 from uuid import uuid4
 
-from flowyard.exceptions import UnpicklableValue, WorkerLost
+from flowyard.exceptions import UnpicklableValue, ValueLost, WorkerLost
 from flowyard.logging.loggers import get_logger
 from flowyard.logging.run_log import run_log_for_task
 from flowyard.schemas.states import State, StateType
@@ -36,6 +36,7 @@ from flowyard_ray.failures import Cause, Failure, understand
 from flowyard_ray.jobs import Item, Job, RayHandle
 from flowyard_ray.mailbox import REPORT, Letter, open_mailbox
 from flowyard_ray.sending import Sender
+from flowyard_ray.upcalls import Clerk
 from flowyard_ray.values import Kept, Place, RayResult, stand_in_for, unpack_kept
 from flowyard_ray.waiting import Waiter
 from flowyard_ray.work import Report, unpack_reports
@@ -79,6 +80,7 @@ class Dispatcher:
         self._mailbox_name = f"flowyard-mailbox-{uuid4().hex}"
         self._namespace = cast("str", ray.get_runtime_context().namespace)
         self._mailbox: Any = None
+        self._clerk: Clerk | None = None
         self._polls = 0
         self._unheard: list[tuple[int, Job, Failure]] = []
         """Batches whose worker died: (the poll that brings what they still reported, ...)."""
@@ -328,7 +330,7 @@ class Dispatcher:
 
     def _give_up(self, job: Job, failure: Failure) -> None:
         if failure.cause is Cause.INPUT:
-            self._again_with_stand_ins(job, failure.text)
+            self._again_with_stand_ins(job, failure)
         elif failure.cause is Cause.WORKER and job.attempts_left > 0:
             self._again(job, failure.text)
         else:
@@ -363,7 +365,7 @@ class Dispatcher:
             )
         self._ready.appendleft(job)
 
-    def _again_with_stand_ins(self, job: Job, text: str) -> None:
+    def _again_with_stand_ins(self, job: Job, failure: Failure) -> None:
         """Send a job again whose input Ray does not have: what became of the input is told in its place."""
         found_any = False
         for handle in job.upstream:
@@ -377,13 +379,8 @@ class Dispatcher:
                 self._ready.appendleft(job)
             return
         for item in job.items:
-            names = ", ".join(
-                repr(handle.outcome.task_run.name)
-                for handle in item.upstream.values()
-                if isinstance(handle, RayHandle) and handle.outcome is not None and handle.stand_in is None
-            )
-            cause = f"the value of task run {names} was lost with its worker ({text}); persist it to keep it"
-            self._lose(item, lambda item=item, cause=cause: crashed(item.call, WorkerLost("of an input", cause)))
+            error = _lost_input(item, failure)
+            self._lose(item, lambda item=item, error=error: crashed(item.call, error))
 
     # --- letters --------------------------------------------------------------------------------------------------
 
@@ -394,6 +391,7 @@ class Dispatcher:
             self._mailbox = False
             self._log.warning("No mailbox could be started: states and logs come when tasks end", exc_info=True)
             return
+        self._clerk = Clerk(self._mailbox)
         self._poll()
 
     def _poll(self) -> None:
@@ -465,10 +463,24 @@ class Dispatcher:
         if self._mailbox:
             with contextlib.suppress(Exception):  # it goes with the connection at the latest
                 ray.kill(self._mailbox)
+        if self._clerk is not None:
+            self._clerk.close()
         self._waiter.close()
         if self._leaves_ray:
             for result in list(self._results):
                 result.come_home()
+
+
+def _lost_input(item: Item, failure: Failure) -> ValueLost:
+    """Return what to say of a call whose inputs Ray had, and has not any more."""
+    suspects: list[tuple[int, RayHandle, str]] = [
+        (key, handle, handle.outcome.task_run.name)
+        for key, handle in item.upstream.items()
+        if isinstance(handle, RayHandle) and handle.outcome is not None and handle.stand_in is None
+    ]
+    found = [suspect for suspect in suspects if suspect[1].is_at(failure.lost)] or suspects
+    names = " or ".join(name for _, _, name in found)
+    return ValueLost(f"of Ray ({failure.text})", names, tuple(key for key, _, _ in found))
 
 
 def _lost(item: Item, cause: Cause, text: str) -> Outcome:

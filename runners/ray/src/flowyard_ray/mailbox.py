@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from flowyard_ray.api import ray
+from flowyard_ray.upcalls import QuestionBox
 
 _MOST_BYTES = 16 * 1024 * 1024
 _LONGEST_POLL_SECONDS = 10.0
@@ -23,10 +24,11 @@ Letter = tuple[int, int, bytes]
 """Token of the call, number of the first event, packed events; `REPORT` in place of the number, and a packed report."""
 
 
-class Mailbox:
+class Mailbox(QuestionBox):
     """Takes letters from workers and hands them to the one who polls."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._letters: list[Letter] = []
         self._bytes = 0
         self._next: dict[int, int] = {}

@@ -29,9 +29,11 @@ from flowyard.task_runners.outcomes import not_executed
 from flowyard.task_runners.packing import ArrivedCall, unpack_context, unpack_spec
 from flowyard.task_runners.packing_outcomes import pack_outcome
 from flowyard.task_runners.pickling import Pickled
+from flowyard.upcalls.worker import UpcallChannel
 from flowyard_ray.api import ray
 from flowyard_ray.mailbox import Post
 from flowyard_ray.recording import Record
+from flowyard_ray.upcalls import channel_to
 from flowyard_ray.values import Kept, KeptList, Natives, keep, load, pack_kept, unpack_kept
 from flowyard_ray.work import Packed, Report, WorkItem, pack_reports, unpack_work
 
@@ -90,6 +92,7 @@ class RayWorker:
         self._contexts: OrderedDict[bytes, CallContext] = OrderedDict()
         self._run_facts: bytes | None = None
         self._post: Post | None = None
+        self._upcalls: UpcallChannel | None = None
         self._settings: Mapping[str, str] = {}
         self._settings_stack = ExitStack()
         self._loop: asyncio.Runner | None = None
@@ -167,6 +170,7 @@ class RayWorker:
             )
             call.held = held
             call.meter = meter
+            call.upcalls = self._upcalls
             meter.loaded()
             outcome = self._run_user_code(call)
         except BaseException as error:  # an interrupt or exit that the shim let pass: the worker itself goes on
@@ -192,6 +196,7 @@ class RayWorker:
             return
         name, namespace, settings = unpackb(run_facts)
         self._post = Post(name, namespace)
+        self._upcalls = channel_to(name, namespace)
         if settings != self._settings:
             self._settings_stack.close()
             chosen = {find_setting(key): value for key, value in settings.items()}
