@@ -12,6 +12,7 @@ import random
 import runpy
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,17 @@ TRIALS = int(os.environ.get("FLOWYARD_CHAOS_TRIALS", "50"))
 problems_of: Callable[[Path], list[str]] = runpy.run_path(str(AUDIT))["problems_of"]
 
 
-def kill_worker(dice: random.Random) -> None:
-    """Kill a worker that executes a task of ours now; where none does, one that could be the next to."""
+def kill_worker(address: str, dice: random.Random) -> None:
+    """Kill a worker of the cluster that executes a task now; where none does, one that could be the next to."""
+    port = address.rpartition(":")[2]
     workers: list[tuple[str, psutil.Process]] = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             title = " ".join(process.cmdline())
-            if title.startswith("ray::") and "Mailbox" not in title:
+            if not title.startswith("ray::") or "Mailbox" in title or "Agent" in title:
+                continue
+            raylet = process.parent()
+            if raylet is not None and any(port in part for part in raylet.cmdline()):
                 workers.append((title, process))
     busy = [process for title, process in workers if "IDLE" not in title]
     victims = sorted(busy or [process for _, process in workers], key=lambda process: process.pid)
@@ -55,7 +60,7 @@ def test_what_dies_at_any_moment_neither_hangs_a_flow_nor_completes_it(
         "ray",
         {"address": ray_cluster.address},
         tmp_path,
-        kill_worker=kill_worker,
+        kill_worker=partial(kill_worker, ray_cluster.address),
         heal=lambda: None,  # Ray starts a worker where one is missing
         problems_of=problems_of,
     )

@@ -189,6 +189,26 @@ def test_a_letter_on_its_way_when_the_worker_died_still_counts(folder: str, monk
         assert [outcome.state.name for outcome in outcomes_of(handles)] == ["Completed", "Crashed"]
 
 
+def test_a_worker_that_cannot_do_its_part_crashes_calls_and_their_flow_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str, spec_hash: bytes, spec_data: bytes | None) -> Any:
+        def flowyard_task(*arguments: Any) -> None:
+            raise ImportError("another version of flowyard is installed here")
+
+        return ray.remote(flowyard_task)
+
+    monkeypatch.setattr("flowyard_ray.sending.remote_function", broken)
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> list[State[Any]]:
+        made = [same.submit(1), *same.map(range(6), batch_size=3)]
+        return [future.wait() for future in (*made, same.submit(made))]
+
+    *made, consumer = run(return_state=True).result(raise_on_failure=False)
+    assert {state.name for state in made} == {"Crashed"}
+    assert "another version of flowyard" in reason(made[0])
+    assert consumer.name == "NotReady"
+
+
 # --- batches ------------------------------------------------------------------------------------------------------
 
 
@@ -377,8 +397,33 @@ def test_a_lost_value_is_read_from_storage_or_crashes_its_consumer_but_its_task_
         assert state.result() == 1_000_000
     else:
         assert state.is_crashed()
-        assert "the value of task run 'make-0' was lost" in reason(state)
+        assert "value lost with worker of Ray" in reason(state)
+        assert "it was that of task run 'make-0'" in reason(state)
     assert len(notes(folder)) == 2, "the task that made the value ran once"
+
+
+def test_a_lost_value_is_made_again_where_crash_retries_allow_it(folder: str) -> None:
+    def make(folder: str) -> bytes:
+        note(folder, "made")
+        return b"x" * 1_000_000
+
+    making, measuring = task(make).with_options(crash_retries=1), task(len_of)
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> list[int]:
+        kept, made = making.submit(folder), making.submit(folder)
+        kept.wait(), made.wait()
+        assert isinstance(made.handle, RayHandle)
+        made.handle.place.reference = lost_reference()
+        measured = task(both).submit(kept, made)
+        return [measured.result(), measuring.submit(made).result(), same.submit(measured).result()]
+
+    assert run() == [2_000_000, 1_000_000, 2_000_000]
+    assert len(notes(folder)) == 6, "only the task whose value was lost ran again, and once for both of its consumers"
+
+
+def both(first: bytes, second: bytes) -> int:
+    return len(first) + len(second)
 
 
 def lost_reference() -> Any:

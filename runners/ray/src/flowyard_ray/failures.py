@@ -41,6 +41,8 @@ class Failure(NamedTuple):
     cause: Cause
     text: str
     """One or two sentences; Ray's own are long."""
+    lost: str = ""
+    """In hexadecimal, the reference that Ray has no value for any more; empty when it does not say."""
 
 
 def understand(error: BaseException, *, has_inputs: bool) -> Failure:
@@ -51,7 +53,7 @@ def understand(error: BaseException, *, has_inputs: bool) -> Failure:
         (isinstance(error, RayTaskError) and isinstance(inner, RayError)) or isinstance(inner, ObjectLostError)
     ):
         # Ray runs a task with a broken input far enough to raise the input's error in it.
-        return Failure(Cause.INPUT, text)
+        return Failure(Cause.INPUT, text, inner.object_ref_hex if isinstance(inner, ObjectLostError) else "")
     if isinstance(inner, TaskCancelledError):
         return Failure(Cause.CANCELLED, text)
     if isinstance(error, RayTaskError):

@@ -25,6 +25,10 @@ class RayHandle(Handle):
         self.stand_in: Kept | None = None
         """What consumers get when Ray has nothing for them: the call never ran, or its value is gone."""
 
+    def is_at(self, reference: str) -> bool:
+        """Say whether a reference, in hexadecimal, is the one to the value."""
+        return self.place.reference is not None and self.place.reference.hex() == reference
+
 
 class Item:
     """A call in a job. Who settles it (under the dispatcher's lock) completes its handle."""

@@ -272,6 +272,11 @@ class RayResult:
                 self._value = unpack_kept(kept, self._index).value()
         return self._value
 
+    @property
+    def is_on_cluster(self) -> bool:
+        """Whether the value is nowhere but on the cluster, and can be lost with a node of it."""
+        return self._value is _UNREAD and isinstance(self._place, Place)
+
     def come_home(self) -> None:
         """Read the value while there is a connection, and let go of the cluster. Never raises."""
         with contextlib.suppress(Exception):  # whoever asks for it later is told
