@@ -412,7 +412,8 @@ def test_a_lost_value_is_made_again_where_crash_retries_allow_it(folder: str) ->
     @flow(task_runner=RayTaskRunner())
     def run() -> list[int]:
         kept, made = making.submit(folder), making.submit(folder)
-        kept.wait(), made.wait()
+        for future in (kept, made):
+            future.wait()
         assert isinstance(made.handle, RayHandle)
         made.handle.place.reference = lost_reference()
         measured = task(both).submit(kept, made)
