@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, peers, plot, profiling, session
-from benchmarks.cases import FULL, QUICK, Case, all_cases
+from benchmarks import cases as spine
+from benchmarks import dask_cases, machine, peers, plot, profiling, session
+from benchmarks.case import Case
 from benchmarks.figures import Figure, Row, table
 from benchmarks.measured import Measured
 
@@ -20,9 +22,8 @@ def main() -> int:
     if sys.argv[1:2] == ["profile"]:
         return profiling.main(sys.argv[2:])
     options = _parse()
-    sizes = QUICK if options.quick else FULL
-    cases = all_cases(sizes, options.peers)
-    chosen = [case for case in cases if not options.only or case.name in options.only]
+    cases = all_cases(options.peers, is_quick=options.quick)
+    chosen = [case for case in cases if _is_chosen(case.name, options.only)]
     current = session.prepare(
         options.repeat or (1 if options.quick else 5), options.peers, refresh=options.refresh_peers
     )
@@ -69,13 +70,26 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def all_cases(peers_wanted: Sequence[str], *, is_quick: bool) -> list[Case]:
+    """Return every case, in the order of the table."""
+    return [
+        *spine.all_cases(spine.QUICK if is_quick else spine.FULL, peers_wanted),
+        *dask_cases.dask_cases(dask_cases.QUICK if is_quick else dask_cases.FULL, peers_wanted),
+    ]
+
+
 def _parse() -> argparse.Namespace:
-    names = [case.name for case in all_cases(FULL, ())]
+    names = [case.name for case in all_cases((), is_quick=False)]
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measures Flowyard and its peers. `python -m benchmarks profile --help` finds where the time goes.",
     )
-    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"cases to run: {', '.join(names)}")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help=f"cases to run: {', '.join(names)}; `dask` means all on Dask. Without, all of the spine",
+    )
     parser.add_argument(
         "--quick", action="store_true", help="few tasks, one repeat: tries the harness, gives no figure"
     )
@@ -93,11 +107,20 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, metavar="DIR", help="where results.json and results.svg are written")
     parser.add_argument("--plot", action="store_true", help="draw results.svg (needs the dependency group `bench`)")
     options = parser.parse_args()
+    for name in options.only or ():
+        if not any(_is_chosen(known, [name]) for known in names):
+            parser.error(f"argument --only: no case {name!r}; choose from {', '.join(names)}")
     options.peers = [name for name in options.peers.split(",") if name]
     for name in options.peers:
         if name not in peers.PEERS:
             parser.error(f"unknown peer {name!r}; choose from {', '.join(peers.PEERS)}")
     return options
+
+
+def _is_chosen(name: str, only: Sequence[str] | None) -> bool:
+    """Say whether a case is to be run; what takes a cluster, or minutes, must be named."""
+    library, _, is_on_cluster = name.partition("-")
+    return name in only or library in only if only else not is_on_cluster
 
 
 def _case_to_json(case: Case, measured: Measured, rows: list[Row]) -> dict[str, Any]:

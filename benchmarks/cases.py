@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from benchmarks.case import PEER_LIBRARY, Case
 from benchmarks.figures import Row, Target
 from benchmarks.launch import Arm, workload
 from benchmarks.measured import Measured
 from benchmarks.peers import PEERS
 from benchmarks.records import Expected
-
-PEER_LIBRARY = {"FLOWYARD_BENCHMARK_LIBRARY": "prefect"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +48,9 @@ QUICK = Sizes(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """Arms that are run in turn, A B A B, and the rows that come of it."""
-
-    name: str
-    title: str
-    arms: tuple[Arm, ...]
-    rows: Callable[[Measured], list[Row]]
-    expected: Mapping[str, Expected] = field(default_factory=dict[str, Expected])
-    """By the label of an arm of ours: what every run of it must have left in the database."""
-
-
 def all_cases(sizes: Sizes, peers: Sequence[str]) -> list[Case]:
-    """Return every case, in the order of the table."""
+    """Return every case of the spine, in the order of the table."""
+    peers = [name for name in peers if name in sizes.peer_tasks]
     return [
         _noop(sizes, peers, mode="sequential", title="no-op tasks called one after another", targets=(5000, 2500)),
         _noop(sizes, peers, mode="submitted", title="no-op tasks by submit()", targets=(4000, None)),

@@ -1,118 +1,90 @@
-"""Flowyard on Dask against raw Dask, in one run: `python -m benchmarks.dask_cases`.
-
-Repeats alternate between the two on one cluster of two workers, so that what else the machine does hits both. Each
-figure is a median; the last column is their ratio, which is what the targets are about.
-"""
+"""What is measured on Dask beyond what both clusters have in common: memory, and a map of a million items."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-from distributed import Client, LocalCluster
+from benchmarks.case import Case
+from benchmarks.cluster_cases import ClusterSizes, Library, cases_on
+from benchmarks.figures import Figure, Row, Target
+from benchmarks.launch import Arm, workload
+from benchmarks.measured import Measured
+from benchmarks.records import Expected
 
-from flowyard import flow, task
-from flowyard_dask import DaskTaskRunner
-
-
-def noop(number: int) -> int:
-    return number
-
-
-def sleep_10ms(number: int) -> int:
-    time.sleep(0.01)
-    return number
+DASK = Library("dask", "Dask", submit_over_peer=20.0, batch_over_peer=50.0)
+FULL = ClusterSizes(extra={"many": 100_000, "megabytes": 400, "million": 1_000_000})
+QUICK = ClusterSizes(
+    sleeping=50, noop=100, busy=200, whole=4, peer=10, extra={"many": 2_000, "megabytes": 20, "million": 5_000}
+)
+_LABEL = "flowyard on Dask"
+_HOUR = 3600.0
 
 
-def busy_1ms(number: int) -> int:
-    end = time.perf_counter() + 0.001
-    while time.perf_counter() < end:
-        pass
-    return number
+def dask_cases(sizes: ClusterSizes, peers: Sequence[str]) -> list[Case]:
+    """Return the cases on Dask, in the order of the table."""
+    return [*cases_on(DASK, sizes, peers), _array(sizes), _many(sizes), _million(sizes)]
 
 
-@dataclass(frozen=True)
-class Case:
-    name: str
-    work: Callable[[int], int]
-    count: int
-    is_batched: bool
-    target: str
+def _megabytes(figure: Figure | None) -> Figure | None:
+    return figure.map(lambda value: value / 1e6, "MB") if figure is not None else None
 
 
-CASES = {
-    "sleep": Case("tasks that sleep 10 ms, `.submit()`: wall time over raw", sleep_10ms, 2_000, False, "at most 1.15"),
-    "noop": Case("no-op tasks, `.submit()`: tasks a second over raw", noop, 5_000, False, "at least 0.7"),
-    "batch": Case("tasks of 1 ms, `.map(batch_size='auto')`: over raw", busy_1ms, 10_000, True, "at least 3"),
-}
+def _array(sizes: ClusterSizes) -> Case:
+    size = sizes.extra["megabytes"]
+    arms = (Arm(_LABEL, workload("dask_memory", mode="array", size=size)),)
+
+    def rows(measured: Measured) -> list[Row]:
+        growth = _megabytes(measured.figure(_LABEL, "flow_growth_bytes", "B"))
+        what = f"an array of {size} MB made by one task on Dask and read by 10 others: growth of the flow process"
+        return [measured.row(what, _LABEL, growth, Target(50, "MB", at_most=True))]
+
+    expected = {_LABEL: Expected(tasks=11, upstreams=10)}
+    return Case("dask-array", "a large value on Dask", arms, rows, expected, is_long=True)
 
 
-def raw_seconds(cluster: Any, case: Case, count: int) -> float:
-    client: Any
-    with Client(cluster, set_as_default=False) as client:
-        started = time.perf_counter()
-        futures = [client.submit(case.work, number, pure=False) for number in range(count)]
-        client.gather(futures)
-        return time.perf_counter() - started
+def _many(sizes: ClusterSizes) -> Case:
+    tasks = sizes.extra["many"]
+    arms = (Arm(_LABEL, workload("dask_memory", mode="many", size=tasks), time_limit=_HOUR),)
+
+    def rows(measured: Measured) -> list[Row]:
+        return [
+            measured.row(
+                f"{tasks:,} tasks in one flow on Dask, futures dropped: growth of the {what}",
+                _LABEL,
+                _megabytes(measured.figure(_LABEL, f"{name}_growth_bytes", "B")),
+                Target(150, "MB", at_most=True),
+            )
+            for name, what in (("flow", "flow process"), ("scheduler", "scheduler"))
+        ]
+
+    return Case("dask-many", "many tasks on Dask", arms, rows, {_LABEL: Expected(tasks=tasks)}, is_long=True)
 
 
-def flowyard_seconds(cluster: Any, case: Case, count: int) -> float:
-    work = task(case.work)
+def _million(sizes: ClusterSizes) -> Case:
+    tasks = sizes.extra["million"]
+    arms = (Arm(_LABEL, workload("dask_million", tasks=tasks), time_limit=_HOUR),)
 
-    @flow(task_runner=DaskTaskRunner(cluster=cluster))
-    def run() -> float:
-        started = time.perf_counter()
-        futures: Any
-        if case.is_batched:
-            futures = work.map(range(count), batch_size="auto")
-        else:
-            futures = [work.submit(number) for number in range(count)]
-        for future in futures:
-            future.result()
-        return time.perf_counter() - started
+    def rows(measured: Measured) -> list[Row]:
+        what = f"map over {tasks:,} items of a no-op, Dask, batched"
+        return [
+            measured.row(
+                f"{what}: growth of the flow process",
+                _LABEL,
+                _megabytes(measured.figure(_LABEL, "growth_bytes", "B")),
+                Target(300, "MB", at_most=True),
+            ),
+            measured.row(
+                f"{what}: first result",
+                _LABEL,
+                measured.figure(_LABEL, "first_seconds"),
+                Target(2.0, "s", at_most=True),
+            ),
+            measured.row(
+                f"{what}: all of it",
+                _LABEL,
+                measured.figure(_LABEL, "call_seconds"),
+                Target(600.0, "s", at_most=True),
+            ),
+        ]
 
-    return run()
-
-
-def measure(cluster: Any, case: Case, count: int, repeats: int) -> tuple[float, float]:
-    raw: list[float] = []
-    ours: list[float] = []
-    raw_seconds(cluster, case, min(count, 100))
-    flowyard_seconds(cluster, case, min(count, 100))
-    for repeat in range(repeats):
-        pair = [(raw, raw_seconds), (ours, flowyard_seconds)]
-        for figures, seconds in pair if repeat % 2 == 0 else reversed(pair):
-            figures.append(seconds(cluster, case, count))
-        print(f"  raw {raw[-1]:.2f} s, Flowyard {ours[-1]:.2f} s", flush=True)
-    return statistics.median(raw), statistics.median(ours)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="*", default=list(CASES), help=f"of: {', '.join(CASES)}")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--scale", type=float, default=1.0, help="a part of the number of tasks")
-    options = parser.parse_args()
-    os.environ.setdefault("FLOWYARD_HOME", tempfile.mkdtemp(prefix="flowyard-bench-"))
-    os.environ.setdefault("FLOWYARD_LOGGING_LEVEL", "WARNING")
-    rows: list[str] = []
-    made: Any = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0")
-    with made as cluster:
-        for name in options.cases:
-            case = CASES[name]
-            count = int(case.count * options.scale)
-            print(f"{count} {case.name}", flush=True)
-            raw, ours = measure(cluster, case, count, options.repeats)
-            ratio = ours / raw if name == "sleep" else raw / ours
-            rows.append(f"{count} {case.name}: raw {raw:.2f} s, Flowyard {ours:.2f} s, {ratio:.2f} ({case.target})")
-    print("\n".join(rows))
-
-
-if __name__ == "__main__":
-    main()
+    return Case("dask-million", "a million items on Dask", arms, rows, {_LABEL: Expected(tasks=tasks)}, is_long=True)

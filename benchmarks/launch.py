@@ -44,6 +44,7 @@ class Arm:
     """Whether the home has been used before, by the same command."""
     replies: bool = True
     """Whether the program writes figures of its own; one that does not is timed from outside only."""
+    time_limit: float = TIME_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +133,10 @@ def _execute(arm: Arm, python: Path, home: Path, reply_path: Path) -> int:
         assert process.stdout is not None
         drain = _Drain(process.stdout)
         try:
-            code = process.wait(TIME_LIMIT)
+            code = process.wait(arm.time_limit)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise RunFailed(f"{arm.label}: not done within {TIME_LIMIT:.0f} s") from None
+            raise RunFailed(f"{arm.label}: not done within {arm.time_limit:.0f} s") from None
         drain.join(10)
     if code:
         raise RunFailed(f"{arm.label}: ended with code {code}; it said:\n{drain.tail()}")

@@ -33,6 +33,13 @@ PEERS = {
         Peer("prefect2", "Prefect 2.20", "prefect", ("prefect==2.20.*",), "prefect.server.api.server"),
         # Prefect 3.8 calls FastAPI's `Body` with an argument that FastAPI 0.150 or later no longer takes.
         Peer("prefect3", "Prefect 3", "prefect", ("prefect>=3,<4", "fastapi<0.150"), "prefect.server.api.server"),
+        Peer(
+            "prefect-dask",
+            "prefect-dask on Prefect 2.20",
+            "prefect-dask",
+            ("prefect==2.20.*", "prefect-dask==0.2.*", "distributed"),
+            "prefect_dask",
+        ),
         Peer("dbos", "DBOS", "dbos", ("dbos",), "dbos"),
         Peer("parsl", "Parsl", "parsl", ("parsl",), "parsl"),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import launch, peers, records
-from benchmarks.cases import PEER_LIBRARY, Case
+from benchmarks.case import PEER_LIBRARY, Case
 from benchmarks.launch import Arm, RunFailed
 from benchmarks.measured import Measured
 from benchmarks.records import RecordsMissing
@@ -36,18 +36,22 @@ class Session:
         self._stack.close()
 
     def measure(self, case: Case) -> Measured:
-        """Take every arm's samples: one unmeasured run each (byte code, file caches), then A B A B."""
+        """Take every arm's samples: one unmeasured run each (byte code, file caches), then A B A B.
+
+        A case that takes minutes is run once.
+        """
         measured = Measured()
         for arm in case.arms:
             if arm.subject in self.unavailable:
                 measured.failures[arm.label] = self.unavailable[arm.subject]
-        for repeat in range(-1, self.repeat):
+        repeats = range(1) if case.is_long else range(-1, self.repeat)
+        for repeat in repeats:
             for arm in case.arms:
                 if arm.label in measured.failures:
                     continue
-                say(f"  {case.name}: {arm.label} ({'warm-up' if repeat < 0 else f'{repeat + 1} of {self.repeat}'})")
+                say(f"  {case.name}: {arm.label} ({'warm-up' if repeat < 0 else f'{repeat + 1} of {repeats.stop}'})")
                 try:
-                    values = self._run(case, arm, first=repeat < 0)
+                    values = self._run(case, arm, first=repeat == repeats.start)
                 except (RunFailed, RecordsMissing) as problem:
                     measured.failures[arm.label] = f"{type(problem).__name__}: {problem}"
                     say(f"    FAILED: {problem}")
@@ -82,7 +86,7 @@ class Session:
 
     def _home_template(self, arm: Arm, python: Path) -> Path | None:
         """Return a home that a peer has made its database in: Prefect 2 takes 15 s for that."""
-        if arm.subject not in ("prefect2", "prefect3"):
+        if not arm.subject.startswith("prefect"):
             return None
         if arm.subject not in self.home_templates:
             folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="flowyard-benchmark-home-")))

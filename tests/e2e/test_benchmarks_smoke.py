@@ -48,6 +48,32 @@ def test_a_quick_run_prints_a_table_and_writes_every_sample(tmp_path: Path) -> N
     assert not any(case["failures"] for case in results["cases"].values())
 
 
+def test_a_quick_run_on_dask_counts_the_records_too(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks",
+            "--quick",
+            "--only",
+            "dask-noop",
+            "dask-million",
+            "--output",
+            str(tmp_path),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert set(results["cases"]) == {"dask-noop", "dask-million"}
+    assert set(results["cases"]["dask-noop"]["arms"]) == {"flowyard on Dask", "Dask alone"}
+    assert results["cases"]["dask-million"]["arms"]["flowyard on Dask"]["first_seconds"]["n"] == 1
+
+
 def test_a_run_with_all_its_records_passes_the_check(finished_home: Path) -> None:
     from benchmarks import records
 
