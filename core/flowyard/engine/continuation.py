@@ -40,16 +40,17 @@ class Continuation:
         if self.from_task is not None:
             for identity in affected_by(runs, self.from_task):
                 kept.pop(identity, None)
-        return Earlier(runs if self.flow_run is not None else (), kept, compares_inputs=not self.only_failed)
+        earlier = Earlier(runs if self.flow_run is not None else (), kept, compares_inputs=not self.only_failed)
+        earlier.sources = {(run.task_key, run.dynamic_key): run.id for run in runs}
+        return earlier
 
-    def of_subflow(self, control: ControlPlane, mirror: TaskRun) -> Continuation | None:
-        """Return where the subflow goes on that a task run stands for; None when it had not begun."""
-        if self.flow_run is None:
-            return None
-        found = control.read_flow_runs(FlowRunFilter(parent_task_run_ids=(mirror.id,)), limit=1)
+    def of_subflow(self, control: ControlPlane, source_id: UUID) -> Continuation | None:
+        """Return where a subflow starts from, given the task run that stood for it; None when it had not begun."""
+        found = control.read_flow_runs(FlowRunFilter(parent_task_run_ids=(source_id,)), limit=1)
         if not found:
             return None
-        return Continuation(found[0], found[0], from_task=self.from_task, only_failed=self.only_failed)
+        goes_on = None if self.flow_run is None else found[0]
+        return Continuation(goes_on, found[0], from_task=self.from_task, only_failed=self.only_failed)
 
 
 def _kept(runs: Iterable[TaskRun]) -> dict[Identity, Kept]:

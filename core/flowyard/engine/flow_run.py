@@ -141,15 +141,22 @@ async def _run_subflow(call: FlowCall, parent: Scope) -> State[Any]:
         reused = reusable_state(parent.earlier, run, fingerprint, parent.log)
         if reused is not None:
             return settle_with(parent, run, reused)
-    continued = parent.continuation
-    if continued is not None:
-        control = PROCESS.backend(parent.settings).control
-        before = continued
-        continued = await Record(lambda: before.of_subflow(control, run))
-    state = await _Run(call, parameters, parent, run, continued).to_end()
+    state = await _Run(call, parameters, parent, run, await _continued(parent, run)).to_end()
     fingerprint.keep_for_retry(parent.earlier, run, is_subflow=True)
     parent.note(state)
     return state
+
+
+async def _continued(parent: Scope, mirror: TaskRun) -> Continuation | None:
+    """Return where a subflow starts from whose parent started from an earlier run; None for nothing."""
+    before: Continuation | None = parent.continuation
+    if before is None or parent.earlier is None:
+        return None
+    source_id = parent.earlier.sources.get((mirror.task_key, mirror.dynamic_key))
+    if source_id is None:
+        return None
+    control = PROCESS.backend(parent.settings).control
+    return await Record(lambda: before.of_subflow(control, source_id))
 
 
 def _mirror_run(call: FlowCall, parent: Scope, task_inputs: dict[str, Any]) -> TaskRun:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from flowyard.logging.run_log import RunLog
 from flowyard.results.fingerprints import fingerprint_of
@@ -45,6 +46,8 @@ class Earlier:
         compares_inputs: bool = True,
     ) -> None:
         self.runs: dict[Identity, TaskRun] = {(run.task_key, run.dynamic_key): run for run in runs}
+        self.sources: dict[Identity, UUID] = {}
+        """The task runs of the flow run that this one started from."""
         self._compares_inputs = compares_inputs
         self._new: dict[Identity, Kept] = dict(kept or {})
         self._kept: dict[Identity, Kept] = {}
@@ -142,9 +145,10 @@ def reusable_state(earlier: Earlier | None, run: TaskRun, fingerprint: Fingerpri
     The state is that of the run itself, or one that the caller enters into it. A log line says why a value that the
     run's last attempt left does not count.
     """
-    if earlier is None or earlier.is_empty:
+    if earlier is None:
         return None
-    kept, refusal = earlier.claim(run, fingerprint)
+    # Nothing is hashed in a first attempt.
+    kept, refusal = (None, None) if earlier.is_empty else earlier.claim(run, fingerprint)
     if kept is not None:
         log.info("Task run '%s' is already completed; its persisted result is used", run.name)
         return kept.state
