@@ -129,6 +129,7 @@ def task_run_record(run: TaskRun) -> dict[str, Any]:
         "cache_key": run.cache_key,
         "cache_expiration": _time(run.cache_expiration),
         "flow_run_run_count": run.flow_run_run_count,
+        "metrics": run.metrics.to_record() if run.metrics is not None else None,
         **_progress(run),
     }
 

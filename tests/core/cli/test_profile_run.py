@@ -89,6 +89,13 @@ def test_a_profile_is_json(run: Any, backend: Backend) -> None:
     assert record["overhead"]["seconds_per_call"] == pytest.approx(0.2)  # pyright: ignore[reportUnknownMemberType]
 
 
+def test_what_was_measured_is_among_the_facts_of_a_task_run(run: Any, backend: Backend) -> None:
+    record_flow_run(backend, calls=1)
+    (task_run,) = run("task-run", "ls", "--output", "json").json()
+    measured = {"worker": "worker-1", "worker_seconds": 1.0, "load_seconds": 0.1, "run_seconds": 0.8}
+    assert task_run["metrics"] == measured
+
+
 def test_all_pages_of_a_large_run_are_read(run: Any, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profile_run, "_PAGE", 2)
     flow_run_id = record_flow_run(backend, calls=5)
