@@ -79,3 +79,14 @@ def test_importing_loads_no_database_no_terminal_and_no_cluster(program):
     check = f"{program}\nimport sys\nprint(sorted(set({heavy!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_running_a_flow_loads_no_sqlalchemy(home):
+    program = (
+        "import sys, flowyard\n@flowyard.task(retries=1)\ndef t(x): return x\n@flowyard.flow\ndef f():\n"
+        "    return t(1) + t.submit(2).result() + sum(t.map([3, 4]).result())\n"
+        "assert f() == 10\nprint(sorted({'sqlalchemy', 'alembic', 'psycopg'} & set(sys.modules)))"
+    )
+    for loaded in ("['sqlalchemy']", "[]"):  # the first run makes the tables
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        assert done.stdout.strip() == loaded, done.stderr

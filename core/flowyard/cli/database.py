@@ -11,7 +11,7 @@ import typer
 from flowyard.cli.invocation import Invocation, Output, OutputFormat, Yes
 from flowyard.cli.lazy import command_group
 from flowyard.cli.output import say, write_json
-from flowyard.store import schema
+from flowyard.store import schema, versions
 from flowyard.store.database import Database, connect_database
 
 app = command_group("Upgrade, downgrade and reset the state database.")
@@ -30,7 +30,7 @@ def upgrade(
     run = Invocation(context)
     with _database(run) as database:
         before = _version(database)
-        target = schema.CURRENT if revision == "head" else revision
+        target = versions.CURRENT if revision == "head" else revision
         if dry_run:
             say(run, f"Would upgrade {database.where} from {_shown(before)} to version {target}.")
             return
@@ -83,9 +83,9 @@ def version(context: typer.Context, output: Output = OutputFormat.TABLE) -> None
     with _database(run) as database:
         present = _version(database)
         if run.is_json:
-            write_json({"database": database.where, "version": present, "newest": schema.CURRENT})
+            write_json({"database": database.where, "version": present, "newest": versions.CURRENT})
             return
-        note = "" if present == schema.CURRENT else f"; the newest is {schema.CURRENT}: `flowyard database upgrade`"
+        note = "" if present == versions.CURRENT else f"; the newest is {versions.CURRENT}: `flowyard database upgrade`"
         say(run, f"{database.where} has {_shown(present)}{note}")
 
 
@@ -98,14 +98,14 @@ def _database(run: Invocation) -> Generator[Database]:
     try:
         yield database
     except database.errors as error:
-        raise database.dialect.unavailable(database.where, error) from error
+        raise database.unavailable(error) from error
     finally:
         database.close()
 
 
 def _version(database: Database) -> str | None:
-    with database.reading() as connection:
-        return schema.read_version(database, connection)
+    with database.plain_reading() as connection:
+        return versions.read_version(connection)
 
 
 def _shown(version: str | None) -> str:

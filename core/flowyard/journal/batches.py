@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy.engine import Connection
-
 from flowyard.exceptions import LeaseLost, RecordsNotDurable
 from flowyard.ports import Lease
 from flowyard.schemas.events import JournalEvent
+from flowyard.store.plain import PlainConnection
 
 T = TypeVar("T")
 
@@ -21,7 +20,7 @@ class Operation(Generic[T]):
 
     __slots__ = ("_done", "_error", "_result", "act", "flow_run_id")
 
-    def __init__(self, act: Callable[[Connection], T] | None, flow_run_id: UUID | None) -> None:
+    def __init__(self, act: Callable[[PlainConnection], T] | None, flow_run_id: UUID | None) -> None:
         self.act = act
         """None for a mere barrier. It may be called again when the transaction fails and is tried again."""
         self.flow_run_id = flow_run_id

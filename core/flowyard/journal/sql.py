@@ -17,10 +17,9 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy.engine import Connection
 from typing_extensions import override
 
 from flowyard.exceptions import BackendError, LeaseLost, RecordsNotDurable
@@ -29,7 +28,11 @@ from flowyard.ports import Journal, Lease, Recorder
 from flowyard.schemas.events import JournalEvent
 from flowyard.store import leases
 from flowyard.store.database import Database
+from flowyard.store.plain import PlainConnection
 from flowyard.store.projection import Projection
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
 
 T = TypeVar("T")
 _logger = logging.getLogger("flowyard.journal")
@@ -86,7 +89,7 @@ class SqlJournal(Journal):
         self._wakeup = threading.Event()
         self._urgency = threading.Event()
         self._room = threading.Condition()
-        self._connection: Connection | None = None
+        self._connection: PlainConnection | None = None
         self._projection: Projection | None = None
         self._has_entered = False
         self._pid = os.getpid()
@@ -124,15 +127,20 @@ class SqlJournal(Journal):
         # In this order: the writer is busy before it takes entries, and until they are committed.
         if not self._pending and not self._is_busy and self._is_durable and self._fault is None:
             return
-        self.execute(None)
+        self.perform(None)
 
-    def execute(self, act: Callable[[Connection], T] | None, *, flow_run_id: UUID | None = None) -> T:
+    def execute(self, act: Callable[[Connection], T], *, flow_run_id: UUID | None = None) -> T:
+        """Do what `perform` does, with SQLAlchemy's connection."""
+        _ = self._database.engine  # loaded here, not in a transaction that others wait for
+        return self.perform(lambda connection: act(connection.core), flow_run_id=flow_run_id)
+
+    def perform(self, act: Callable[[PlainConnection], T] | None, *, flow_run_id: UUID | None = None) -> T:
         """Run `act` in the writer's transaction, after everything appended before; return when it is on disk.
 
         What `act` raises is raised here, and what it wrote is undone. It may be called more than once.
 
         Args:
-            act: what to do with the connection; it must not commit.
+            act: what to do with the connection; it must not commit. None to wait for what was appended.
             flow_run_id: the flow run it is about, for the message when it cannot be written.
 
         Raises:
@@ -159,7 +167,7 @@ class SqlJournal(Journal):
         try:
             if self._has_entered:
                 owner_id = self._owner.id
-                self.execute(lambda connection: leases.leave(connection, owner_id))
+                self.perform(lambda connection: leases.leave(connection, owner_id))
             self.barrier()
         finally:
             self._is_closed = self._is_blocked = True
@@ -330,7 +338,7 @@ class SqlJournal(Journal):
                 if source.lease is not None:
                     projection.forget({source.lease.flow_run_id})
 
-    def _write_group(self, connection: Connection, projection: Projection, group: Group) -> bool:
+    def _write_group(self, connection: PlainConnection, projection: Projection, group: Group) -> bool:
         """Write the events of one source; False when they are refused."""
         source = group.source
         if source.fault is not None:
@@ -346,12 +354,12 @@ class SqlJournal(Journal):
 
     def _write_carefully(
         self,
-        connection: Connection,
+        connection: PlainConnection,
         projection: Projection,
         group: Group,
         refused: list[tuple[Source, LeaseLost | RecordsNotDurable]],
     ) -> None:
-        savepoint = connection.begin_nested()
+        savepoint = connection.savepoint()
         try:
             if not self._write_group(connection, projection, group):
                 refused.append((group.source, _lost(group)))
@@ -365,9 +373,9 @@ class SqlJournal(Journal):
         else:
             savepoint.commit()
 
-    def _operate(self, connection: Connection, operation: Operation[Any]) -> None:
+    def _operate(self, connection: PlainConnection, operation: Operation[Any]) -> None:
         assert operation.act is not None
-        savepoint = connection.begin_nested()
+        savepoint = connection.savepoint()
         try:
             operation.keep(operation.act(connection), None)
         except Exception as error:
@@ -378,9 +386,9 @@ class SqlJournal(Journal):
         else:
             savepoint.commit()
 
-    def _enter_process(self, connection: Connection) -> Lease:
+    def _enter_process(self, connection: PlainConnection) -> Lease:
         if not self._has_entered:
-            leases.enter_process(connection, self._database.dialect, self._owner, datetime.now(UTC))
+            leases.enter_process(connection, self._owner, datetime.now(UTC))
             self._has_entered = True
         return Lease(self._owner.id, 1)
 
@@ -404,11 +412,11 @@ class SqlJournal(Journal):
                 segment.operation.keep(None, _again(fault))
                 segment.operation.answer()
 
-    def _connect(self) -> tuple[Connection, Projection]:
+    def _connect(self) -> tuple[PlainConnection, Projection]:
         if self._connection is None:
-            self._connection = self._database.connect_writer()
+            self._connection = self._database.connect()
         if self._projection is None:
-            self._projection = Projection(self._database.dialect, self._connection)
+            self._projection = Projection(self._database.dialect)
         return self._connection, self._projection
 
     def _abandon_transaction(self) -> None:

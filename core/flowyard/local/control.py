@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy.engine import Connection
 from typing_extensions import override
 
 from flowyard.exceptions import LeaseLost, RecordsNotDurable
 from flowyard.journal.sql import SqlJournal
-from flowyard.local.artifacts import LocalArtifacts
-from flowyard.local.blocks import LocalBlocks
-from flowyard.local.limits import LocalLimits
 from flowyard.local.reading import Reader
-from flowyard.local.variables import LocalVariables
 from flowyard.ports import ControlPlane, Lease
 from flowyard.ports.artifacts import ArtifactStore
 from flowyard.ports.blocks import BlockStore
@@ -33,9 +30,13 @@ from flowyard.schemas.runs import Flow, FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
 from flowyard.services import orchestration, ownership, reaper
 from flowyard.services.lease_keeper import LEASE_SECONDS, LeaseKeeper
-from flowyard.store import flow_runs, flows, leases, logs, rollups, states, task_runs, task_timings
+from flowyard.store import flow_runs, flows, leases, queries, states
 from flowyard.store.database import Database
 from flowyard.store.leases import Owner
+from flowyard.store.plain import PlainConnection
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
 
 _logger = logging.getLogger("flowyard.local")
 
@@ -60,11 +61,33 @@ class LocalControlPlane(ControlPlane):
         self._keeper = keeper
         self._unrecorded: dict[UUID, str] = {}
         """Flow runs of this process that ended when nothing could be written, and why: to be marked when it can."""
+        self._encryption_key = encryption_key
+        self._key_folder = key_folder
         self._read = Reader(database, journal)
-        self.artifacts: ArtifactStore = LocalArtifacts(database, journal)
-        self.limits: LimitStore = LocalLimits(database, journal, owner)
-        self.blocks: BlockStore = LocalBlocks(database, journal, key=encryption_key, folder=key_folder)
-        self.variables: VariableStore = LocalVariables(database, journal)
+
+    # Loaded by name: each needs SQLAlchemy, and most flows need none of them. pyright cannot tell that what is made as
+    # soon as it is read is as good as the attribute of the port.
+
+    @cached_property
+    @override
+    def artifacts(self) -> ArtifactStore:  # pyright: ignore[reportIncompatibleVariableOverride]  see above
+        return importlib.import_module("flowyard.local.artifacts").LocalArtifacts(self._database, self._journal)
+
+    @cached_property
+    @override
+    def blocks(self) -> BlockStore:  # pyright: ignore[reportIncompatibleVariableOverride]  see above
+        blocks = importlib.import_module("flowyard.local.blocks")
+        return blocks.LocalBlocks(self._database, self._journal, key=self._encryption_key, folder=self._key_folder)
+
+    @cached_property
+    @override
+    def limits(self) -> LimitStore:  # pyright: ignore[reportIncompatibleVariableOverride]  see above
+        return importlib.import_module("flowyard.local.limits").LocalLimits(self._database, self._journal, self._owner)
+
+    @cached_property
+    @override
+    def variables(self) -> VariableStore:  # pyright: ignore[reportIncompatibleVariableOverride]  see above
+        return importlib.import_module("flowyard.local.variables").LocalVariables(self._database, self._journal)
 
     # --- changes ----------------------------------------------------------------------------------------------
 
@@ -75,13 +98,13 @@ class LocalControlPlane(ControlPlane):
 
         unrecorded = dict(self._unrecorded)
 
-        def begin(connection: Connection) -> int:
+        def begin(connection: PlainConnection) -> int:
             now = datetime.now(UTC)
             self._crash_unrecorded(connection, unrecorded, now)
             if flow_runs.is_there(connection, flow_run.id):
                 self._take_over(connection, flow_run, now)
             else:
-                flow_run.flow_id = flows.register(connection, self._dialect, flow_name, now)
+                flow_run.flow_id = flows.register(connection, flow_name, now)
                 flow_run.flow_name = flow_name
                 if flow_run.state is not None and flow_run.expected_start_time is None:
                     first, flow_run.state = flow_run.state, None
@@ -93,31 +116,27 @@ class LocalControlPlane(ControlPlane):
             expires = None if self._keeper is None else now + timedelta(seconds=LEASE_SECONDS)
             return leases.acquire(connection, flow_run.id, self._owner, now=now, expires=expires)
 
-        token = self._journal.execute(begin, flow_run_id=flow_run.id)
+        token = self._journal.perform(begin, flow_run_id=flow_run.id)
         self._forget_unrecorded(unrecorded)
         return Lease(flow_run.id, token)
 
-    def _crash_unrecorded(self, connection: Connection, runs: Mapping[UUID, str], now: datetime) -> list[UUID]:
+    def _crash_unrecorded(self, connection: PlainConnection, runs: Mapping[UUID, str], now: datetime) -> list[UUID]:
         if not runs:
             return []
         self._journal.forget(set(runs))
-        return [
-            run_id
-            for run_id, cause in runs.items()
-            if reaper.crash_unrecorded(connection, self._dialect, run_id, cause, now=now)
-        ]
+        return [run_id for run_id, cause in runs.items() if reaper.crash_unrecorded(connection, run_id, cause, now=now)]
 
     def _forget_unrecorded(self, runs: Mapping[UUID, str]) -> None:
         for run_id in runs:
             self._unrecorded.pop(run_id, None)
 
-    def _take_over(self, connection: Connection, flow_run: FlowRun, now: datetime) -> None:
+    def _take_over(self, connection: PlainConnection, flow_run: FlowRun, now: datetime) -> None:
         """Bring `flow_run` to what is stored of it, if its owner is dead or it has none."""
         held = leases.find(connection, flow_run.id)
         if held is not None and held.owner.id != self._owner.id:
             if ownership.is_alive(held, now=now, is_shared_file=self._is_shared_file):
                 raise LeaseLost(str(flow_run.id))
-            reaper.crash_task_runs(connection, self._dialect, flow_run.id, str(held.owner), now=now)
+            reaper.crash_task_runs(connection, flow_run.id, str(held.owner), now=now)
         self._journal.forget({flow_run.id})
         stored = flow_runs.lock(connection, flow_run.id)
         for name in FlowRun.__slots__:
@@ -127,7 +146,7 @@ class LocalControlPlane(ControlPlane):
     def propose_flow_run_state(
         self, flow_run_id: UUID, state: State[Any], *, lease: Lease | None = None, force: bool = False
     ) -> OrchestrationResult:
-        def propose(connection: Connection) -> OrchestrationResult:
+        def propose(connection: PlainConnection) -> OrchestrationResult:
             run, result = orchestration.propose_flow_run_state(
                 connection, flow_run_id, state, lease=lease, force=force, now=datetime.now(UTC)
             )
@@ -136,7 +155,7 @@ class LocalControlPlane(ControlPlane):
             return result
 
         try:
-            return self._journal.execute(propose, flow_run_id=flow_run_id)
+            return self._journal.perform(propose, flow_run_id=flow_run_id)
         except RecordsNotDurable as error:
             if lease is not None:
                 # Its engine gives the run up now, and nobody takes it from a process that lives.
@@ -145,7 +164,7 @@ class LocalControlPlane(ControlPlane):
 
     @override
     def update_flow_run(self, flow_run_id: UUID, **changes: Any) -> None:
-        self._journal.execute(
+        self._journal.perform(
             lambda connection: flow_runs.change(connection, flow_run_id, changes), flow_run_id=flow_run_id
         )
 
@@ -153,14 +172,14 @@ class LocalControlPlane(ControlPlane):
     def delete_flow_run(self, flow_run_id: UUID) -> None:
         def delete(connection: Connection) -> None:
             self._journal.forget({flow_run_id})
-            flow_runs.delete_flow_run(connection, flow_run_id)
+            queries.flow_runs.delete_flow_run(connection, flow_run_id)
 
         self._journal.execute(delete, flow_run_id=flow_run_id)
 
     @override
     def reap_dead_runs(self, now: datetime) -> list[UUID]:
         # One query when nobody else owns anything, and a look at one file for each process that does.
-        held = self._read(lambda connection: leases.held(connection, not_by=self._owner.id), is_barrier=False)
+        held = self._read.plainly(lambda connection: leases.held(connection, not_by=self._owner.id))
         dead = reaper.find_dead(held, now=now, is_shared_file=self._is_shared_file)
         unrecorded = dict(self._unrecorded)
         if not dead and not unrecorded:
@@ -169,13 +188,13 @@ class LocalControlPlane(ControlPlane):
                 ownership.sweep(Path(self._owner.lock_path).parent, now=now)
             return []
 
-        def reap(connection: Connection) -> list[UUID]:
+        def reap(connection: PlainConnection) -> list[UUID]:
             self._journal.forget({lease.flow_run_id for lease in dead})
             crashed = self._crash_unrecorded(connection, unrecorded, now)
-            return [*crashed, *reaper.reap(connection, self._dialect, dead, now=now)]
+            return [*crashed, *reaper.reap(connection, dead, now=now)]
 
         try:
-            crashed = self._journal.execute(reap)
+            crashed = self._journal.perform(reap)
         except RecordsNotDurable as error:
             # Who looks for the cause must be able to read what there is; the next look tries it again.
             _logger.warning(
@@ -193,58 +212,58 @@ class LocalControlPlane(ControlPlane):
 
     @override
     def read_flow(self, flow_id: UUID) -> Flow:
-        return self._read(lambda connection: flows.read(connection, flow_id))
+        return self._read(lambda connection: queries.flows.read(connection, flow_id))
 
     @override
     def read_flows(self, *, limit: int = 200, offset: int = 0) -> list[Flow]:
-        return self._read(lambda connection: flows.read_many(connection, limit=limit, offset=offset))
+        return self._read(lambda connection: queries.flows.read_many(connection, limit=limit, offset=offset))
 
     @override
     def read_flow_run(self, flow_run_id: UUID) -> FlowRun:
-        return self._read(lambda connection: flow_runs.read(connection, flow_run_id))
+        return self._read(lambda connection: queries.flow_runs.read(connection, flow_run_id))
 
     @override
     def read_flow_runs(self, where: FlowRunFilter | None = None, *, limit: int = 200, offset: int = 0) -> list[FlowRun]:
         return self._read(
-            lambda connection: flow_runs.read_many(connection, self._dialect, where, limit=limit, offset=offset)
+            lambda connection: queries.flow_runs.read_many(connection, self._dialect, where, limit=limit, offset=offset)
         )
 
     @override
     def count_flow_runs(self, where: FlowRunFilter | None = None) -> int:
-        return self._read(lambda connection: flow_runs.count(connection, self._dialect, where))
+        return self._read(lambda connection: queries.flow_runs.count(connection, self._dialect, where))
 
     @override
     def read_flow_run_states(self, flow_run_id: UUID) -> list[State[Any]]:
-        return self._read(lambda connection: states.flow_run_states(connection, flow_run_id))
+        return self._read(lambda connection: queries.states.flow_run_states(connection, flow_run_id))
 
     @override
     def read_task_run(self, task_run_id: UUID) -> TaskRun:
-        return self._read(lambda connection: task_runs.read(connection, task_run_id))
+        return self._read(lambda connection: queries.task_runs.read(connection, task_run_id))
 
     @override
     def read_task_runs(self, where: TaskRunFilter | None = None, *, limit: int = 200, offset: int = 0) -> list[TaskRun]:
-        return self._read(lambda connection: task_runs.read_many(connection, where, limit=limit, offset=offset))
+        return self._read(lambda connection: queries.task_runs.read_many(connection, where, limit=limit, offset=offset))
 
     @override
     def count_task_runs(self, where: TaskRunFilter | None = None) -> int:
-        return self._read(lambda connection: task_runs.count(connection, where))
+        return self._read(lambda connection: queries.task_runs.count(connection, where))
 
     @override
     def task_run_counts(self, flow_run_id: UUID) -> Mapping[tuple[str, str], int]:
-        return self._read(lambda connection: rollups.task_run_counts(connection, flow_run_id))
+        return self._read(lambda connection: queries.rollups.task_run_counts(connection, flow_run_id))
 
     @override
     def read_task_run_states(self, task_run_id: UUID) -> list[State[Any]]:
         def read(connection: Connection) -> list[State[Any]]:
-            flow_run_id = task_runs.flow_run_id_of(connection, task_run_id)
-            return states.task_run_states(connection, task_run_id, flow_run_id)
+            flow_run_id = queries.task_runs.flow_run_id_of(connection, task_run_id)
+            return queries.states.task_run_states(connection, task_run_id, flow_run_id)
 
         return self._read(read)
 
     @override
     def read_task_timings(self, flow_run_id: UUID, *, after: UUID | None = None, limit: int = 1000) -> list[TaskTiming]:
         return self._read(
-            lambda connection: task_timings.read_page(connection, flow_run_id, after=after, limit=limit),
+            lambda connection: queries.task_timings.read_page(connection, flow_run_id, after=after, limit=limit),
             # One barrier, at the first page: what comes later is of tasks that began after the question.
             is_barrier=after is None,
         )
@@ -254,7 +273,9 @@ class LocalControlPlane(ControlPlane):
         self, where: LogFilter, *, limit: int = 200, offset: int = 0, newest_first: bool = False
     ) -> Sequence[LogEmitted]:
         return self._read(
-            lambda connection: logs.read_many(connection, where, limit=limit, offset=offset, newest_first=newest_first)
+            lambda connection: queries.logs.read_many(
+                connection, where, limit=limit, offset=offset, newest_first=newest_first
+            )
         )
 
     # --- how ----------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from flowyard.services import ownership
 from flowyard.store import leases, limits
 from flowyard.store.database import Database
 from flowyard.store.leases import Owner
+from flowyard.store.plain import PlainConnection
 
 T = TypeVar("T")
 _UNUSABLE = re.compile(r"[/%&><]")
@@ -122,19 +123,18 @@ class LocalLimits(LimitStore):
         if answer is None or not answer.is_granted:
             self._reclaim()
         if answer is None or not self._is_enough(request, answer):
-            answer = self._journal.execute(lambda connection: self._acquire(connection, request))
+            answer = self._journal.perform(lambda connection: self._acquire(connection, request))
             self._queued[request.lease_id] = time.monotonic()
         if answer.is_granted:
             self._waiting.pop(request.lease_id, None)
             self._queued.pop(request.lease_id, None)
         return answer
 
-    def _acquire(self, connection: Connection, request: SlotRequest) -> SlotAnswer:
+    def _acquire(self, connection: PlainConnection, request: SlotRequest) -> SlotAnswer:
         now = datetime.now(UTC)
-        dialect = self._database.dialect
         # Others tell from this lease whether the process that holds the slots lives.
-        leases.enter_process(connection, dialect, self._owner, now)
-        return limits.acquire(connection, dialect, request, owner_id=self._owner.id, now=now)
+        leases.enter_process(connection, self._owner, now)
+        return limits.acquire(connection.core, connection.dialect, request, owner_id=self._owner.id, now=now)
 
     def _peek(self, request: SlotRequest) -> SlotAnswer | None:
         return self._read(lambda connection: limits.peek(connection, request, datetime.now(UTC)))
@@ -177,17 +177,18 @@ class LocalLimits(LimitStore):
             if now < self._next_reclaim:
                 return
             self._next_reclaim = now + _RECLAIM_SECONDS
-        dead = self._read(self._dead_owners)
+        dead = self._dead_owners()
         if dead:
             self._journal.execute(lambda connection: limits.release_of_owners(connection, dead, now=datetime.now(UTC)))
             self._wake()
 
-    def _dead_owners(self, connection: Connection) -> list[UUID]:
-        owners = [owner for owner in limits.owners(connection) if owner != self._owner.id]
+    def _dead_owners(self) -> list[UUID]:
+        owners = [owner for owner in self._read(limits.owners) if owner != self._owner.id]
         if not owners:
             return []
         now = datetime.now(UTC)
-        held = {lease.owner.id: lease for lease in leases.held(connection, not_by=self._owner.id)}
+        found = self._reader.plainly(lambda connection: leases.held(connection, not_by=self._owner.id))
+        held = {lease.owner.id: lease for lease in found}
         is_shared_file = self._database.file is not None
         return [
             owner

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
-
-from sqlalchemy.engine import Connection
+from typing import TYPE_CHECKING, TypeVar
 
 from flowyard.exceptions import RecordsNotDurable
 from flowyard.journal.sql import SqlJournal
 from flowyard.store.database import Database
+from flowyard.store.plain import PlainConnection
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
 
 T = TypeVar("T")
 _logger = logging.getLogger("flowyard.local")
@@ -43,6 +45,20 @@ class Reader:
                 _logger.warning("reading without the newest records: %s", error)
         try:
             with self._database.reading() as connection:
+                return query(connection)
+        except self._database.errors as error:
+            raise self._database.unavailable(error) from error
+
+    def plainly(self, query: Callable[[PlainConnection], T]) -> T:
+        """Return what a query in SQL text returns, without waiting for what was recorded before.
+
+        Raises:
+            BackendUnavailable: the database cannot be read; says why.
+        """
+        if self._database.is_in_memory:
+            return self._journal.perform(query)
+        try:
+            with self._database.plain_reading() as connection:
                 return query(connection)
         except self._database.errors as error:
             raise self._database.unavailable(error) from error

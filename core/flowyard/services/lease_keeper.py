@@ -69,7 +69,7 @@ def keep(url: str, owner_id: UUID, parent: int) -> None:
     try:
         while True:
             try:
-                with database.writing() as connection:
+                with database.plain_writing() as connection:
                     leases.renew(connection, owner_id, datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS))
             except database.errors as error:
                 # The server may be back before the leases expire.

@@ -8,8 +8,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.engine import Connection
-
 from flowyard.exceptions import LeaseLost
 from flowyard.ports import Lease
 from flowyard.rules.bookkeeping import apply_decision
@@ -18,10 +16,11 @@ from flowyard.schemas.orchestration import OrchestrationResult
 from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import State
 from flowyard.store import flow_runs, leases, states
+from flowyard.store.plain import PlainConnection
 
 
 def propose_flow_run_state(
-    connection: Connection,
+    connection: PlainConnection,
     flow_run_id: UUID,
     state: State[Any],
     *,
@@ -55,7 +54,7 @@ def propose_flow_run_state(
     return run, OrchestrationResult(decision.verdict, run.state, decision.reason, decision.delay_seconds)
 
 
-def write_state(connection: Connection, run: FlowRun) -> None:
+def write_state(connection: PlainConnection, run: FlowRun) -> None:
     """Store the state that a run has just entered, and what it changed."""
     assert run.state is not None
     states.insert_flow_run_state(connection, run.id, run.state)

@@ -5,22 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any
 from uuid import UUID
-
-from sqlalchemy.engine import Connection
 
 from flowyard.exceptions import ObjectNotFound
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.rules.crashes import reaped_state, unrecorded_state
 from flowyard.rules.decision import RunState
 from flowyard.schemas.runs import FlowRun
-from flowyard.schemas.states import State, StateDetails
+from flowyard.schemas.states import StateDetails
 from flowyard.services import ownership
 from flowyard.services.orchestration import write_state
-from flowyard.store import flow_runs, leases, rollups, states, task_runs
-from flowyard.store.dialects import Dialect
+from flowyard.store import flow_runs, leases, queries, rollups, states
 from flowyard.store.leases import HeldLease
+from flowyard.store.plain import PlainConnection
 
 Crashed = Callable[[StateDetails], RunState]
 """Makes the state of a run, given its ids."""
@@ -41,7 +38,7 @@ def find_dead(held: Collection[HeldLease], *, now: datetime, is_shared_file: boo
     return dead
 
 
-def reap(connection: Connection, dialect: Dialect, dead: Collection[HeldLease], *, now: datetime) -> list[UUID]:
+def reap(connection: PlainConnection, dead: Collection[HeldLease], *, now: datetime) -> list[UUID]:
     """Take the runs of dead processes away from them and mark as Crashed what they had not finished.
 
     Returns the flow runs that were marked. A lease that changed hands since it was looked at is left alone.
@@ -52,28 +49,28 @@ def reap(connection: Connection, dialect: Dialect, dead: Collection[HeldLease], 
             continue
         if lease.flow_run_id == lease.owner.id:  # for what happened outside of flow runs: there is no run to mark
             leases.leave(connection, lease.owner.id)
-        elif crash_flow_run(connection, dialect, lease.flow_run_id, str(lease.owner), now=now):
+        elif crash_flow_run(connection, lease.flow_run_id, str(lease.owner), now=now):
             crashed.append(lease.flow_run_id)
     return crashed
 
 
-def crash_flow_run(connection: Connection, dialect: Dialect, flow_run_id: UUID, owner: str, *, now: datetime) -> bool:
+def crash_flow_run(connection: PlainConnection, flow_run_id: UUID, owner: str, *, now: datetime) -> bool:
     """Mark a flow run and its unfinished task runs as Crashed and fence its owner off; False when it had ended."""
-    run = _crash(connection, dialect, flow_run_id, lambda details: reaped_state(owner, now=now, details=details))
+    run = _crash(connection, flow_run_id, lambda details: reaped_state(owner, now=now, details=details))
     if run is not None:
         _logger.warning("flow run %r (%s) is Crashed: %s is gone", run.name, flow_run_id, owner)
     return run is not None
 
 
-def crash_unrecorded(connection: Connection, dialect: Dialect, flow_run_id: UUID, cause: str, *, now: datetime) -> bool:
+def crash_unrecorded(connection: PlainConnection, flow_run_id: UUID, cause: str, *, now: datetime) -> bool:
     """Do the same for a run of this process that ended when nothing could be written; `cause` says why."""
-    run = _crash(connection, dialect, flow_run_id, lambda details: unrecorded_state(cause, now=now, details=details))
+    run = _crash(connection, flow_run_id, lambda details: unrecorded_state(cause, now=now, details=details))
     if run is not None:
         _logger.warning("flow run %r (%s) is Crashed: it ended when nothing could be written", run.name, flow_run_id)
     return run is not None
 
 
-def _crash(connection: Connection, dialect: Dialect, flow_run_id: UUID, crashed: Crashed) -> FlowRun | None:
+def _crash(connection: PlainConnection, flow_run_id: UUID, crashed: Crashed) -> FlowRun | None:
     try:
         run = flow_runs.lock(connection, flow_run_id)
     except ObjectNotFound:
@@ -82,29 +79,27 @@ def _crash(connection: Connection, dialect: Dialect, flow_run_id: UUID, crashed:
     leases.revoke(connection, flow_run_id)
     if run.state is not None and run.state.is_final():
         return None
-    _crash_task_runs(connection, dialect, flow_run_id, crashed)
+    _crash_task_runs(connection, flow_run_id, crashed)
     enter_state(run, crashed(StateDetails(flow_run_id=flow_run_id, task_run_id=run.parent_task_run_id)))
     write_state(connection, run)
     return run
 
 
-def crash_task_runs(connection: Connection, dialect: Dialect, flow_run_id: UUID, owner: str, *, now: datetime) -> None:
+def crash_task_runs(connection: PlainConnection, flow_run_id: UUID, owner: str, *, now: datetime) -> None:
     """Mark the unfinished task runs of a flow run as Crashed."""
-    _crash_task_runs(connection, dialect, flow_run_id, lambda details: reaped_state(owner, now=now, details=details))
+    _crash_task_runs(connection, flow_run_id, lambda details: reaped_state(owner, now=now, details=details))
 
 
-def _crash_task_runs(connection: Connection, dialect: Dialect, flow_run_id: UUID, crashed: Crashed) -> None:
+def _crash_task_runs(connection: PlainConnection, flow_run_id: UUID, crashed: Crashed) -> None:
     deltas: dict[rollups.RollupKey, int] = {}
-    entered: list[tuple[UUID, State[Any]]] = []
-    for run in task_runs.unfinished(connection, flow_run_id):
+    for run in queries.task_runs.unfinished(connection.core, flow_run_id):
         before = run.state
         state = crashed(StateDetails(flow_run_id=flow_run_id, task_run_id=run.id))
         enter_state(run, state)
-        task_runs.store_state(connection, run)
-        entered.append((run.id, state))
+        queries.task_runs.store_state(connection.core, run)
+        states.insert_task_run_state(connection, run.id, state)
         for counted, delta in ((before, -1), (state, 1)):
             if counted is not None:
                 key = (flow_run_id.int, run.task_name, counted.name, counted.type.value)
                 deltas[key] = deltas.get(key, 0) + delta
-    states.insert_task_run_states(connection, entered)
-    rollups.RollupWriter(connection, dialect)(connection, deltas)
+    rollups.RollupWriter(connection.dialect)(connection, deltas)

@@ -1,23 +1,17 @@
 """INSERT statements of many rows, the fast way into both databases.
 
 `executemany` gives the interpreter lock up at each row, and while the main thread is busy every re-acquire can cost a
-switch interval (5 ms): measured 2,707 microseconds a row under load against 22 for these. The text is compiled by
-SQLAlchemy once per table; values are handed to the driver as they are, in the order of the columns.
+switch interval (5 ms): measured 2,707 microseconds a row under load against 22 for these. Values are handed to the
+driver as they are, in the order of the columns.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-from sqlalchemy import Table
-from sqlalchemy.engine import Connection
+from typing import Any
 
 from flowyard.store.dialects import Dialect
-
-if TYPE_CHECKING:
-    from flowyard.store.dialects import UpsertInsert
+from flowyard.store.plain import PlainConnection
 
 # A batch is cut into pieces of so many rows, and one exact rest below the smallest. Few pieces, because each statement
 # gives the interpreter lock up three times; few texts, because the driver's cache keeps a prepared statement for each
@@ -26,37 +20,38 @@ _PIECES = (1024, 512, 256, 128, 64)
 
 
 class BulkInsert:
-    """Inserts any number of rows of one table."""
+    """Inserts any number of rows of one table.
 
-    def __init__(self, table: Table, statement: UpsertInsert, connection: Connection, dialect: Dialect) -> None:
-        names = [column.name for column in table.columns]
-        text = str(statement.compile(dialect=connection.dialect, column_keys=names))
-        match = re.search(r"VALUES (\([^()]*\))", text)
-        assert match is not None, text
-        self._width = len(names)
-        self._head, self._row, self._tail = text[: match.start()], match.group(1), text[match.end() :]
+    Args:
+        dialect: of the database.
+        table: its name.
+        columns: their names, in the order in which values will come.
+        conflict: what happens when a row is there already: what follows ON CONFLICT.
+    """
+
+    def __init__(self, dialect: Dialect, table: str, columns: Sequence[str], *, conflict: str) -> None:
+        self._width = len(columns)
+        self._head = f"INSERT INTO {table} ({', '.join(columns)}) "
+        self._row = f"({', '.join('?' * self._width)})"
+        self._tail = f" ON CONFLICT {conflict}"
         self._pieces = tuple(rows for rows in _PIECES if rows * self._width <= dialect.max_parameters)
         self._texts: dict[int, str] = {}
-        self._from_arrays: str | None = None
-        if dialect.has_arrays:
-            # "(%s::UUID, %s::TEXT, ...)" becomes "(%s::UUID[], %s::TEXT[], ...)": one parameter a column.
-            arrays = self._row[:-1].replace(", ", "[], ") + "[])"
-            self._from_arrays = f"{self._head}SELECT * FROM unnest{arrays}{self._tail}"
+        arrays = dialect.array_source(table, columns)
+        self._from_arrays = None if arrays is None else f"{self._head}{arrays}{self._tail}"
 
-    def __call__(self, connection: Connection, values: Sequence[Any]) -> None:
+    def __call__(self, connection: PlainConnection, values: Sequence[Any]) -> None:
         """Insert the rows whose columns follow one another in `values`."""
         width, at, end = self._width, 0, len(values)
         if self._from_arrays is not None:
-            columns = tuple(list(values[number::width]) for number in range(width))
-            connection.exec_driver_sql(self._from_arrays, columns)
+            connection.execute_native(self._from_arrays, [list(values[number::width]) for number in range(width)])
             return
         for rows in self._pieces:
             step = rows * width
             while end - at >= step:
-                connection.exec_driver_sql(self._text(rows), tuple(values[at : at + step]))
+                connection.execute_native(self._text(rows), values[at : at + step])
                 at += step
         if at < end:
-            connection.exec_driver_sql(self._text((end - at) // width), tuple(values[at:]))
+            connection.execute_native(self._text((end - at) // width), values[at:])
 
     def _text(self, rows: int) -> str:
         text = self._texts.get(rows)

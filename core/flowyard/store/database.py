@@ -1,18 +1,23 @@
-"""An opened database: its engine, how to begin transactions in it, and its schema brought up to date."""
+"""An opened database: connections to it, transactions in it, and its schema brought up to date."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import sys
 import time
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
-
-from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from typing import TYPE_CHECKING
 
 from flowyard.exceptions import BackendUnavailable
-from flowyard.store import schema
-from flowyard.store.dialects import WRITES, Dialect, dialect_of, normalize_url
+from flowyard.store import versions
+from flowyard.store.dialects import Dialect, dialect_of
+from flowyard.store.plain import PlainConnection
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
 
 _OPENING_SECONDS = 60.0
 
@@ -20,48 +25,94 @@ _OPENING_SECONDS = 60.0
 class Database:
     """The state database of this process. Made by `open_database`; thread-safe."""
 
-    def __init__(self, engine: Engine, dialect: Dialect, url: URL) -> None:
-        self.engine = engine
+    def __init__(self, dialect: Dialect, *, echo: bool = False) -> None:
         self.dialect = dialect
-        self.where = url.render_as_string(hide_password=True)
-        self.file: Path | None = dialect.file_of(url)
-        self.errors: tuple[type[Exception], ...] = (SQLAlchemyError, engine.dialect.loaded_dbapi.Error)
-        """What can be raised by SQLAlchemy and, where a driver's cursor is used directly, by the driver."""
+        self.where = dialect.where
+        self.file = dialect.file
+        self.is_in_memory = dialect.is_in_memory
+        """There is one connection only, which all threads must take turns with."""
+        self._echo = echo
+        self._idle: deque[PlainConnection] = deque()
 
     @property
-    def is_in_memory(self) -> bool:
-        """Say whether there is one connection only, which all threads must take turns with."""
-        return self.dialect.name == "sqlite" and self.file is None
+    def engine(self) -> Engine:
+        """SQLAlchemy's side of it, for reading. Loads SQLAlchemy."""
+        return self.dialect.engine()
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What the database's driver can raise, and SQLAlchemy if it is in use."""
+        core = sys.modules.get("sqlalchemy.exc")
+        return (self.dialect.driver_error,) if core is None else (self.dialect.driver_error, core.SQLAlchemyError)
+
+    def connect(self) -> PlainConnection:
+        """Return a connection for SQL text, in no transaction; whoever has it closes it."""
+        with contextlib.suppress(IndexError):
+            return self._idle.pop()
+        return PlainConnection(
+            self.dialect.connect(), self.dialect, is_shared=self.dialect.is_in_memory, is_logged=self._echo
+        )
+
+    @contextmanager
+    def plain_reading(self) -> Generator[PlainConnection]:
+        """Lend a connection for SQL text that sees one state of the database."""
+        connection = self.connect()
+        try:
+            self.dialect.begin_read(connection)
+            yield connection
+            connection.rollback()
+        except BaseException:
+            connection.close()
+            raise
+        self._keep(connection)
+
+    @contextmanager
+    def plain_writing(self, *, is_durable: bool = True) -> Generator[PlainConnection]:
+        """Lend a connection for SQL text in a write transaction, committed at the end of the block."""
+        connection = self.connect()
+        try:
+            self.dialect.begin_write(connection, is_durable=is_durable)
+            yield connection
+            connection.commit()
+        except BaseException:
+            connection.close()
+            raise
+        self._keep(connection)
 
     @contextmanager
     def reading(self) -> Generator[Connection]:
-        """Lend a connection that sees one consistent state of the database."""
+        """Lend a connection of SQLAlchemy that sees one consistent state of the database."""
         with self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def writing(self, *, is_durable: bool = True) -> Generator[Connection]:
-        """Lend a connection in a write transaction, committed at the end of the block."""
-        with self.engine.connect().execution_options(**{WRITES: True}) as connection:
-            self.dialect.begin_write(connection, is_durable=is_durable)
-            yield connection
-            connection.commit()
+        """Lend a connection of SQLAlchemy in a write transaction, committed at the end of the block."""
+        _ = self.engine  # loaded before the transaction begins: others wait for its end
+        with self.plain_writing(is_durable=is_durable) as connection:
+            yield connection.core
 
-    def connect_writer(self) -> Connection:
-        """Open the connection of a writer thread, for `dialect.begin_write`."""
-        return self.engine.connect().execution_options(**{WRITES: True})
+    def _keep(self, connection: PlainConnection) -> None:
+        """Keep a connection for the next who needs one: opening is followed by reading, and reading by writing."""
+        if self._idle:
+            connection.close()
+        else:
+            self._idle.append(connection)
 
     def unavailable(self, error: BaseException) -> BackendUnavailable:
         """Return the error that tells a user why the database cannot be used, and what to do."""
-        return self.dialect.unavailable(self.where, error)
+        return self.dialect.unavailable(error)
 
     def close(self) -> None:
         """Close every connection that is not lent."""
-        self.engine.dispose()
+        while self._idle:
+            self._idle.pop().close()
+        self.dialect.close()
 
     def forget_connections(self) -> None:
         """Let go of the connections without closing them: they belong to the parent of this forked process."""
-        self.engine.dispose(close=False)
+        self._idle.clear()
+        self.dialect.forget_connections()
 
 
 def connect_database(url: str, *, connect_timeout: float | None = None, echo: bool = False) -> Database:
@@ -70,9 +121,7 @@ def connect_database(url: str, *, connect_timeout: float | None = None, echo: bo
     Raises:
         BackendUnavailable: the folder, the file or the server cannot be used.
     """
-    parsed = normalize_url(url)
-    dialect = dialect_of(parsed)
-    database = Database(dialect.create_engine(parsed, connect_timeout=connect_timeout, echo=echo), dialect, parsed)
+    database = Database(dialect_of(url, connect_timeout=connect_timeout, echo=echo), echo=echo)
     if database.file is not None:
         try:
             database.file.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +142,7 @@ def open_database(
     Any number of processes can do this at once with a database that does not exist yet.
 
     Args:
-        url: see `dialects.normalize_url`.
+        url: see `urls.normalize_url`.
         connect_timeout: seconds that a connection to a server may take.
         echo: log every statement.
         migrate: upgrade an older schema; otherwise it is an error.
@@ -106,7 +155,9 @@ def open_database(
     pause = 0.005
     while True:
         try:
-            schema.ensure(database, migrate=migrate)
+            if not versions.is_current(database):
+                # By name: the tables are known to SQLAlchemy, and only those that must be made or changed need it.
+                importlib.import_module("flowyard.store.schema").ensure(database, migrate=migrate)
         except (*database.errors, OSError) as error:
             # Changing a new file to WAL mode is refused at once, whatever the busy timeout, while others open it.
             is_race = database.dialect.name == "sqlite" and "locked" in str(getattr(error, "orig", error))

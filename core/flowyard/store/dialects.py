@@ -6,98 +6,90 @@ Nothing else in `store` asks which one it is.
 from __future__ import annotations
 
 import importlib
+import re
 import sqlite3
+import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from sqlalchemy import Table, event, exists, func, select
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine import URL, Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import StaticPool
-from sqlalchemy.sql import ColumnElement
 from typing_extensions import override
 
 from flowyard.exceptions import BackendUnavailable
+from flowyard.store.plain import Driver, PlainConnection
 
 if TYPE_CHECKING:
-    from sqlalchemy.dialects import postgresql
+    from sqlalchemy import Table
+    from sqlalchemy.dialects import postgresql, sqlite
+    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.sql import ColumnElement
 
     UpsertInsert = sqlite.Insert | postgresql.Insert
 
-# Set on the connections that write; what `begin` does depends on it.
-WRITES = "flowyard_writes"
-_SYNCHRONOUS = "flowyard_synchronous"
 _BUSY_TIMEOUT_SECONDS = 60.0
 _OLDEST_SQLITE = (3, 32)
-_DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
-
-
-def normalize_url(url: str) -> URL:
-    """Return the SQLAlchemy URL of a database, for the synchronous drivers that Flowyard uses.
-
-    URLs written for Prefect (`sqlite+aiosqlite`, `postgresql+asyncpg`) are taken too.
-
-    Raises:
-        BackendUnavailable: it is not the URL of a SQLite or PostgreSQL database.
-    """
-    advice = (
-        "set FLOWYARD_API_DATABASE_CONNECTION_URL to something like 'sqlite:////home/me/flowyard.db' or "
-        "'postgresql://user@host/database'"
-    )
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise BackendUnavailable(url, f"this is not a database URL ({error})", advice) from error
-    backend = parsed.drivername.partition("+")[0]
-    if backend not in _DRIVERS:
-        where = parsed.render_as_string(hide_password=True)
-        raise BackendUnavailable(where, f"{backend!r} is neither 'sqlite' nor 'postgresql'", advice)
-    return parsed.set(drivername=_DRIVERS[backend])
+_PLAIN_FILE = re.compile(r"sqlite(?:\+\w+)?:///(?!file:)([^?]*)")
 
 
 class Dialect(ABC):
-    """How one kind of database is opened, written to and asked what went wrong."""
+    """How one database is opened, read, written to and asked what went wrong."""
 
     name: str
+    where: str
+    """The database's URL, without its password."""
+    file: Path | None = None
+    """The database file; None when there is none."""
     max_parameters: int
     """Parameters that one statement can have."""
-    has_arrays: bool
-    """An array can be a parameter, and `unnest` makes rows of it."""
+    has_native_types: bool
+    """The driver knows UUIDs and JSON."""
+    driver_error: type[Exception]
+    """The base of what the driver raises."""
+    row_lock: str
+    """What follows a SELECT to keep others from changing its rows until the transaction ends."""
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Say whether there is one connection only, which all threads must take turns with."""
+        return False
 
     @abstractmethod
-    def create_engine(self, url: URL, *, connect_timeout: float | None, echo: bool) -> Engine:
-        """Return an engine; nothing is opened yet."""
+    def connect(self) -> Driver:
+        """Open a connection of the driver, or return the only one there is."""
 
     @abstractmethod
-    def prepare(self, connection: Connection) -> None:
+    def prepare(self, connection: PlainConnection) -> None:
         """Bring a database that was never used into the mode that Flowyard needs; outside of a transaction."""
 
     @abstractmethod
-    def begin_write(self, connection: Connection, *, is_durable: bool) -> None:
+    def begin_read(self, connection: PlainConnection) -> None:
+        """Begin a transaction that sees one state of the database."""
+
+    @abstractmethod
+    def begin_write(self, connection: PlainConnection, *, is_durable: bool) -> None:
         """Begin a transaction that can write; with `is_durable` its commit survives a loss of power."""
 
     @abstractmethod
-    def touch(self, connection: Connection) -> None:
+    def touch(self, connection: PlainConnection) -> None:
         """Write something that means nothing, so that the commit has to make durable what came before it."""
 
     @abstractmethod
-    def lock_schema(self, connection: Connection) -> None:
+    def lock_schema(self, connection: PlainConnection) -> None:
         """Keep other processes from creating or changing tables until this transaction ends."""
 
     @abstractmethod
-    def table_exists(self, connection: Connection, name: str) -> bool:
+    def table_exists(self, connection: PlainConnection, name: str) -> bool:
         """Say whether a table exists; cheap, no error."""
 
     @abstractmethod
-    def insert(self, table: Table) -> UpsertInsert:
-        """Return an INSERT that knows `on_conflict_do_update` and `on_conflict_do_nothing`."""
+    def driver_text(self, statement: str) -> str:
+        """Return a statement with the driver's sign in the place of each `?`."""
 
     @abstractmethod
-    def json_array_has(self, column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
-        """Return the condition that a JSON array of strings in a column contains a string."""
+    def array_source(self, table: str, columns: Sequence[str]) -> str | None:
+        """Return what follows INSERT INTO to take rows from one array for each column; None without arrays."""
 
     @abstractmethod
     def native_id(self, identifier: UUID) -> Any:
@@ -112,95 +104,143 @@ class Dialect(ABC):
         """Say whether the same transaction can succeed when it is tried again a little later."""
 
     @abstractmethod
-    def unavailable(self, where: str, error: BaseException) -> BackendUnavailable:
+    def unavailable(self, error: BaseException) -> BackendUnavailable:
         """Return the error that tells a user why the database cannot be used, and what to do."""
 
-    def file_of(self, url: URL) -> Path | None:
-        """Return the database file; None when there is none."""
-        return None
+    @abstractmethod
+    def close(self) -> None:
+        """Close every connection that is not lent."""
+
+    @abstractmethod
+    def forget_connections(self) -> None:
+        """Let go of the connections without closing them: they belong to the parent of this forked process."""
+
+    # --- for SQLAlchemy, which is loaded when the first of these is called ------------------------------------
+
+    @abstractmethod
+    def engine(self) -> Engine:
+        """Return the engine for reading; the first call opens a connection."""
+
+    def attach(self, driver: Driver) -> Connection:
+        """Return SQLAlchemy's connection on one of the driver's, inside of the transaction it is in."""
+        return importlib.import_module("flowyard.store.attaching").attach(self.engine(), driver)
+
+    @abstractmethod
+    def insert(self, table: Table) -> UpsertInsert:
+        """Return an INSERT that knows `on_conflict_do_update` and `on_conflict_do_nothing`."""
+
+    @abstractmethod
+    def json_array_has(self, column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
+        """Return the condition that a JSON array of strings in a column contains a string."""
 
 
 class SQLite(Dialect):
-    """A file in WAL mode: many readers, one writer at a time, who waits for its turn up to a minute."""
+    """A file in WAL mode: many readers, one writer at a time, who waits for its turn up to a minute.
+
+    Args:
+        target: what the driver opens.
+        file: the same as a path; None for a database in memory.
+        where: the URL.
+        options: further options of the driver.
+        echo: let SQLAlchemy log its statements.
+    """
 
     name = "sqlite"
     max_parameters = 32_000  # the limit is 32,766
-    has_arrays = False
+    has_native_types = False
+    driver_error = sqlite3.Error
+    row_lock = ""  # BEGIN IMMEDIATE has the same effect
 
-    @override
-    def file_of(self, url: URL) -> Path | None:
-        database = url.database
-        if not database or database == ":memory:" or "mode=memory" in url.render_as_string():
-            return None
-        return Path(database.removeprefix("file:")).expanduser().absolute()
-
-    @override
-    def create_engine(self, url: URL, *, connect_timeout: float | None, echo: bool) -> Engine:
+    def __init__(
+        self,
+        target: str,
+        *,
+        file: Path | None,
+        where: str,
+        options: Mapping[str, Any] | None = None,
+        echo: bool = False,
+    ) -> None:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise BackendUnavailable(
-                url.render_as_string(),
+                where,
                 f"this Python has SQLite {sqlite3.sqlite_version}",
                 "Flowyard needs 3.32 (of 2020) or newer: use another build of Python, or PostgreSQL",
             )
-        # isolation_level None: the driver begins nothing by itself, `begin` below does.
-        arguments: dict[str, Any] = {
+        self.where = where
+        self.file = file
+        self._target = target
+        # isolation_level None: the driver begins nothing by itself, `begin_...` does.
+        self._options: dict[str, Any] = {
             "timeout": _BUSY_TIMEOUT_SECONDS,
+            "cached_statements": 512,
+            **(options or {}),
             "isolation_level": None,
             "check_same_thread": False,
-            "cached_statements": 512,
         }
-        if self.file_of(url) is None:
-            engine = create_engine(url, connect_args=arguments, poolclass=StaticPool, echo=echo, hide_parameters=True)
-        else:
-            engine = create_engine(url, connect_args=arguments, echo=echo, hide_parameters=True)
-        event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
+        self._echo = echo
+        self._only: Driver | None = None
+        self._engine: Engine | None = None
+        self._opening = threading.Lock()
+
+    @property
+    @override
+    def is_in_memory(self) -> bool:
+        return self.file is None
 
     @override
-    def prepare(self, connection: Connection) -> None:
-        # Through the driver's own cursor: SQLAlchemy would begin a transaction, in which the mode cannot change.
-        cursor = connection.connection.cursor()
-        cursor.execute("PRAGMA journal_mode")
-        if cursor.fetchall()[0][0] == "delete":
-            cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.close()
+    def connect(self) -> Driver:
+        if self._only is not None:
+            return self._only
+        driver = cast("Driver", sqlite3.connect(self._target, **self._options))
+        driver.execute("PRAGMA synchronous=NORMAL")
+        # A checkpoint every 16 MB instead of 4: a batch of a thousand task runs is 2 MB, and each checkpoint syncs.
+        driver.execute("PRAGMA wal_autocheckpoint=4000")
+        driver.execute("PRAGMA cache_size=-8000")
+        if self.is_in_memory:
+            self._only = driver
+        return driver
 
     @override
-    def begin_write(self, connection: Connection, *, is_durable: bool) -> None:
+    def prepare(self, connection: PlainConnection) -> None:
+        if connection.value("PRAGMA journal_mode") == "delete":
+            connection.execute("PRAGMA journal_mode=WAL")
+
+    @override
+    def begin_read(self, connection: PlainConnection) -> None:
+        connection.execute("BEGIN")
+
+    @override
+    def begin_write(self, connection: PlainConnection, *, is_durable: bool) -> None:
         # In WAL mode FULL syncs the log at each commit, and with it everything that was committed before; NORMAL leaves
-        # that to the checkpoint. It cannot be changed inside a transaction. SQLAlchemy would begin one.
-        wanted = "FULL" if is_durable else "NORMAL"
-        if connection.info.get(_SYNCHRONOUS) != wanted:
-            cursor = connection.connection.cursor()
-            cursor.execute(f"PRAGMA synchronous={wanted}")
-            cursor.close()
-            connection.info[_SYNCHRONOUS] = wanted
-        connection.begin()
+        # that to the checkpoint. It cannot be changed inside a transaction.
+        if connection.is_durable is not is_durable:
+            connection.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'NORMAL'}")
+            connection.is_durable = is_durable
+        # IMMEDIATE takes the write lock at once, and waits for it; a transaction that begins as a reader and then
+        # writes fails with "database is locked" without waiting when another process has written in between.
+        connection.execute("BEGIN IMMEDIATE")
 
     @override
-    def touch(self, connection: Connection) -> None:
+    def touch(self, connection: PlainConnection) -> None:
         # A transaction that wrote no page syncs nothing. Nobody else uses this number.
-        number: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        connection.exec_driver_sql(f"PRAGMA user_version={(number + 1) & 0x7FFFFFFF}")
+        number: int = connection.value("PRAGMA user_version")
+        connection.execute(f"PRAGMA user_version={(number + 1) & 0x7FFFFFFF}")
 
     @override
-    def lock_schema(self, connection: Connection) -> None:
+    def lock_schema(self, connection: PlainConnection) -> None:
         pass  # BEGIN IMMEDIATE has done it
 
     @override
-    def table_exists(self, connection: Connection, name: str) -> bool:
-        query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
-        return connection.exec_driver_sql(query, (name,)).first() is not None
+    def table_exists(self, connection: PlainConnection, name: str) -> bool:
+        return connection.value("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", name) is not None
 
     @override
-    def insert(self, table: Table) -> UpsertInsert:
-        return sqlite.insert(table)
+    def driver_text(self, statement: str) -> str:
+        return statement
 
     @override
-    def json_array_has(self, column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
-        items = func.json_each(column).table_valued("value")
-        return exists(select(items.c.value).where(items.c.value == text))
+    def array_source(self, table: str, columns: Sequence[str]) -> str | None:
+        return None
 
     @override
     def native_id(self, identifier: UUID) -> Any:
@@ -212,6 +252,36 @@ class SQLite(Dialect):
         return number.to_bytes(16)
 
     @override
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+        if self._only is not None:
+            self._only.close()
+
+    @override
+    def forget_connections(self) -> None:
+        self._opening = threading.Lock()
+        if self._engine is not None:
+            self._engine.dispose(close=False)
+
+    @override
+    def engine(self) -> Engine:
+        with self._opening:
+            engine = self._engine
+            if engine is None:
+                make: Callable[..., Engine] = _sqlite_core().make_engine
+                engine = self._engine = make(self.connect, is_in_memory=self.is_in_memory, echo=self._echo)
+            return engine
+
+    @override
+    def insert(self, table: Table) -> UpsertInsert:
+        return _sqlite_core().insert(table)
+
+    @override
+    def json_array_has(self, column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
+        return _sqlite_core().json_array_has(column, text)
+
+    @override
     def is_transient(self, error: BaseException) -> bool:
         text = str(getattr(error, "orig", error)).lower()
         return any(
@@ -219,7 +289,7 @@ class SQLite(Dialect):
         )
 
     @override
-    def unavailable(self, where: str, error: BaseException) -> BackendUnavailable:
+    def unavailable(self, error: BaseException) -> BackendUnavailable:
         cause = str(getattr(error, "orig", None) or error)
         text = cause.lower()
         if "not a database" in text or "malformed" in text or "corrupt" in text:
@@ -236,28 +306,24 @@ class SQLite(Dialect):
                 "make the folder writable, or set FLOWYARD_HOME (or FLOWYARD_API_DATABASE_CONNECTION_URL) to a place "
                 "that is"
             )
-        return BackendUnavailable(where, cause, advice)
+        return BackendUnavailable(self.where, cause, advice)
 
 
-def _configure_sqlite(connection: Any, record: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    # A checkpoint every 16 MB instead of 4: a batch of a thousand task runs is 2 MB, and each checkpoint syncs.
-    cursor.execute("PRAGMA wal_autocheckpoint=4000")
-    cursor.execute("PRAGMA cache_size=-8000")
-    cursor.close()
+def _sqlite_core() -> Any:
+    return importlib.import_module("flowyard.store.sqlite_core")
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    # IMMEDIATE takes the write lock at once, and waits for it; a transaction that begins as a reader and then
-    # writes fails with "database is locked" without waiting when another process has written in between.
-    writes = connection.get_execution_options().get(WRITES)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+def dialect_of(url: str, *, connect_timeout: float | None = None, echo: bool = False) -> Dialect:
+    """Return how to speak to the database that a URL names.
 
-
-def dialect_of(url: URL) -> Dialect:
-    """Return how to speak to the database that a normalized URL names."""
-    if url.get_backend_name() == "sqlite":
-        return SQLite()
-    # By name: loading what SQLAlchemy knows of PostgreSQL takes 25 ms that a plain script need not pay.
-    return cast("Dialect", importlib.import_module("flowyard.store.postgresql").PostgreSQL())
+    Raises:
+        BackendUnavailable: it is not the URL of a SQLite or PostgreSQL database.
+    """
+    # By name: most scripts use a file, and SQLAlchemy takes longer to load than all else that they need of Flowyard.
+    plain = _PLAIN_FILE.fullmatch(url)
+    if plain is None or plain[1] in ("", ":memory:"):
+        return importlib.import_module("flowyard.store.urls").dialect_of(
+            url, connect_timeout=connect_timeout, echo=echo
+        )
+    file = Path(plain[1]).expanduser().absolute()
+    return SQLite(str(file), file=file, where=f"sqlite:///{plain[1]}", echo=echo)

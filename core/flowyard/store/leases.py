@@ -5,14 +5,22 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.engine import Connection, Row
+from flowyard.store.plain import PlainConnection, insert_text
+from flowyard.store.rows import Row
 
-from flowyard.store.dialects import Dialect
-from flowyard.store.tables import lease
+_ENTRY = (
+    "flow_run_id",
+    "token",
+    "last_batch",
+    "owner_id",
+    "host",
+    "pid",
+    "process_start_time",
+    "lock_path",
+    "acquired",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,9 @@ class Advance(enum.Enum):
     """Somebody else owns the run now, or it was deleted."""
 
 
-def acquire(connection: Connection, flow_run_id: UUID, owner: Owner, *, now: datetime, expires: datetime | None) -> int:
+def acquire(
+    connection: PlainConnection, flow_run_id: UUID, owner: Owner, *, now: datetime, expires: datetime | None
+) -> int:
     """Make `owner` the owner of a flow run and return its token, greater than all before.
 
     Whether the run may be taken is the caller's business.
@@ -66,92 +76,68 @@ def acquire(connection: Connection, flow_run_id: UUID, owner: Owner, *, now: dat
         "expires": expires,
         "last_batch": 0,
     }
-    before = connection.execute(
-        select(lease.c.token).where(lease.c.flow_run_id == flow_run_id).with_for_update()
-    ).scalar()
+    lock = connection.dialect.row_lock
+    before = connection.value(f"SELECT token FROM lease WHERE flow_run_id = ?{lock}", flow_run_id)
     if before is None:
-        connection.execute(insert(lease), {"flow_run_id": flow_run_id, "token": 1, **values})
+        connection.insert("lease", {"flow_run_id": flow_run_id, "token": 1, **values})
         return 1
-    connection.execute(update(lease).where(lease.c.flow_run_id == flow_run_id), {"token": before + 1, **values})
+    connection.update("lease", {"token": before + 1, **values}, "flow_run_id = ?", flow_run_id)
     return before + 1
 
 
-def enter_process(connection: Connection, dialect: Dialect, owner: Owner, now: datetime) -> None:
+def enter_process(connection: PlainConnection, owner: Owner, now: datetime) -> None:
     """Make the lease under which a process records what happens outside of flow runs; its key is the owner's id."""
-    values = {
-        "flow_run_id": owner.id,
-        "token": 1,
-        "last_batch": 0,
-        "owner_id": owner.id,
-        "host": owner.host,
-        "pid": owner.pid,
-        "process_start_time": owner.process_start_time,
-        "lock_path": owner.lock_path,
-        "acquired": now,
-    }
-    connection.execute(dialect.insert(lease).on_conflict_do_nothing(), values)
+    host = (owner.id, owner.host, owner.pid, owner.process_start_time, owner.lock_path)
+    connection.execute(f"{insert_text('lease', _ENTRY)} ON CONFLICT DO NOTHING", owner.id, 1, 0, *host, now)
 
 
-def advance(connection: Connection, flow_run_id: UUID, token: int, batch: int) -> Advance:
+def advance(connection: PlainConnection, flow_run_id: UUID, token: int, batch: int) -> Advance:
     """Check a batch against the lease and note that it is written, in the transaction that writes it."""
-    moved = connection.execute(
-        update(lease)
-        .where(lease.c.flow_run_id == flow_run_id, lease.c.token == token, lease.c.last_batch < batch)
-        .values(last_batch=batch)
-    )
-    if moved.rowcount:
+    condition = "flow_run_id = ? AND token = ? AND last_batch < ?"
+    if connection.update("lease", {"last_batch": batch}, condition, flow_run_id, token, batch):
         return Advance.ACCEPTED
-    current = connection.execute(select(lease.c.token).where(lease.c.flow_run_id == flow_run_id)).scalar()
-    return Advance.REPEATED if current == token else Advance.REFUSED
+    return Advance.REPEATED if is_current(connection, flow_run_id, token) else Advance.REFUSED
 
 
-def is_current(connection: Connection, flow_run_id: UUID, token: int) -> bool:
+def is_current(connection: PlainConnection, flow_run_id: UUID, token: int) -> bool:
     """Say whether a token is the newest of its flow run."""
-    query = select(lease.c.token).where(lease.c.flow_run_id == flow_run_id)
-    return connection.execute(query).scalar() == token
+    return connection.value("SELECT token FROM lease WHERE flow_run_id = ?", flow_run_id) == token
 
 
-def release(connection: Connection, flow_run_id: UUID) -> None:
+def release(connection: PlainConnection, flow_run_id: UUID) -> None:
     """Let a flow run have no owner. Its last owner's token stays good, for the log lines that follow the end."""
-    connection.execute(update(lease).where(lease.c.flow_run_id == flow_run_id).values(owner_id=None, expires=None))
+    connection.update("lease", {"owner_id": None, "expires": None}, "flow_run_id = ?", flow_run_id)
 
 
-def revoke(connection: Connection, flow_run_id: UUID) -> None:
+def revoke(connection: PlainConnection, flow_run_id: UUID) -> None:
     """Let a flow run have no owner, and refuse what its last one still sends."""
     connection.execute(
-        update(lease)
-        .where(lease.c.flow_run_id == flow_run_id)
-        .values(token=lease.c.token + 1, owner_id=None, expires=None)
+        "UPDATE lease SET token = token + 1, owner_id = NULL, expires = NULL WHERE flow_run_id = ?", flow_run_id
     )
 
 
-def renew(connection: Connection, owner_id: UUID, expires: datetime) -> None:
+def renew(connection: PlainConnection, owner_id: UUID, expires: datetime) -> None:
     """Put off when the leases of a process expire."""
-    connection.execute(
-        update(lease).where(lease.c.owner_id == owner_id, lease.c.expires.is_not(None)).values(expires=expires)
-    )
+    connection.update("lease", {"expires": expires}, "owner_id = ? AND expires IS NOT NULL", owner_id)
 
 
-def leave(connection: Connection, owner_id: UUID) -> None:
+def leave(connection: PlainConnection, owner_id: UUID) -> None:
     """Delete the lease that `enter_process` made."""
-    connection.execute(delete(lease).where(lease.c.flow_run_id == owner_id))
+    connection.execute("DELETE FROM lease WHERE flow_run_id = ?", owner_id)
 
 
-def held(connection: Connection, *, not_by: UUID | None = None) -> list[HeldLease]:
+def held(connection: PlainConnection, *, not_by: UUID | None = None) -> list[HeldLease]:
     """Return the leases that have an owner, other than the one given."""
-    query = select(lease).where(lease.c.owner_id.is_not(None))
-    if not_by is not None:
-        query = query.where(lease.c.owner_id != not_by)
-    return [_held_of(row) for row in connection.execute(query)]
+    found = connection.rows("SELECT * FROM lease WHERE owner_id IS NOT NULL")
+    return [_held_of(row) for row in found if row.owner_id != not_by]
 
 
-def find(connection: Connection, flow_run_id: UUID) -> HeldLease | None:
+def find(connection: PlainConnection, flow_run_id: UUID) -> HeldLease | None:
     """Return the lease of a flow run; None when it has no owner."""
-    query = select(lease).where(lease.c.flow_run_id == flow_run_id, lease.c.owner_id.is_not(None))
-    row = connection.execute(query).first()
-    return None if row is None else _held_of(row)
+    rows = connection.rows("SELECT * FROM lease WHERE flow_run_id = ? AND owner_id IS NOT NULL", flow_run_id)
+    return _held_of(rows[0]) if rows else None
 
 
-def _held_of(row: Row[Any]) -> HeldLease:
+def _held_of(row: Row) -> HeldLease:
     owner = Owner(row.owner_id, row.host, row.pid, row.process_start_time, row.lock_path)
     return HeldLease(row.flow_run_id, row.token, owner, row.expires)

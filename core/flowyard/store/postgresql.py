@@ -2,80 +2,121 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+from typing import cast as as_type
 from uuid import UUID
 
 from sqlalchemy import Table, cast
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.engine import URL, Connection, Engine, create_engine
+from sqlalchemy.engine import URL, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import ColumnElement
 from typing_extensions import override
 
 from flowyard.exceptions import BackendUnavailable
 from flowyard.store.dialects import Dialect
+from flowyard.store.plain import Driver, PlainConnection
+from flowyard.store.tables import metadata
 
 # Two signed 32-bit keys for advisory locks; any constant that nobody else uses.
 _MIGRATION_LOCK = (0x466C6F77, 0x79617264)
 
 
 class PostgreSQL(Dialect):
-    """A server, through psycopg 3. Every commit is durable there."""
+    """A server, through psycopg 3. Every commit is durable there.
+
+    Args:
+        url: of the database.
+        connect_timeout: seconds that a connection may take.
+        echo: let SQLAlchemy log its statements.
+    """
 
     name = "postgresql"
     max_parameters = 60_000  # the wire protocol counts them in 16 bits
-    has_arrays = True
+    has_native_types = True
+    row_lock = " FOR UPDATE"
 
-    @override
-    def create_engine(self, url: URL, *, connect_timeout: float | None, echo: bool) -> Engine:
+    def __init__(self, url: URL, *, connect_timeout: float | None, echo: bool) -> None:
+        self.where = url.render_as_string(hide_password=True)
         # TCP keepalives: a writer whose server vanished learns it within a minute, not within two hours.
-        arguments: dict[str, Any] = {
+        self._arguments: dict[str, Any] = {
             "connect_timeout": max(2, round(connect_timeout or 10)),
             "keepalives_idle": 20,
             "keepalives_interval": 10,
             "keepalives_count": 3,
         }
         try:
-            return create_engine(url, connect_args=arguments, echo=echo, paramstyle="format", hide_parameters=True)
+            self._engine = create_engine(
+                url, connect_args=self._arguments, echo=echo, paramstyle="format", hide_parameters=True
+            )
         except ModuleNotFoundError as error:
             raise BackendUnavailable(
-                url.render_as_string(hide_password=True),
+                self.where,
                 "the PostgreSQL driver psycopg is not installed",
                 "install it: pip install 'flowyard[postgres]'",
             ) from error
+        self._has_connected = False
+        self.driver_error = self._engine.dialect.loaded_dbapi.Error
 
     @override
-    def prepare(self, connection: Connection) -> None:
+    def connect(self) -> Driver:
+        dialect = self._engine.dialect
+        arguments, options = dialect.create_connect_args(self._engine.url)
+        return as_type("Driver", dialect.connect(*arguments, **{**options, **self._arguments}))
+
+    @override
+    def prepare(self, connection: PlainConnection) -> None:
         pass
 
     @override
-    def begin_write(self, connection: Connection, *, is_durable: bool) -> None:
-        connection.begin()
+    def begin_read(self, connection: PlainConnection) -> None:
+        pass  # psycopg does it with the first statement
 
     @override
-    def touch(self, connection: Connection) -> None:
+    def begin_write(self, connection: PlainConnection, *, is_durable: bool) -> None:
+        pass
+
+    @override
+    def touch(self, connection: PlainConnection) -> None:
         pass  # every commit is durable
 
     @override
-    def lock_schema(self, connection: Connection) -> None:
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s, %s)", _MIGRATION_LOCK)
+    def lock_schema(self, connection: PlainConnection) -> None:
+        connection.execute("SELECT pg_advisory_xact_lock(?, ?)", *_MIGRATION_LOCK)
 
     @override
-    def table_exists(self, connection: Connection, name: str) -> bool:
+    def table_exists(self, connection: PlainConnection, name: str) -> bool:
         # Not to_regclass: it answers from a cache that can miss a table which another session has just made.
         query = (
             "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE c.relname = %s AND c.relkind = 'r' AND n.nspname = ANY (current_schemas(false))"
+            "WHERE c.relname = ? AND c.relkind = 'r' AND n.nspname = ANY (current_schemas(false))"
         )
-        return connection.exec_driver_sql(query, (name,)).first() is not None
+        return connection.value(query, name) is not None
 
     @override
-    def insert(self, table: Table) -> postgresql.Insert:
-        return postgresql.insert(table)
+    def driver_text(self, statement: str) -> str:
+        return statement.replace("?", "%s")
 
     @override
-    def json_array_has(self, column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
-        return cast(column, postgresql.JSONB).contains([text])
+    def array_source(self, table: str, columns: Sequence[str]) -> str | None:
+        types = [metadata.tables[table].c[name].type.compile(dialect=self._engine.dialect) for name in columns]
+        return f"SELECT * FROM unnest({', '.join(f'?::{kind}[]' for kind in types)})"
+
+    @override
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @override
+    def forget_connections(self) -> None:
+        self._engine.dispose(close=False)
+
+    @override
+    def engine(self) -> Engine:
+        if not self._has_connected:
+            self._engine.connect().close()
+            self._has_connected = True
+        return self._engine
 
     @override
     def native_id(self, identifier: UUID) -> Any:
@@ -84,6 +125,14 @@ class PostgreSQL(Dialect):
     @override
     def native_id_of(self, number: int) -> Any:
         return UUID(int=number)
+
+    @override
+    def insert(self, table: Table) -> postgresql.Insert:
+        return postgresql.insert(table)
+
+    @override
+    def json_array_has(self, column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
+        return cast(column, postgresql.JSONB).contains([text])
 
     @override
     def is_transient(self, error: BaseException) -> bool:
@@ -96,8 +145,8 @@ class PostgreSQL(Dialect):
         return state[:2] in ("08", "40", "53", "57") or state == "25006"
 
     @override
-    def unavailable(self, where: str, error: BaseException) -> BackendUnavailable:
+    def unavailable(self, error: BaseException) -> BackendUnavailable:
         cause = " ".join(str(getattr(error, "orig", None) or error).split())
         return BackendUnavailable(
-            where, cause, "start the server, and check host, port, user, password and database in the URL"
+            self.where, cause, "start the server, and check host, port, user, password and database in the URL"
         )

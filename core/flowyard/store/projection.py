@@ -14,9 +14,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.engine import Connection
-
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.schemas.events import (
     JournalEvent,
@@ -32,16 +29,22 @@ from flowyard.schemas.states import FINAL_TYPES, NO_DETAILS, State, StateType
 from flowyard.store import rollups
 from flowyard.store.bulk import BulkInsert
 from flowyard.store.dialects import Dialect
+from flowyard.store.encoding import duration_to_microseconds, storable_text, to_json, to_microseconds
 from flowyard.store.logs import NO_FLOW_RUN, LogIds
+from flowyard.store.plain import PlainConnection
+from flowyard.store.rows import Row
 from flowyard.store.states import result_record
-from flowyard.store.tables import log, task_run, task_run_state
-from flowyard.store.types import duration_to_microseconds, storable_text, to_json, to_microseconds
 
 _logger = logging.getLogger("flowyard.journal")
 _NO_TIME = timedelta(0)
 _RUNNING = StateType.RUNNING
-# The columns that the upsert changes in a row that exists; the others are facts about the call.
-_CHANGING = (
+# The columns in the order in which `Projection` makes their values. First facts about the call...
+FACTS = (
+    *("id", "flow_run_id", "parent_task_run_id", "task_key", "dynamic_key", "task_name", "task_version", "tags"),
+    *("empirical_policy", "task_inputs", "created"),
+)
+# ... and then what the upsert changes in a row that exists.
+CHANGING = (
     "name",
     "cache_key",
     "cache_expiration",
@@ -59,6 +62,8 @@ _CHANGING = (
     "updated",
     "metrics",
 )
+STATE = ("task_run_id", "id", "type", "name", "message", "timestamp", "state_details", "data")
+LOG = ("flow_run_id", "id", "task_run_id", "name", "level", "message", "timestamp")
 _IDS_IN_A_QUERY = 500
 # Names, tags and policies that are remembered in the form they are stored in; a flow has few, a service's life many.
 _MAX_TEXTS = 1000
@@ -135,7 +140,7 @@ class _Row:
 class Projection:
     """The journal's view of the task runs it writes about. Used by one thread."""
 
-    def __init__(self, dialect: Dialect, connection: Connection) -> None:
+    def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._native_id = dialect.native_id
         # By the number of the id: the hash of a UUID is a Python function, five times as slow as that of an int.
@@ -146,21 +151,16 @@ class Projection:
         self._texts: dict[str, str] = {}
         self._tags: dict[tuple[str, ...], str] = {(): "[]"}
         self._policies: dict[RetryPolicy, str] = {}
-        upsert = dialect.insert(task_run)
-        upsert = upsert.on_conflict_do_update(
-            index_elements=[task_run.c.id], set_={name: upsert.excluded[name] for name in _CHANGING}
-        )
-        self._write_task_runs = BulkInsert(task_run, upsert, connection, dialect)
-        self._write_states = BulkInsert(
-            task_run_state, dialect.insert(task_run_state).on_conflict_do_nothing(), connection, dialect
-        )
-        self._write_rollups = rollups.RollupWriter(connection, dialect)
-        self._write_logs = BulkInsert(log, dialect.insert(log).on_conflict_do_nothing(), connection, dialect)
+        change = f"(id) DO UPDATE SET {', '.join([f'{name} = excluded.{name}' for name in CHANGING])}"
+        self._write_task_runs = BulkInsert(dialect, "task_run", (*FACTS, *CHANGING), conflict=change)
+        self._write_states = BulkInsert(dialect, "task_run_state", STATE, conflict="DO NOTHING")
+        self._write_rollups = rollups.RollupWriter(dialect)
+        self._write_logs = BulkInsert(dialect, "log", LOG, conflict="DO NOTHING")
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def apply(self, connection: Connection, events: Sequence[JournalEvent]) -> None:
+    def apply(self, connection: PlainConnection, events: Sequence[JournalEvent]) -> None:
         """Write what the events say. When the transaction fails, call `forget_all`; when it commits, `settle`."""
         rows = self._rows
         touched: list[tuple[int, _Row]] = []
@@ -322,7 +322,7 @@ class Projection:
 
     # --- rows -------------------------------------------------------------------------------------------
 
-    def _write(self, connection: Connection, touched: list[tuple[int, _Row]], states: list[Any]) -> None:
+    def _write(self, connection: PlainConnection, touched: list[tuple[int, _Row]], states: list[Any]) -> None:
         values: list[Any] = []
         deltas: dict[rollups.RollupKey, int] = {}
         for _, row in touched:
@@ -371,7 +371,7 @@ class Projection:
         if deltas:
             self._write_rollups(connection, deltas)
 
-    def _find(self, connection: Connection, key: int, events: Sequence[JournalEvent]) -> _Row | None:
+    def _find(self, connection: PlainConnection, key: int, events: Sequence[JournalEvent]) -> _Row | None:
         """Return the row of a task run that is not in memory, and read the others that the events will need."""
         created = {event.task_run.id.int for event in events if isinstance(event, TaskRunCreated)}
         wanted = {
@@ -383,15 +383,15 @@ class Projection:
         }
         ids = sorted(wanted)
         for start in range(0, len(ids), _IDS_IN_A_QUERY):
-            query = select(task_run).where(task_run.c.id.in_(ids[start : start + _IDS_IN_A_QUERY]))
-            for found in connection.execute(query):
+            some = ids[start : start + _IDS_IN_A_QUERY]
+            for found in connection.rows(f"SELECT * FROM task_run WHERE id IN ({', '.join('?' * len(some))})", *some):
                 self._rows[found.id.int] = self._stored_row(found)
         row = self._rows.get(key)
         if row is None:
             _logger.error("dropped %r: there is no such task run; was its flow run deleted?", events[0])
         return row
 
-    def _stored_row(self, found: Any) -> _Row:
+    def _stored_row(self, found: Row) -> _Row:
         native = self._native_id
         facts = (
             native(found.id),

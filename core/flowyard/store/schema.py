@@ -1,35 +1,26 @@
-"""The version of the tables: created at once when there are none, migrated when they are older.
+"""Tables brought up to date: created at once when there are none, migrated when they are older.
 
-Alembic is imported only by a migration; an up-to-date database costs one query. A test holds the tables that `create`
-makes equal to those that the migrations make.
+Loaded by name when `versions` says that there is something to do. Alembic is imported only by a migration. A test holds
+the tables that `create` makes equal to those that the migrations make.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, inspect, select
+from sqlalchemy import delete, insert, inspect
 from sqlalchemy.engine import Connection
 
 from flowyard.exceptions import BackendUnavailable
-from flowyard.store import artifacts, block_documents, blocks, configuration, limits, variables
+from flowyard.store import artifacts, block_documents, blocks, configuration, limits, variables, versions
 from flowyard.store.tables import alembic_version, metadata, version_metadata
+from flowyard.store.versions import read_version
 
 if TYPE_CHECKING:
     from flowyard.store.database import Database
 
-VERSIONS = ("0001", "0002", "0003", "0004", "0005")
-"""Every schema version there was, oldest first; the names of the migrations."""
-CURRENT = VERSIONS[-1]
 NOUNS = (artifacts, blocks, block_documents, configuration, limits, variables)
 """The modules that add tables to `metadata`; imported before it is used."""
-
-
-def read_version(database: Database, connection: Connection) -> str | None:
-    """Return the schema version of a database; None when it has no tables of ours."""
-    if not database.dialect.table_exists(connection, alembic_version.name):
-        return None
-    return connection.execute(select(alembic_version.c.version_num)).scalar()
 
 
 def ensure(database: Database, *, migrate: bool = True) -> None:
@@ -38,28 +29,28 @@ def ensure(database: Database, *, migrate: bool = True) -> None:
     Raises:
         BackendUnavailable: the schema is newer than this code, or older and must not be migrated.
     """
-    with database.engine.connect() as connection:
-        version = read_version(database, connection)
-    if version == CURRENT:
+    with database.plain_reading() as connection:
+        version = read_version(connection)
+    if version == versions.CURRENT:
         return
     if version is not None:
         _check_known(database, version)
         if not migrate:
             raise BackendUnavailable(
                 database.where,
-                f"its schema has version {version}, this Flowyard needs {CURRENT}",
+                f"its schema has version {version}, this Flowyard needs {versions.CURRENT}",
                 "run `flowyard database upgrade`, or set FLOWYARD_API_DATABASE_MIGRATE_ON_START=true",
             )
     _make_ready(database)
-    with database.writing() as connection:
+    with database.plain_writing() as connection:
         database.dialect.lock_schema(connection)
         # Another process may have been faster.
-        version = read_version(database, connection)
+        version = read_version(connection)
         if version is None:
-            create(connection)
-        elif version != CURRENT:
+            create(connection.core)
+        elif version != versions.CURRENT:
             _check_known(database, version)
-            _migrations().upgrade(connection, CURRENT)
+            _migrations().upgrade(connection.core, versions.CURRENT)
 
 
 def create(connection: Connection) -> None:
@@ -67,7 +58,7 @@ def create(connection: Connection) -> None:
     metadata.create_all(connection, checkfirst=False)
     # A downgrade to the base leaves Alembic's table behind, empty.
     version_metadata.create_all(connection)
-    connection.execute(insert(alembic_version).values(version_num=CURRENT))
+    connection.execute(insert(alembic_version).values(version_num=versions.CURRENT))
 
 
 def upgrade(database: Database, revision: str = "head") -> tuple[str | None, str]:
@@ -76,16 +67,16 @@ def upgrade(database: Database, revision: str = "head") -> tuple[str | None, str
     Raises:
         BackendUnavailable: the schema is newer than this code, or there is no such revision.
     """
-    target = CURRENT if revision == "head" else revision
+    target = versions.CURRENT if revision == "head" else revision
     _check_known(database, target)
     _make_ready(database)
-    with database.writing() as connection:
+    with database.plain_writing() as connection:
         database.dialect.lock_schema(connection)
-        before = read_version(database, connection)
+        before = read_version(connection)
         if before is not None:
             _check_known(database, before)
         if before != target:
-            _migrations().upgrade(connection, target)
+            _migrations().upgrade(connection.core, target)
     return before, target
 
 
@@ -97,24 +88,24 @@ def downgrade(database: Database, revision: str = "base") -> tuple[str | None, s
     """
     if revision not in ("base", "-1"):
         _check_known(database, revision)
-    with database.writing() as connection:
+    with database.plain_writing() as connection:
         database.dialect.lock_schema(connection)
-        before = read_version(database, connection)
+        before = read_version(connection)
         if before is None:
             return None, None
         _check_known(database, before)
-        _migrations().downgrade(connection, revision)
-        return before, read_version(database, connection)
+        _migrations().downgrade(connection.core, revision)
+        return before, read_version(connection)
 
 
 def reset(database: Database) -> None:
     """Delete every table of ours with all that is in it, and make them anew; others in the database are left alone."""
     _make_ready(database)
-    with database.writing() as connection:
+    with database.plain_writing() as connection:
         database.dialect.lock_schema(connection)
-        metadata.drop_all(connection)
-        version_metadata.drop_all(connection)
-        create(connection)
+        metadata.drop_all(connection.core)
+        version_metadata.drop_all(connection.core)
+        create(connection.core)
 
 
 def tables_without_version(connection: Connection) -> list[str]:
@@ -129,15 +120,15 @@ def stamp(connection: Connection, version: str) -> None:
 
 
 def _make_ready(database: Database) -> None:
-    with database.engine.connect() as connection:
+    with database.connect() as connection:
         database.dialect.prepare(connection)
 
 
 def _check_known(database: Database, version: str) -> None:
-    if version not in VERSIONS:
+    if version not in versions.VERSIONS:
         raise BackendUnavailable(
             database.where,
-            f"its schema has version {version!r}, and this Flowyard knows versions up to {CURRENT!r}",
+            f"its schema has version {version!r}, and this Flowyard knows versions up to {versions.CURRENT!r}",
             "upgrade Flowyard to the release that wrote it, or point FLOWYARD_API_DATABASE_CONNECTION_URL at another "
             "database",
         )

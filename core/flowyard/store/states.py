@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
-
-from sqlalchemy import Table, insert, select
-from sqlalchemy.engine import Connection, Row
 
 from flowyard.schemas.recorded_result import RecordedResult
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.schemas.unknown_result import UnknownResult
-from flowyard.store.tables import flow_run_state, task_run_state
+from flowyard.store.plain import PlainConnection
+from flowyard.store.rows import STATE_PREFIX, Row
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Row as CoreRow
+
+    AnyRow = Row | CoreRow[Any]
+
+
+_COLUMNS = ("id", "type", "name", "message", "timestamp", "state_details", "data")
+STATE_COLUMNS = [(name, STATE_PREFIX + name) for name in _COLUMNS]
+"""The columns of a state but its run's id, and their names where they are among those of the run."""
 
 
 def result_record(data: Any) -> dict[str, Any] | None:
@@ -28,29 +36,14 @@ def result_of(record: dict[str, Any] | None) -> Any:
     return UnknownResult() if record.get("type") == "unknown" else RecordedResult(record)
 
 
-def insert_flow_run_state(connection: Connection, flow_run_id: UUID, state: State[Any]) -> None:
+def insert_flow_run_state(connection: PlainConnection, flow_run_id: UUID, state: State[Any]) -> None:
     """Add a state to the history of a flow run."""
-    values = {"flow_run_id": flow_run_id, **_values(state)}
-    connection.execute(insert(flow_run_state), values)
+    connection.insert("flow_run_state", {"flow_run_id": flow_run_id, **_values(state)})
 
 
-def insert_task_run_states(connection: Connection, states: list[tuple[UUID, State[Any]]]) -> None:
-    """Add states to the histories of task runs."""
-    if states:
-        values = [{"task_run_id": task_run_id, **_values(state)} for task_run_id, state in states]
-        connection.execute(insert(task_run_state), values)
-
-
-def flow_run_states(connection: Connection, flow_run_id: UUID) -> list[State[Any]]:
-    """Return the states of a flow run, oldest first."""
-    rows = connection.execute(_history(flow_run_state, "flow_run_id", flow_run_id))
-    return [state_of(row, flow_run_id=flow_run_id) for row in rows]
-
-
-def task_run_states(connection: Connection, task_run_id: UUID, flow_run_id: UUID | None) -> list[State[Any]]:
-    """Return the states of a task run, oldest first."""
-    rows = connection.execute(_history(task_run_state, "task_run_id", task_run_id))
-    return [state_of(row, flow_run_id=flow_run_id, task_run_id=task_run_id) for row in rows]
+def insert_task_run_state(connection: PlainConnection, task_run_id: UUID, state: State[Any]) -> None:
+    """Add a state to the history of a task run."""
+    connection.insert("task_run_state", {"task_run_id": task_run_id, **_values(state)})
 
 
 class _StateColumns:
@@ -58,27 +51,22 @@ class _StateColumns:
 
     __slots__ = ("data", "id", "message", "name", "state_details", "timestamp", "type")
 
-    def __init__(self, row: Row[Any]) -> None:
+    def __init__(self, row: AnyRow) -> None:
         for name in self.__slots__:
-            setattr(self, name, getattr(row, f"state__{name}"))
+            setattr(self, name, getattr(row, STATE_PREFIX + name))
 
 
-def current_state(row: Row[Any], *, flow_run_id: UUID | None, task_run_id: UUID | None = None) -> State[Any] | None:
+def current_state(row: AnyRow, *, flow_run_id: UUID | None, task_run_id: UUID | None = None) -> State[Any] | None:
     """Return the state in a row of a run joined with its state; None when the run has none."""
     if row.state__id is None:
         return None
-    return state_of(cast("Row[Any]", _StateColumns(row)), flow_run_id=flow_run_id, task_run_id=task_run_id)
+    return state_of(cast("Row", _StateColumns(row)), flow_run_id=flow_run_id, task_run_id=task_run_id)
 
 
-def state_of(row: Row[Any], *, flow_run_id: UUID | None, task_run_id: UUID | None = None) -> State[Any]:
+def state_of(row: AnyRow, *, flow_run_id: UUID | None, task_run_id: UUID | None = None) -> State[Any]:
     """Return the state in a row that has the columns of a state table."""
     details = StateDetails.from_record(row.state_details or {}, flow_run_id=flow_run_id, task_run_id=task_run_id)
     return State(StateType(row.type), row.name, row.message, result_of(row.data), details, row.timestamp, row.id)
-
-
-def _history(table: Table, owner: str, run_id: UUID) -> Any:
-    # By time, not by id: a state that was made elsewhere may arrive with an id of another clock.
-    return select(table).where(table.c[owner] == run_id).order_by(table.c.timestamp, table.c.id)
 
 
 def _values(state: State[Any]) -> dict[str, Any]:

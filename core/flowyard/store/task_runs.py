@@ -16,11 +16,14 @@ from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import FINAL_TYPES
+from flowyard.store.rows import STATE_PREFIX
 from flowyard.store.states import current_state
 from flowyard.store.tables import task_run, task_run_state
 
 _FINAL = [kind.value for kind in FINAL_TYPES]
-_STATE_COLUMNS = [column.label(f"state__{column.name}") for column in task_run_state.c if column.name != "task_run_id"]
+_STATE_COLUMNS = [
+    column.label(STATE_PREFIX + column.name) for column in task_run_state.c if column.name != "task_run_id"
+]
 
 
 def read(connection: Connection, task_run_id: UUID) -> TaskRun:

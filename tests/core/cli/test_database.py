@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flowyard.store.schema import CURRENT, VERSIONS
+from flowyard.store.versions import CURRENT, VERSIONS
 
 
 def version(run: Any) -> str | None:

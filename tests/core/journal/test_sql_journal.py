@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -17,9 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
-from sqlalchemy.engine import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import text
 
 from flowyard.exceptions import BackendError, RecordsNotDurable
 from flowyard.local.backend import LocalBackend
@@ -27,6 +26,7 @@ from flowyard.schemas.events import TaskRunEntered
 from flowyard.schemas.filters import LogFilter, TaskRunFilter
 from flowyard.schemas.ids import new_id
 from flowyard.schemas.states import State, StateType
+from flowyard.store.plain import Driver, PlainConnection
 from flowyard.testing.records import begin, enter, make_line, make_task_run, record
 
 S = StateType
@@ -63,16 +63,21 @@ class Disk:
 
     def __init__(self, backend: LocalBackend) -> None:
         self.pages = 1_000_000
-        event.listen(backend.database.engine, "checkout", self._limit)
+        dialect = backend.database.dialect
+        self._connect = dialect.connect
+        dialect.connect = self._limited
 
-    def _limit(self, connection: Any, *_: object) -> None:
+    def _limited(self) -> Driver:
+        connection = self._connect()
         connection.execute(f"PRAGMA max_page_count={self.pages}")
+        return connection
 
     def fill(self, backend: LocalBackend) -> None:
         with backend.database.reading() as connection:
             self.pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one() + 2
-        # The writer has its connection already.
-        backend.journal.execute(lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count={self.pages}"))
+        # The writer has its connection already, and so has whoever reads next.
+        backend.database.engine.dispose()
+        backend.journal.perform(lambda connection: connection.execute(f"PRAGMA max_page_count={self.pages}"))
 
     def empty(self) -> None:
         self.pages = 1_000_000
@@ -127,12 +132,12 @@ def test_what_a_failed_operation_wrote_is_undone_and_nothing_else(open_backend: 
     run, lease = begin(backend)
     record(backend.journal.recorder(lease), make_task_run(run.id))
 
-    def fail(connection: Connection) -> None:
-        connection.exec_driver_sql("DELETE FROM flow_run")
+    def fail(connection: PlainConnection) -> None:
+        connection.execute("DELETE FROM flow_run")
         raise KeyError("no")
 
     with pytest.raises(KeyError, match="no"):
-        backend.journal.execute(fail)
+        backend.journal.perform(fail)
     assert backend.control.count_flow_runs() == 1
     assert backend.control.count_task_runs() == 1
 
@@ -204,13 +209,13 @@ def test_the_value_of_a_task_is_not_kept_by_an_idle_journal(open_backend: Callab
 def levels(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """`PRAGMA synchronous` as it is when each commit of a writer happens."""
     found: list[int] = []
-    commit = Connection.commit
+    commit = PlainConnection.commit
 
-    def spy(connection: Connection) -> None:
-        found.append(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+    def spy(connection: PlainConnection) -> None:
+        found.append(connection.value("PRAGMA synchronous"))
         commit(connection)
 
-    monkeypatch.setattr(Connection, "commit", spy)
+    monkeypatch.setattr(PlainConnection, "commit", spy)
     return found
 
 
@@ -303,16 +308,16 @@ def test_a_journal_that_gave_up_recovers_by_itself(open_backend: Callable[..., L
 
 def failing_commits(monkeypatch: pytest.MonkeyPatch, failures: Iterator[str]) -> None:
     """Let commits of the writer fail as `failures` says: "before", "after" (it happened, and nobody said so), "no"."""
-    commit = Connection.commit
+    commit = PlainConnection.commit
 
-    def act(connection: Connection) -> None:
+    def act(connection: PlainConnection) -> None:
         how = next(failures) if threading.current_thread().name == "flowyard-journal" else "no"
         if how != "before":
             commit(connection)
         if how != "no":
-            raise OperationalError("COMMIT", None, Exception("database is locked"))
+            raise sqlite3.OperationalError("database is locked")
 
-    monkeypatch.setattr(Connection, "commit", act)
+    monkeypatch.setattr(PlainConnection, "commit", act)
 
 
 @pytest.mark.parametrize("how", ["before", "after"])

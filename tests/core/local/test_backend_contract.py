@@ -39,7 +39,7 @@ def _usurper(backend: LocalBackend) -> Callable[[UUID], None]:
     def act(flow_run_id: UUID) -> None:
         now = datetime.now(UTC)
         other = leases.Owner(new_id(), "elsewhere", 1, now, None)
-        backend.journal.execute(
+        backend.journal.perform(
             lambda connection: leases.acquire(connection, flow_run_id, other, now=now, expires=None)
         )
 

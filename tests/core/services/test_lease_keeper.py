@@ -22,7 +22,7 @@ def held(postgres_url: str) -> tuple[Database, UUID, UUID]:
     """A database with an expired lease: database, flow run, owner."""
     database = open_database(postgres_url)
     flow_run_id, owner = new_id(), leases.Owner(new_id(), "far", 1, PAST, None)
-    with database.writing() as connection:
+    with database.plain_writing() as connection:
         leases.acquire(connection, flow_run_id, owner, now=PAST, expires=PAST)
     return database, flow_run_id, owner.id
 
@@ -35,7 +35,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def is_renewed(database: Database, flow_run_id: UUID) -> bool:
-    with database.reading() as connection:
+    with database.plain_reading() as connection:
         lease = leases.find(connection, flow_run_id)
     assert lease is not None
     assert lease.expires is not None

@@ -14,7 +14,7 @@ from flowyard.ports import Lease, Recorder
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import StateType
 from flowyard.services import reaper
-from flowyard.store import rollups
+from flowyard.store import queries
 from flowyard.testing.records import NOON, begin, enter, make_task_run, record
 
 
@@ -69,7 +69,7 @@ class Rollups(RuleBasedStateMachine):
     @rule()
     def forget(self) -> None:
         """Let the projection read its rows again."""
-        self.backend.journal.execute(lambda _: self.backend.journal.forget(set(self.leases)))
+        self.backend.journal.perform(lambda _: self.backend.journal.forget(set(self.leases)))
 
     @rule(flow_run_id=consumes(flow_runs))
     def delete_flow_run(self, flow_run_id: Any) -> None:
@@ -79,13 +79,13 @@ class Rollups(RuleBasedStateMachine):
 
     @rule(flow_run_id=consumes(flow_runs))
     def lose_process(self, flow_run_id: Any) -> None:
-        journal, dialect = self.backend.journal, self.backend.database.dialect
+        journal = self.backend.journal
 
         def crash(connection: Any) -> None:
             journal.forget({flow_run_id})
-            reaper.crash_flow_run(connection, dialect, flow_run_id, "process 1", now=NOON)
+            reaper.crash_flow_run(connection, flow_run_id, "process 1", now=NOON)
 
-        journal.execute(crash)
+        journal.perform(crash)
         self._check(flow_run_id)
         del self.leases[flow_run_id]
 
@@ -95,7 +95,7 @@ class Rollups(RuleBasedStateMachine):
             self._check(flow_run_id)
 
     def _check(self, flow_run_id: Any) -> None:
-        counted = self.backend.journal.execute(lambda connection: rollups.recount(connection, flow_run_id))
+        counted = self.backend.journal.execute(lambda connection: queries.rollups.recount(connection, flow_run_id))
         assert self.backend.control.task_run_counts(flow_run_id) == counted
 
 

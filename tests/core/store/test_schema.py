@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import inspect
 
 from flowyard.exceptions import BackendUnavailable
-from flowyard.store import flows, schema
+from flowyard.store import flows, queries, schema, versions
 from flowyard.store.database import Database, connect_database, open_database
-from flowyard.store.dialects import normalize_url
 from flowyard.store.tables import metadata
+from flowyard.store.urls import normalize_url
 
 
 def describe(database: Database) -> list[str]:
@@ -45,23 +45,23 @@ def urls(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
 
 def test_tables_made_at_once_are_those_that_the_migrations_make(urls: tuple[str, str]) -> None:
     created, migrated = open_database(urls[0]), connect_database(urls[1])
-    assert schema.upgrade(migrated) == (None, schema.CURRENT)
+    assert schema.upgrade(migrated) == (None, versions.CURRENT)
     assert describe(created) == describe(migrated) != []
     created.close()
     migrated.close()
 
 
-@pytest.mark.parametrize("version", schema.VERSIONS[:-1])
+@pytest.mark.parametrize("version", versions.VERSIONS[:-1])
 def test_an_older_database_is_upgraded_and_keeps_what_is_in_it(urls: tuple[str, str], version: str) -> None:
     database = connect_database(urls[0])
     assert schema.upgrade(database, version) == (None, version)
-    with database.writing() as connection:
-        flows.register(connection, database.dialect, "old", datetime.now(UTC))
+    with database.plain_writing() as connection:
+        flows.register(connection, "old", datetime.now(UTC))
     database.close()
     database, created = open_database(urls[0]), open_database(urls[1])
+    assert versions.is_current(database)
     with database.reading() as connection:
-        assert schema.read_version(database, connection) == schema.CURRENT
-        assert [flow.name for flow in flows.read_many(connection, limit=10, offset=0)] == ["old"]
+        assert [flow.name for flow in queries.flows.read_many(connection, limit=10, offset=0)] == ["old"]
     assert describe(database) == describe(created)
     database.close()
     created.close()
@@ -69,13 +69,12 @@ def test_an_older_database_is_upgraded_and_keeps_what_is_in_it(urls: tuple[str, 
 
 def test_a_downgrade_to_the_base_leaves_no_table_and_opening_makes_them_again(urls: tuple[str, str]) -> None:
     database = open_database(urls[0])
-    assert schema.downgrade(database) == (schema.CURRENT, None)
+    assert schema.downgrade(database) == (versions.CURRENT, None)
     with database.reading() as connection:
         assert schema.tables_without_version(connection) == []
     database.close()
     database = open_database(urls[0])
-    with database.reading() as connection:
-        assert schema.read_version(database, connection) == schema.CURRENT
+    assert versions.is_current(database)
     database.close()
 
 
@@ -86,7 +85,7 @@ def test_a_failed_migration_leaves_everything_as_it_was(urls: tuple[str, str], m
     def fail(*_: object) -> None:
         raise RuntimeError("power failure")
 
-    monkeypatch.setattr(schema, "read_version", _second(schema.read_version, fail))
+    monkeypatch.setattr("flowyard.store.schema.read_version", _second(versions.read_version, fail))
     with pytest.raises(RuntimeError, match="power failure"):
         schema.downgrade(database)
     assert describe(database) == before
@@ -116,7 +115,7 @@ def test_a_newer_schema_is_refused_with_both_versions(urls: tuple[str, str]) -> 
     with database.writing() as connection:
         schema.stamp(connection, "9999")
     database.close()
-    with pytest.raises(BackendUnavailable, match=rf"'9999'.*{schema.CURRENT}.*upgrade Flowyard"):
+    with pytest.raises(BackendUnavailable, match=rf"'9999'.*{versions.CURRENT}.*upgrade Flowyard"):
         open_database(urls[0])
 
 
@@ -125,8 +124,8 @@ def test_an_older_schema_is_refused_when_it_must_not_be_migrated(
 ) -> None:
     url = f"sqlite:///{tmp_path}/flowyard.db"
     open_database(url).close()
-    made = schema.CURRENT
-    monkeypatch.setattr(schema, "CURRENT", "9999")
+    made = versions.CURRENT
+    monkeypatch.setattr(versions, "CURRENT", "9999")
     with pytest.raises(BackendUnavailable, match=rf"version {made}.*needs 9999.*flowyard database upgrade"):
         open_database(url, migrate=False)
 

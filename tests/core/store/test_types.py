@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowyard.store.types import from_microseconds, storable_text, to_json, to_microseconds
+from flowyard.store.encoding import from_microseconds, storable_text, to_json, to_microseconds
 
 times = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001
 

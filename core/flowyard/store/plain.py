@@ -1,0 +1,185 @@
+"""Connections that take SQL text.
+
+What every script does when it runs a flow is written as text that SQLite and PostgreSQL both take, with a `?` for each
+value. The same through SQLAlchemy took more than half of the time of a script with one task: 150 ms to load it and 50
+to compile the statements. Queries with filters, and all that is done rarely, go through SQLAlchemy, on the same
+connection if need be: see `PlainConnection.core`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol, Self
+from uuid import UUID
+
+from flowyard.store.encoding import duration_to_microseconds, storable_text, to_json, to_microseconds
+from flowyard.store.rows import Row, read_rows
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from flowyard.store.dialects import Dialect
+
+_logger = logging.getLogger("flowyard.database")
+
+
+class Cursor(Protocol):
+    """What a statement returned, as far as both drivers have it."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows were changed."""
+        ...
+
+    @property
+    def description(self) -> Any:
+        """A tuple for each column; its first item is the name."""
+        ...
+
+    def fetchone(self) -> Any:
+        """Return the next row; None when there is none."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return the rows, one after another."""
+        ...
+
+
+class Driver(Protocol):
+    """A connection of `sqlite3` or psycopg, as far as they are the same."""
+
+    def execute(self, statement: Any, values: Any = (), /) -> Cursor:
+        """Execute a statement with the driver's own signs for values."""
+        ...
+
+    def commit(self) -> None:
+        """Commit the transaction, if there is one."""
+        ...
+
+    def rollback(self) -> None:
+        """Undo the transaction, if there is one."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection, and undo the transaction."""
+        ...
+
+
+class PlainConnection:
+    """A connection of one thread. Made by `Database.connect`; transactions begin with `Dialect.begin_...`."""
+
+    def __init__(self, driver: Driver, dialect: Dialect, *, is_shared: bool = False, is_logged: bool = False) -> None:
+        self.driver = driver
+        self.dialect = dialect
+        self.is_durable: bool | None = None
+        """Whether commits survive a loss of power; None before the first transaction. For the dialect."""
+        self._is_shared = is_shared
+        self._is_logged = is_logged
+        self._core: Connection | None = None
+
+    @property
+    def core(self) -> Connection:
+        """This connection for SQLAlchemy, in the transaction it is in; not to be committed or rolled back there."""
+        if self._core is None:
+            self._core = self.dialect.attach(self.driver)
+        return self._core
+
+    def execute(self, statement: str, *values: object) -> Cursor:
+        """Execute a statement with a value for each `?`: ids, times, texts, JSON types."""
+        native_id = self.dialect.native_id
+        return self.execute_native(statement, [_bound(value, native_id) for value in values])
+
+    def execute_native(self, statement: str, values: Sequence[Any]) -> Cursor:
+        """Execute a statement whose values are as the database stores them."""
+        if self._is_logged:
+            _logger.info("%s", statement)
+        return self.driver.execute(self.dialect.driver_text(statement), values)
+
+    def insert(self, table: str, values: Mapping[str, object]) -> None:
+        """Insert one row."""
+        self.execute(insert_text(table, values), *values.values())
+
+    def update(self, table: str, values: Mapping[str, object], where: str, *more: object) -> int:
+        """Change the rows that meet a condition, and return how many."""
+        changes = ", ".join([f"{name} = ?" for name in values])
+        return self.execute(f"UPDATE {table} SET {changes} WHERE {where}", *values.values(), *more).rowcount
+
+    def value(self, statement: str, *values: object) -> Any:
+        """Return the first column of the first row, as the driver has it; None when there is no row."""
+        row = self.execute(statement, *values).fetchone()
+        return None if row is None else row[0]
+
+    def rows(self, statement: str, *values: object) -> list[Row]:
+        """Return all rows."""
+        cursor = self.execute(statement, *values)
+        names = [column[0] for column in cursor.description]
+        return read_rows(names, cursor, is_native=self.dialect.has_native_types)
+
+    def savepoint(self) -> Savepoint:
+        """Begin a part of the transaction that can be undone alone."""
+        return Savepoint(self)
+
+    def commit(self) -> None:
+        """Commit the transaction."""
+        self.driver.commit()
+
+    def rollback(self) -> None:
+        """Undo the transaction."""
+        self.driver.rollback()
+
+    def close(self) -> None:
+        """Undo what is not committed, and close the connection unless it is the only one of a database in memory."""
+        core, self._core = self._core, None
+        try:
+            if core is not None:
+                core.close()
+        finally:
+            if self._is_shared:
+                self.driver.rollback()
+            else:
+                self.driver.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Savepoint:
+    """A part of a transaction. One in another is undone with it."""
+
+    def __init__(self, connection: PlainConnection) -> None:
+        self._connection = connection
+        connection.execute("SAVEPOINT flowyard")
+
+    def rollback(self) -> None:
+        """Undo what was done since it began."""
+        self._connection.execute("ROLLBACK TO SAVEPOINT flowyard")
+        self.commit()
+
+    def commit(self) -> None:
+        """Make what was done since it began a part of the transaction around it."""
+        self._connection.execute("RELEASE SAVEPOINT flowyard")
+
+
+def insert_text(table: str, columns: Mapping[str, object] | Sequence[str]) -> str:
+    """Return the INSERT of one row."""
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+
+
+def _bound(value: object, native_id: Any) -> Any:
+    if value is None or isinstance(value, (int, float, bytes)):
+        return value
+    if isinstance(value, UUID):
+        return native_id(value)
+    if isinstance(value, str):
+        return storable_text(value)
+    if isinstance(value, datetime):
+        return to_microseconds(value)
+    if isinstance(value, timedelta):
+        return duration_to_microseconds(value)
+    return to_json(value)

@@ -1,0 +1,97 @@
+"""Flow runs, read with filters and deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql import ColumnElement, Select
+
+from flowyard.exceptions import ObjectNotFound
+from flowyard.schemas.filters import FlowRunFilter
+from flowyard.schemas.runs import FlowRun
+from flowyard.store import artifacts
+from flowyard.store.dialects import Dialect
+from flowyard.store.flow_runs import flow_run_of
+from flowyard.store.rows import STATE_PREFIX
+from flowyard.store.tables import flow, flow_run, flow_run_state, lease, log, rollup, task_run, task_run_state
+
+# All but the id: the row of the run has it as `state_id`.
+_STATE_COLUMNS = [
+    column.label(STATE_PREFIX + column.name) for column in flow_run_state.c if column.name != "flow_run_id"
+]
+
+
+def read(connection: Connection, flow_run_id: UUID) -> FlowRun:
+    """Return a flow run with its current state.
+
+    Raises:
+        ObjectNotFound: there is none of that id.
+    """
+    row = connection.execute(_select().where(flow_run.c.id == flow_run_id)).first()
+    if row is None:
+        raise ObjectNotFound("flow run", flow_run_id)
+    return flow_run_of(row)
+
+
+def read_many(
+    connection: Connection, dialect: Dialect, where: FlowRunFilter | None, *, limit: int, offset: int
+) -> list[FlowRun]:
+    """Return flow runs, newest first."""
+    query = _select().where(*_conditions(dialect, where)).order_by(flow_run.c.id.desc()).limit(limit).offset(offset)
+    return [flow_run_of(row) for row in connection.execute(query)]
+
+
+def count(connection: Connection, dialect: Dialect, where: FlowRunFilter | None) -> int:
+    """Return how many flow runs match."""
+    query = select(func.count()).select_from(flow_run.join(flow, flow.c.id == flow_run.c.flow_id))
+    return connection.execute(query.where(*_conditions(dialect, where))).scalar_one()
+
+
+def delete_flow_run(connection: Connection, flow_run_id: UUID) -> None:
+    """Delete a flow run with its task runs, states, logs, artifacts, rollups and lease.
+
+    Subflow runs stay, without a parent.
+
+    Raises:
+        ObjectNotFound: there is none of that id.
+    """
+    if connection.execute(delete(flow_run).where(flow_run.c.id == flow_run_id)).rowcount == 0:
+        raise ObjectNotFound("flow run", flow_run_id)
+    own_task_runs = select(task_run.c.id).where(task_run.c.flow_run_id == flow_run_id)
+    connection.execute(
+        update(flow_run).where(flow_run.c.parent_task_run_id.in_(own_task_runs)).values(parent_task_run_id=None)
+    )
+    connection.execute(delete(task_run_state).where(task_run_state.c.task_run_id.in_(own_task_runs)))
+    artifacts.remove_of_flow_run(connection, flow_run_id)
+    for table in (task_run, flow_run_state, log, rollup, lease):
+        connection.execute(delete(table).where(table.c.flow_run_id == flow_run_id))
+
+
+def _select() -> Select[Any]:
+    joined = flow_run.join(flow, flow.c.id == flow_run.c.flow_id).outerjoin(
+        flow_run_state,
+        (flow_run_state.c.flow_run_id == flow_run.c.id) & (flow_run_state.c.id == flow_run.c.state_id),
+    )
+    return select(flow_run, flow.c.name.label("flow_name"), *_STATE_COLUMNS).select_from(joined)
+
+
+def _conditions(dialect: Dialect, where: FlowRunFilter | None) -> list[ColumnElement[bool]]:
+    if where is None:
+        return []
+    found: list[ColumnElement[bool]] = []
+    if where.ids is not None:
+        found.append(flow_run.c.id.in_(where.ids))
+    if where.flow_names is not None:
+        found.append(flow.c.name.in_(where.flow_names))
+    if where.state_types is not None:
+        found.append(flow_run.c.state_type.in_([kind.value for kind in where.state_types]))
+    if where.state_names is not None:
+        found.append(func.lower(flow_run.c.state_name).in_([name.lower() for name in where.state_names]))
+    if where.tags_all is not None:
+        found.extend(dialect.json_array_has(flow_run.c.tags, tag) for tag in where.tags_all)
+    if where.parent_task_run_ids is not None:
+        found.append(flow_run.c.parent_task_run_id.in_(where.parent_task_run_ids))
+    return found

@@ -1,0 +1,39 @@
+"""SQLite through SQLAlchemy. Loaded by name, by what `dialects.SQLite` needs SQLAlchemy for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Table, event, exists, func, select
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import Connection, Engine, create_engine
+from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.sql import ColumnElement
+
+
+def make_engine(connect: Callable[[], Any], *, is_in_memory: bool, echo: bool) -> Engine:
+    """Return an engine for reading that has connected once; `connect` makes its connections."""
+    pool = StaticPool if is_in_memory else QueuePool
+    engine = create_engine("sqlite://", creator=connect, poolclass=pool, echo=echo, hide_parameters=True)
+    # Once, and before anything is written: the first connection of an engine is rolled back, and a database in memory
+    # has one connection only.
+    engine.connect().close()
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _begin(connection: Connection) -> None:
+    # The driver begins nothing by itself; a reader sees one state of the database only within a transaction.
+    connection.exec_driver_sql("BEGIN")
+
+
+def insert(table: Table) -> sqlite.Insert:
+    """Return an INSERT that knows conflicts."""
+    return sqlite.insert(table)
+
+
+def json_array_has(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
+    """Return the condition that a JSON array of strings in a column contains a string."""
+    items = func.json_each(column).table_valued("value")
+    return exists(select(items.c.value).where(items.c.value == text))
