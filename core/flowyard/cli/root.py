@@ -15,6 +15,7 @@ from flowyard.exceptions import FlowyardError
 from flowyard.settings import load_profiles
 
 COMMANDS = {
+    "artifact": LazyCommand("flowyard.cli.artifact", "List, inspect and delete artifacts.", aliases=("artifacts",)),
     "block": LazyCommand("flowyard.cli.block", "Register, list, inspect and delete blocks.", aliases=("blocks",)),
     "concurrency-limit": LazyCommand(
         "flowyard.cli.concurrency_limit",
@@ -37,6 +38,7 @@ COMMANDS = {
     "task-run": LazyCommand(
         "flowyard.cli.task_run", "List and inspect task runs, and read their logs.", aliases=("task-runs",)
     ),
+    "variable": LazyCommand("flowyard.cli.variable", "Set, read and delete variables.", aliases=("variables",)),
     "version": LazyCommand("flowyard.cli.version", "Show the version, and what Flowyard runs on."),
 }
 
