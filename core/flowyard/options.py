@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Any, cast
 
 from flowyard.exceptions import InvalidNameError
@@ -60,6 +61,16 @@ def check_run_name(template: object, option: str) -> None:
         raise TypeError(
             f"{option}={template!r} must be a template such as '{{parameter}}-run', or a function without arguments"
         )
+
+
+def check_cache_expiration(expiration: object) -> None:
+    """Refuse an expiration that is no duration.
+
+    Raises:
+        TypeError: it is not a `timedelta`.
+    """
+    if expiration is not None and not isinstance(expiration, timedelta):
+        raise TypeError(f"cache_expiration={expiration!r} must be a timedelta, such as `timedelta(hours=1)`")
 
 
 def check_hooks(hooks: object, option: str) -> Sequence[Callable[..., Any]]:

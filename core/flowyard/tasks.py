@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import CodeType
 from typing import Any, Generic, Literal, ParamSpec, Self, overload
@@ -13,21 +13,32 @@ from typing import Any, Generic, Literal, ParamSpec, Self, overload
 from typing_extensions import TypeVar
 
 from flowyard.annotations import NotSet
+from flowyard.cache_policies import CachePolicy, hashed_flow_parameters, policy_of, task_input_hash
 from flowyard.context import current
 from flowyard.duality import returns_awaitable
 from flowyard.engine.batching import BatchSize
+from flowyard.engine.caching import CacheOptions
 from flowyard.engine.calls import Submitter, call_task_now
 from flowyard.engine.task_call import TaskTemplate
 from flowyard.futures.future import AsyncFlowyardFuture, FlowyardFuture
 from flowyard.futures.sequences import states_of, states_of_async
-from flowyard.options import check_function, check_hooks, check_name, check_number, check_run_name, is_async_function
+from flowyard.logging.loggers import get_logger
+from flowyard.options import (
+    check_cache_expiration,
+    check_function,
+    check_hooks,
+    check_name,
+    check_number,
+    check_run_name,
+    is_async_function,
+)
 from flowyard.parameters.binding import CallSignature, raise_for_reserved_arguments
-from flowyard.results.cache_keys import task_input_hash
+from flowyard.results.factory import ResultFactory
 from flowyard.results.options import task_result_options
 from flowyard.rules.retries import exponential_backoff, resolve_delays
 from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.states import State
-from flowyard.settings import get_current_settings
+from flowyard.settings import Settings, get_current_settings
 from flowyard.task_mapping import map_calls
 from flowyard.task_runners.base import TaskRunner, TaskSpec
 from flowyard.task_runners.registry import resolve_task_runner, task_runner_named
@@ -70,6 +81,8 @@ class Task(Generic[P, R]):
         viz_return_value: Any = None,
         crash_retries: int | None = None,
         task_runner: TaskRunner | type[TaskRunner] | str | None = None,
+        cache_policy: CachePolicy | None = None,
+        cache_lock: bool = False,
     ) -> None:
         check_function(fn, "task")
         functools.update_wrapper(self, fn)
@@ -86,8 +99,13 @@ class Task(Generic[P, R]):
         self.signature = CallSignature(fn)
         self.task_key = task_key_of(fn)
         self.cache_key_fn = cache_key_fn
+        self.cache_policy = cache_policy
+        self.key_policy = policy_of(cache_policy, cache_key_fn, self.signature.names)
+        """How cache keys are made, whichever option said so; None for no cache."""
+        check_cache_expiration(cache_expiration)
         self.cache_expiration = cache_expiration
         self.refresh_cache = refresh_cache
+        self.cache_lock = cache_lock
         check_run_name(task_run_name, "task_run_name")
         self.task_run_name = task_run_name
         check_number(retries, "retries", whole=True)
@@ -294,6 +312,7 @@ class Task(Generic[P, R]):
             task_run_name=self.task_run_name,
             # None is the fast path of most tasks: the value is only wrapped.
             results=None if results.keeps_in_memory_only else results,
+            cache=self._cache_options(settings, results, flow_context),
         )
         return TaskTemplate(
             spec=spec,
@@ -309,6 +328,28 @@ class Task(Generic[P, R]):
             runner=_runner(self.task_runner),
             on_completion=self.on_completion,
             on_failure=self.on_failure,
+        )
+
+    def _cache_options(self, settings: Settings, results: ResultFactory, flow_context: Any) -> CacheOptions | None:
+        if self.key_policy is None:
+            return None
+        if not results.persist_result:
+            get_logger("tasks").warning(
+                "Task %r has a cache and `persist_result=False`, so no later run could use a value of it: "
+                "it is not cached. Leave `persist_result` out",
+                self.name,
+            )
+            return None
+        refresh = self.refresh_cache
+        parameters: Mapping[str, Any] = {} if flow_context is None else flow_context.parameters
+        return CacheOptions(
+            policy=self.key_policy,
+            expiration=self.cache_expiration,
+            refresh=settings.FLOWYARD_TASKS_REFRESH_CACHE if refresh is None else refresh,
+            lock=self.cache_lock,
+            longest_key=settings.FLOWYARD_API_TASK_CACHE_KEY_MAX_LENGTH,
+            runs_hooks=settings.FLOWYARD_RUN_ON_COMPLETION_HOOKS_ON_CACHED,
+            flow_parameters=hashed_flow_parameters(self.key_policy, parameters),
         )
 
     # --- copies ---------------------------------------------------------------------------------------------
@@ -340,6 +381,8 @@ class Task(Generic[P, R]):
         viz_return_value: Any = None,
         crash_retries: int | type[NotSet] | None = NotSet,
         task_runner: TaskRunner | type[TaskRunner] | str | type[NotSet] | None = NotSet,
+        cache_policy: CachePolicy | type[NotSet] | None = NotSet,
+        cache_lock: bool | None = None,
     ) -> Self:
         """Return a copy of the task with the given options; what is not given stays as it is.
 
@@ -353,6 +396,7 @@ class Task(Generic[P, R]):
             "version": version,
             "cache_key_fn": cache_key_fn,
             "cache_expiration": cache_expiration,
+            "cache_lock": cache_lock,
             "task_run_name": task_run_name,
             "cache_result_in_memory": cache_result_in_memory,
             "timeout_seconds": timeout_seconds,
@@ -374,7 +418,13 @@ class Task(Generic[P, R]):
             "refresh_cache": refresh_cache,
             "crash_retries": crash_retries,
             "task_runner": task_runner,
+            "cache_policy": cache_policy,
         }
+        # They say the same in two ways, and the new one counts.
+        if cache_key_fn is not None:
+            kept["cache_policy"] = None
+        elif cache_policy is not NotSet:
+            kept["cache_key_fn"] = None
         kept.update({option: value for option, value in nullable.items() if value is not NotSet})
         return type(self)(self.fn, **kept)
 
@@ -457,6 +507,8 @@ def task(
     viz_return_value: Any = None,
     crash_retries: int | None = None,
     task_runner: TaskRunner | type[TaskRunner] | str | None = None,
+    cache_policy: CachePolicy | None = None,
+    cache_lock: bool = False,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -471,6 +523,8 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # noq
         version: free text, stored with every run.
         cache_key_fn: `(context, parameters) -> key or None`; a run whose key was seen before is not executed again.
         cache_expiration: how long a cached result counts; None for ever.
+        cache_policy: of what a key is made instead: the policies of `flowyard.cache_policies`, such as ``INPUTS``.
+        cache_lock: of equal calls that run at once, one executes, and the others wait for its value.
         task_run_name: a template over the parameters, or a function without arguments.
         retries: how often a run that raised is tried again.
         retry_delay_seconds: seconds before each retry: a number, a list (the last one repeats), or a function of the

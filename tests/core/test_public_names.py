@@ -18,6 +18,11 @@ PINNED = {
         "select_flow",
     },
     "flowyard.tasks": {"Task", "exponential_backoff", "task", "task_input_hash"},
+    "flowyard.cache_policies": {
+        *("DEFAULT", "FLOW_PARAMETERS", "INPUTS", "NONE", "NO_CACHE", "RUN_ID", "TASK_SOURCE", "task_input_hash"),
+        *("CacheKeyFnPolicy", "CachePolicy", "CompoundCachePolicy", "FlowParameters", "Inputs", "KeyComponent"),
+        *("NoCache", "RunId", "TaskSource"),
+    },
     "flowyard.futures": {
         *("FlowyardFuture", "PrefectFuture", "AsyncFlowyardFuture", "as_completed", "wait"),
         *("resolve_futures_to_data", "resolve_futures_to_states"),

@@ -6,11 +6,13 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 
 from flowyard.context import FlowRunContext, TaskRunContext, current
+from flowyard.engine.caching import KeyLocks
 from flowyard.engine.completion import Completion
 from flowyard.engine.lineage import Lineage
 from flowyard.engine.replay import Earlier
@@ -29,6 +31,7 @@ from flowyard.settings import Settings
 from flowyard.task_runners.base import LONGEST_WAIT_IN_PLACE, CallContext, Handle, Shim, TaskRunner
 
 _KEPT_STATES = 100
+_WAITING_ROOM = 16
 
 
 def dynamic_key_of(number: int | str, caller: TaskRunContext | None) -> str:
@@ -86,6 +89,8 @@ class Scope:
         self.templates: dict[Any, Any] = {}
         """`TaskTemplate` by task: what the engine knows of each task that was called here."""
         self.lineage = Lineage()
+        self.key_locks = KeyLocks()
+        """Which calls have the turn for which cache key."""
         self.live: dict[Submission, Handle | None] = {}
         self.exit_request: BaseException | None = None
         """A KeyboardInterrupt or SystemExit of a task, raised again when the flow has ended."""
@@ -102,6 +107,7 @@ class Scope:
         self._extra_runners: list[TaskRunner] = []
         self._runner_lock = threading.Lock()
         self._spare: BackgroundLoop | None = None
+        self._waiting_room: ThreadPoolExecutor | None = None
         self.slots: SlotQueue | None = None
         """Asks for slots of concurrency limits; None until a task has a tag."""
         self._lock = threading.Lock()
@@ -142,6 +148,16 @@ class Scope:
             self.slots.close()
         if self._spare is not None:
             self._spare.close()
+        if self._waiting_room is not None:
+            self._waiting_room.shutdown(wait=False)
+
+    @property
+    def waiting_room(self) -> ThreadPoolExecutor:
+        """The threads in which submitted calls wait for storage that is far away."""
+        with self._lock:
+            if self._waiting_room is None:
+                self._waiting_room = ThreadPoolExecutor(_WAITING_ROOM, "flowyard-storage")
+            return self._waiting_room
 
     # --- identity of task runs ----------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from typing_extensions import override
 
 from flowyard.context import RunContext, Slot, TaskRunContext, current
+from flowyard.engine.caching import Claim, cached_state, claim_of, releasing
 from flowyard.engine.dependencies import Dependencies, UpstreamFailed, find_dependencies, resolve
 from flowyard.engine.effects import Effect, Raised, Resume, SleepUntil, WaitFor
 from flowyard.engine.invoke import Invoke
@@ -309,14 +310,28 @@ def can_be_made_again(prepared: PreparedCall, runner: TaskRunner | None) -> bool
     return prepared.template.policy.crash_retries > 0 and runner is not None and runner.capabilities.locality
 
 
-async def call_task(
+def call_task(
     prepared: PreparedCall, runner: TaskRunner | None, submission: Submission | None, *, is_revival: bool = False
-) -> State[Any]:
+) -> Coroutine[Effect[Any], Any, State[Any]]:
     """Bring a prepared call to a state that it will not leave, and return that state.
 
     `submission` is None for a direct call, whose caller waits in the place where it runs. `is_revival`: the run has
     completed, and its value was lost; this makes it again.
     """
+    if prepared.template.spec.cache is None:
+        return _call_task(prepared, runner, submission, is_revival=is_revival, claims=None)
+    claims: list[Claim] = []
+    return releasing(_call_task(prepared, runner, submission, is_revival=is_revival, claims=claims), claims)
+
+
+async def _call_task(
+    prepared: PreparedCall,
+    runner: TaskRunner | None,
+    submission: Submission | None,
+    *,
+    is_revival: bool = False,
+    claims: list[Claim] | None,
+) -> State[Any]:
     scope, template, run = prepared.scope, prepared.template, prepared.run
     spec = template.spec
     # As in Prefect 2, what happens to a call is told by its flow run, what happens in it by the task run.
@@ -358,6 +373,11 @@ async def call_task(
         reused = reusable_state(scope.earlier, run, fingerprint, log)
     if reused is not None:
         return settle_with(scope, run, reused)
+    if claims is not None and not held and not is_revival:
+        claims.append(claim_of(spec, _context_of(prepared, parameters), log, scope))
+        cached = await _look_up(prepared, claims[0], submission)
+        if cached is not None:
+            return cached
     # What is not wanted any more is let go here: the arguments of a finished task belong to the user alone.
     if submission is None or not can_be_made_again(prepared, runner):
         prepared.parameters = {}
@@ -384,6 +404,7 @@ async def call_task(
             user_context=prepared.user_context,
             loop=prepared.loop,
             needs=dependencies.needs(held) if dependencies is not None and held else (),
+            cache=claims[0].ticket if claims else None,
         )
         ticket = scope.slot_ticket(run, prepared.caller_tags) if run.tags else None
         try:
@@ -457,6 +478,37 @@ def settle_with(scope: Scope, run: TaskRun, state: State[Any]) -> State[Any]:
         enter_state(run, state)
         scope.recorder.append(TaskRunEntered(run.id, state))
     scope.note(state)
+    return state
+
+
+def _context_of(prepared: PreparedCall, parameters: Mapping[str, Any]) -> TaskRunContext:
+    """Return what the key function of a call sees, which runs before the call does."""
+    spec, scope = prepared.template.spec, prepared.scope
+    return TaskRunContext(
+        task=spec.task,
+        task_run=prepared.run,
+        parameters=parameters,
+        log_prints=spec.log_prints,
+        is_async=spec.is_async,
+        recorder=scope.recorder,
+        scope=scope,
+    )
+
+
+async def _look_up(prepared: PreparedCall, claim: Claim, submission: Submission | None) -> State[Any] | None:
+    """Return the state Cached of a call whose value is in the cache, else None."""
+    scope, template, run = prepared.scope, prepared.template, prepared.run
+    here = RunContext(scope.context, claim.context, prepared.tags)
+    flow_run_count = scope.flow_run.run_count if scope.flow_run is not None else 0
+    state = await cached_state(claim, here, scope, prepared.slot if submission is None else None, flow_run_count)
+    if state is None:
+        return None
+    prepared.parameters = {}
+    scope.note(state)
+    if template.on_completion and template.spec.cache.runs_hooks:
+        log = scope.log if scope.log is not None else run_log_for_task(run, scope.recorder)
+        outside = RunContext(scope.context, None, prepared.tags)
+        await run_hooks(template.on_completion, (template.spec.task, run, state), log, outside)
     return state
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import timedelta
 from time import perf_counter, thread_time
@@ -17,7 +18,8 @@ from typing import Any, cast
 from flowyard.annotations import quote
 from flowyard.containers import ATOMS, rebuild
 from flowyard.context import FlowRunContext, RunContext, Slot, TaskRunContext
-from flowyard.engine.effects import Call, Raised, Record, SleepUntil, WaitFor
+from flowyard.engine.caching import Claim, cached_state, claim_of, expiration_of, keep_value, releasing
+from flowyard.engine.effects import Call, Effect, Raised, Record, SleepUntil, WaitFor
 from flowyard.engine.final_state import returned_state, stands_for_runs, unfinished_in
 from flowyard.engine.invoke import Invoke
 from flowyard.engine.naming import render_name
@@ -39,8 +41,19 @@ from flowyard.task_runners.base import Held, Outcome, TaskCall, Upstream
 from flowyard.task_runners.metering import WORTH_MEASURING_SECONDS, meter_in_process
 
 
-async def run_task(call: TaskCall, flow_context: FlowRunContext | None, scope: Any, slot: Slot | None) -> Outcome:
+def run_task(
+    call: TaskCall, flow_context: FlowRunContext | None, scope: Any, slot: Slot | None
+) -> Coroutine[Effect[Any], Any, Outcome]:
     """Execute a call to an outcome: a final state, or AwaitingRetry when the delay is too long to wait here."""
+    if call.spec.cache is None:
+        return _run_task(call, flow_context, scope, slot, None)
+    claims: list[Claim] = []
+    return releasing(_run_task(call, flow_context, scope, slot, claims), claims)
+
+
+async def _run_task(
+    call: TaskCall, flow_context: FlowRunContext | None, scope: Any, slot: Slot | None, claims: list[Claim] | None
+) -> Outcome:
     spec, run, recorder = call.spec, call.task_run, call.recorder
     arguments = call.arguments
     if call.needs:
@@ -68,11 +81,20 @@ async def run_task(call: TaskCall, flow_context: FlowRunContext | None, scope: A
         patch_print()
     args, kwargs = spec.signature.to_call(arguments)
     flow_run = call.context.flow_run
-    facts = TaskRunFacts(
-        StateType.RUNNING, flow_run.run_count if flow_run is not None else 0, lost_attempts=call.attempt
-    )
+    flow_run_count = flow_run.run_count if flow_run is not None else 0
+    facts = TaskRunFacts(StateType.RUNNING, flow_run_count, lost_attempts=call.attempt)
+    begun = details
+    if claims is not None:
+        if call.cache is None:
+            # Inputs stayed on the cluster: here is where they can be hashed.
+            claims.append(claim_of(spec, context, log, scope))
+            cached = await cached_state(claims[0], here, scope, slot, flow_run_count)
+            if cached is not None:
+                return Outcome(run, cached)
+            call.cache = claims[0].ticket
+        begun = replace(details, cache_key=call.cache.key, cache_trace=dict(call.cache.trace))
     while True:
-        decision = decide_task_run(run, State(StateType.RUNNING, state_details=details), now=utcnow(), facts=facts)
+        decision = decide_task_run(run, State(StateType.RUNNING, state_details=begun), now=utcnow(), facts=facts)
         if decision.verdict is Verdict.WAIT:
             # A retry that another clock called due.
             await SleepUntil(utcnow() + timedelta(seconds=decision.delay_seconds))
@@ -111,7 +133,8 @@ async def run_task(call: TaskCall, flow_context: FlowRunContext | None, scope: A
             if value.__class__ is Raised:
                 state = await _settle_failure(call, value, facts, here, log)
             else:
-                state = State(StateType.COMPLETED, data=value, state_details=details)
+                kept = details if call.cache is None else await _keep_for_others(call, value, details, log)
+                state = State(StateType.COMPLETED, data=value, state_details=kept)
                 enter_state(run, state)
                 recorder.append(TaskRunEntered(run.id, state))
         if state.is_final():
@@ -287,6 +310,14 @@ async def _persist(call: TaskCall, value: Any, state_type: StateType) -> Any:
             return Raised(error)
 
     return await Record(write)
+
+
+async def _keep_for_others(call: TaskCall, handle: Any, details: StateDetails, log: RunLog) -> StateDetails:
+    """Write the record of the cache, and return the details of the state that goes with it."""
+    assert call.cache is not None
+    expires = expiration_of(call)
+    await Record(lambda: keep_value(call, handle, expires, log))
+    return replace(details, cache_key=call.cache.key, cache_expiration=expires)
 
 
 async def _keep_error(call: TaskCall, error: BaseException, log: RunLog) -> Any:

@@ -1,7 +1,6 @@
 """Results: the values of runs, in memory or persisted."""
 
 from flowyard.results.blob import BlobHeader, read_header
-from flowyard.results.cache_keys import task_input_hash
 from flowyard.results.factory import ResultFactory, ResultOrigin, derived_key, run_folder
 from flowyard.results.fingerprints import Fingerprint, fingerprint, fingerprint_of
 from flowyard.results.handles import LITERAL_TYPES, BaseResult, LiteralResult, PersistedResult, UnpersistedResult
@@ -45,6 +44,5 @@ __all__ = [
     "run_folder",
     "stored_results",
     "task_features_require_result_persistence",
-    "task_input_hash",
     "task_result_options",
 ]

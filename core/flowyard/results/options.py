@@ -25,7 +25,7 @@ def flow_features_require_child_result_persistence(flow: Any) -> bool:
 
 def task_features_require_result_persistence(task: Any) -> bool:
     """Say whether a task's options need its result on storage."""
-    return task.cache_key_fn is not None or not task.cache_result_in_memory
+    return task.key_policy is not None or not task.cache_result_in_memory
 
 
 def flow_result_options(

@@ -74,6 +74,8 @@ class TaskSpec:
     task_run_name: str | Callable[[], str] | None = None
     results: Any = None
     """How results of this task are kept (`results.ResultFactory`); opaque to runners."""
+    cache: Any = None
+    """How its calls use the cache (`engine.caching.CacheOptions`); None for not at all."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,6 +130,15 @@ class Shim(Protocol):
         ...
 
 
+class CacheTicket(NamedTuple):
+    """What a call that was not found in the cache needs, to be found by later ones."""
+
+    key: str | None
+    """None when the call has no key."""
+    trace: Mapping[str, Any]
+    """Why it was not found, for the record of the state Running."""
+
+
 class Upstream(NamedTuple):
     """Stands in the arguments of a call for a value that the runner has: another call's, still where it was made."""
 
@@ -152,6 +163,7 @@ class TaskCall:
     __slots__ = (
         "arguments",
         "attempt",
+        "cache",
         "context",
         "held",
         "loop",
@@ -180,6 +192,7 @@ class TaskCall:
         loop: Any = None,
         needs: Sequence[Upstream] = (),
         user_context: Context | None = None,
+        cache: CacheTicket | None = None,
     ) -> None:
         self.spec = spec
         self.task_run = task_run
@@ -201,6 +214,8 @@ class TaskCall:
         """The context variables of whoever submitted the call, for the shim; they do not leave the process."""
         self.meter: Meter | None = None
         """Measures the call where it executes; set there by runners with processes, which report what it read."""
+        self.cache = cache
+        """Set by who looked into the cache: the flow's process, or the shim for a call whose inputs only it has."""
         self.held: Mapping[int, Held] = {}
         """Upstream key -> what the runner found; set by the runner where the call executes, before the shim sees it."""
         self.upcalls: UpcallChannel | None = None

@@ -17,7 +17,7 @@ from flowyard.ports import Recorder
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.wire import VERSION, decode_flow_run, decode_task_run, encode_flow_run, encode_task_run
 from flowyard.schemas.wire_values import packb, time_from_wire, time_to_wire
-from flowyard.task_runners.base import CallContext, Shim, TaskCall, TaskSpec, Upstream
+from flowyard.task_runners.base import CacheTicket, CallContext, Shim, TaskCall, TaskSpec, Upstream
 from flowyard.task_runners.envelopes import Envelope, put, read_control, take
 from flowyard.task_runners.pickling import Buffer, Pickled, Reducers, pickled, pickled_or_blame
 
@@ -156,13 +156,15 @@ class CallPacker:
             arguments.append([name, put(packed, buffers)])
         needs = [list(upstream) for upstream in call.needs]
         control = [VERSION, spec.hash, context.hash, encode_task_run(call.task_run), call.attempt, arguments, needs]
+        if call.cache is not None:
+            control.append([call.cache.key, call.cache.trace])
         return PackedCall(Envelope(packb(control), buffers), spec, context)
 
 
 class ArrivedCall:
     """A call that has arrived, its arguments not read yet: whose it is is known even when they cannot be read."""
 
-    __slots__ = ("_arguments", "_buffers", "attempt", "context_hash", "needs", "spec_hash", "task_run")
+    __slots__ = ("_arguments", "_buffers", "attempt", "cache", "context_hash", "needs", "spec_hash", "task_run")
 
     def __init__(self, envelope: Envelope) -> None:
         wire = read_control(envelope.control)
@@ -172,6 +174,7 @@ class ArrivedCall:
         self.attempt: int = wire[4]
         self._arguments: list[list[Any]] = wire[5]
         self.needs = [Upstream(*upstream) for upstream in wire[6]]
+        self.cache = CacheTicket(*wire[7]) if len(wire) > 7 else None
         self._buffers = envelope.buffers
 
     def open(
@@ -201,6 +204,7 @@ class ArrivedCall:
             recorder=recorder,
             attempt=self.attempt,
             needs=self.needs,
+            cache=self.cache,
         )
 
 

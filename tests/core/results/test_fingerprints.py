@@ -21,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowyard.annotations import quote, unmapped
-from flowyard.results import fingerprint, fingerprint_of, task_input_hash
+from flowyard.results import fingerprint, fingerprint_of
+from flowyard.tasks import task_input_hash
 
 
 class Colour(enum.Enum):

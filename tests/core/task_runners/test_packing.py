@@ -20,7 +20,7 @@ from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.runs import FlowRun, TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.schemas.wire_values import packb
-from flowyard.task_runners.base import CallContext, Outcome, TaskCall, TaskSpec, Upstream
+from flowyard.task_runners.base import CacheTicket, CallContext, Outcome, TaskCall, TaskSpec, Upstream
 from flowyard.task_runners.envelopes import Envelope
 from flowyard.task_runners.packing import (
     CallPacker,
@@ -59,13 +59,15 @@ def test_every_part_of_a_call_travels_or_stays_on_purpose():
     made = make_call(add, x=1).call
     made.attempt, made.needs = 3, (Upstream(0), Upstream(4, allow_failure=True))
     made.arguments = {"x": [Upstream(0)]}
+    made.cache = CacheTicket("key", {"outcome": "miss", "components": {"inputs.x": "f00"}})
     back = unpacked(pack_call(made), {})
     assert back.attempt == 3
+    assert back.cache == made.cache
     assert tuple(back.needs) == made.needs
     assert back.arguments == made.arguments
     # Whoever adds a part decides whether it travels.
-    travels = {"arguments", "attempt", "context", "needs", "spec", "task_run"}
-    stays = {"loop", "user_context", "shim", "recorder", "held", "meter", "upcalls"}
+    travels = {"arguments", "attempt", "cache", "context", "needs", "spec", "task_run"}
+    stays = {"loop", "user_context", "shim", "recorder", "held", "meter", "resubmissions", "upcalls"}
     assert set(TaskCall.__slots__) == travels | stays
 
 
