@@ -15,6 +15,7 @@ from flowyard.process.backends import PROCESS
 from flowyard.schemas.filters import LogFilter
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State
+from flowyard.settings import FLOWYARD_LOGGING_LEVEL, temporary_settings
 from flowyard.task_runners.base import TaskRunner
 from flowyard.tasks import task
 from flowyard.testing.runners.fixtures import FlowsUnderTest
@@ -59,6 +60,25 @@ class FlowRecordsContract(FlowsUnderTest):
         assert (30, "said hello") in texts
         assert (20, "printed hello") in texts
         assert all(log.flow_run_id == flow_run_id for log in logs)
+
+    def test_tasks_log_at_the_level_of_their_flow(self, runner: TaskRunner) -> None:
+        @task
+        def talk() -> None:
+            get_run_logger().debug("in detail")
+            get_run_logger().info("in short")
+
+        @flow(task_runner=runner)
+        def calls() -> UUID:
+            future = talk.submit()
+            future.wait()
+            return future.task_run.id
+
+        said: dict[str, set[str]] = {}
+        for level in ("DEBUG", "INFO", "ERROR"):
+            with temporary_settings({FLOWYARD_LOGGING_LEVEL: level}):
+                logs = PROCESS.backend().control.read_logs(LogFilter(task_run_id=calls()))
+            said[level] = {log.message for log in logs} & {"in detail", "in short"}
+        assert said == {"DEBUG": {"in detail", "in short"}, "INFO": {"in short"}, "ERROR": set()}
 
     def test_a_task_knows_its_run_and_flow_run(self, runner: TaskRunner) -> None:
         @task(tags=["mine"])

@@ -216,6 +216,7 @@ class Station:
             wanted: dict[Any, Any] = {find_setting(name): value for name, value in values.items()}
             self._settings_stack.enter_context(temporary_settings(wanted))
             self._settings = values
+            setup_logging()
 
     # --- calls ------------------------------------------------------------------------------------------------
 
