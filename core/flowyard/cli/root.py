@@ -17,6 +17,7 @@ from flowyard.settings import load_profiles
 COMMANDS = {
     "artifact": LazyCommand("flowyard.cli.artifact", "List, inspect and delete artifacts.", aliases=("artifacts",)),
     "block": LazyCommand("flowyard.cli.block", "Register, list, inspect and delete blocks.", aliases=("blocks",)),
+    "cache": LazyCommand("flowyard.cli.cache", "Look into the cache of task results, and empty it."),
     "concurrency-limit": LazyCommand(
         "flowyard.cli.concurrency_limit",
         "Limit how many task runs with a tag run at once.",
