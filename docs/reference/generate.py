@@ -35,6 +35,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "flowyard.settings": (),
     "flowyard.serializers": (),
     "flowyard.filesystems": ("LocalFileSystem", "ReadableFileSystem", "WritableFileSystem"),
+    "flowyard.artifacts": (),
+    "flowyard.variables": (),
     "flowyard.task_runners": (),
     "flowyard.task_runners.process": (),
     "flowyard.testing.utilities": (),
