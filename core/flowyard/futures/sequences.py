@@ -217,8 +217,11 @@ def as_completed(futures: Iterable[FlowyardFuture[R]], timeout: float | None = N
 
     Raises:
         TimeoutError: not all are done after `timeout` seconds.
+        WouldDeadlock: this thread runs an event loop that one of them needs.
     """
     waiting = set(futures)
+    for future in waiting:
+        future.refuse_to_deadlock()
     total = len(waiting)
     finished: deque[FlowyardFuture[R]] = deque()
     arrived = threading.Condition()

@@ -12,6 +12,7 @@ import pytest
 
 from flowyard import flow, task
 from flowyard.exceptions import WouldDeadlock
+from flowyard.futures import as_completed
 from flowyard.task_runners import ConcurrentTaskRunner, SequentialTaskRunner
 
 
@@ -325,6 +326,14 @@ class TestWouldDeadlock:
             sync_child(async_task.submit(1))
 
         with pytest.raises(WouldDeadlock):
+            asyncio.run(run())
+
+    def test_waiting_for_any_of_several_that_need_the_blocked_loop(self, records):
+        @flow
+        async def run():
+            next(as_completed([sync_task.submit(1), await async_task.submit(1)]))
+
+        with pytest.raises(WouldDeadlock, match="async_task"):
             asyncio.run(run())
 
     def test_mapping_over_a_future_of_the_blocked_loop(self, records):
