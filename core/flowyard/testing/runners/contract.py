@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowyard.testing.runners.flow_cache import FlowCacheContract
 from flowyard.testing.runners.flow_limits import FlowLimitsContract
 from flowyard.testing.runners.flow_order import FlowOrderContract
 from flowyard.testing.runners.flow_records import FlowRecordsContract
@@ -17,6 +18,6 @@ class TaskRunnerContract(LifeContract, OutcomeContract, PlacesContract):
 
 
 class TaskRunnerFlowContract(
-    FlowValuesContract, FlowOrderContract, FlowRecordsContract, FlowLimitsContract, UpcallContract
+    FlowValuesContract, FlowOrderContract, FlowRecordsContract, FlowLimitsContract, FlowCacheContract, UpcallContract
 ):
     """What flows may expect of every runner: the same results, states and errors."""
