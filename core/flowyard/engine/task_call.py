@@ -457,6 +457,8 @@ async def _call_task(
             break
         due = state.state_details.scheduled_time
         await SleepUntil(due if due is not None else utcnow())
+    # It is recorded, and a map of a million tasks keeps a million runs.
+    run.metrics = None
     fingerprint.keep_for_retry(scope.earlier, run)
     if state.is_crashed():
         _remember_exit(scope, state)

@@ -121,7 +121,7 @@ class TaskRun:
     created: datetime = field(default_factory=utcnow)
     updated: datetime | None = None
     metrics: TaskMetrics | None = None
-    """What was measured where it ran; None for most that ran in the flow's process."""
+    """What was measured where it ran: of runs that are read from the state backend; mostly None for short ones."""
 
     @property
     def state_type(self) -> StateType | None:

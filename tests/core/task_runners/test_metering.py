@@ -98,6 +98,20 @@ def test_a_worker_process_measures_every_call():
     assert _MEGABYTE < found.bytes_out < _MEGABYTE + 100
 
 
+def test_a_run_that_is_over_does_not_hold_what_was_measured():
+    measured = task(compute)
+
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
+    def calls() -> TaskRun:
+        future = measured.submit(0.0)
+        future.wait()
+        return future.task_run
+
+    run = calls()
+    assert run.metrics is None
+    assert stored(run).metrics is not None
+
+
 def test_a_short_call_in_a_worker_process_is_measured_too():
     found = measured_on(ProcessPoolTaskRunner(max_workers=1), compute, 0.0)
     assert found.run_seconds is not None
