@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cases as spine
-from benchmarks import dask_cases, machine, peers, plot, profiling, session
+from benchmarks import dask_cases, machine, peers, plot, profiling, ray_cases, session
 from benchmarks.case import Case
 from benchmarks.figures import Figure, Row, table
 from benchmarks.measured import Measured
@@ -75,6 +75,7 @@ def all_cases(peers_wanted: Sequence[str], *, is_quick: bool) -> list[Case]:
     return [
         *spine.all_cases(spine.QUICK if is_quick else spine.FULL, peers_wanted),
         *dask_cases.dask_cases(dask_cases.QUICK if is_quick else dask_cases.FULL, peers_wanted),
+        *ray_cases.ray_cases(ray_cases.QUICK if is_quick else ray_cases.FULL, peers_wanted),
     ]
 
 
@@ -88,7 +89,7 @@ def _parse() -> argparse.Namespace:
         "--only",
         nargs="+",
         metavar="NAME",
-        help=f"cases to run: {', '.join(names)}; `dask` means all on Dask. Without, all of the spine",
+        help=f"cases to run: {', '.join(names)}; `dask` and `ray` mean all on them. Without, all of the spine",
     )
     parser.add_argument(
         "--quick", action="store_true", help="few tasks, one repeat: tries the harness, gives no figure"

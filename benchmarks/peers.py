@@ -40,6 +40,13 @@ PEERS = {
             ("prefect==2.20.*", "prefect-dask==0.2.*", "distributed"),
             "prefect_dask",
         ),
+        Peer(
+            "prefect-ray",
+            "prefect-ray on Prefect 2.20",
+            "prefect-ray",
+            ("prefect==2.20.*", "prefect-ray==0.3.*", "ray>=2.40"),
+            "prefect_ray",
+        ),
         Peer("dbos", "DBOS", "dbos", ("dbos",), "dbos"),
         Peer("parsl", "Parsl", "parsl", ("parsl",), "parsl"),
     )

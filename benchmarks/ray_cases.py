@@ -1,120 +1,35 @@
-"""Flowyard on Ray against raw Ray, in one run: `python -m benchmarks.ray_cases`.
-
-Repeats alternate between the two, so that what else the machine does hits both. Each figure is a median; the last
-column is their ratio, which is what the targets are about.
-"""
+"""What is measured on Ray beyond what both clusters have in common: memory."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-import ray as _ray
+from benchmarks.case import Case
+from benchmarks.cluster_cases import ClusterSizes, Library, cases_on
+from benchmarks.figures import Row, Target
+from benchmarks.launch import Arm, workload
+from benchmarks.measured import Measured
+from benchmarks.records import Expected
 
-from flowyard import flow, task
-from flowyard_ray import RayTaskRunner
-
-ray: Any = _ray
+RAY = Library("ray", "Ray", submit_over_peer=80.0, batch_over_peer=100.0)
+FULL = ClusterSizes(extra={"megabytes": 400})
+QUICK = ClusterSizes(sleeping=50, noop=100, busy=200, whole=4, peer=10, extra={"megabytes": 20})
+_LABEL = "flowyard on Ray"
 
 
-def noop(number: int) -> int:
-    return number
+def ray_cases(sizes: ClusterSizes, peers: Sequence[str]) -> list[Case]:
+    """Return the cases on Ray, in the order of the table."""
+    return [*cases_on(RAY, sizes, peers), _array(sizes)]
 
 
-def sleep_10ms(number: int) -> int:
-    time.sleep(0.01)
-    return number
+def _array(sizes: ClusterSizes) -> Case:
+    size = sizes.extra["megabytes"]
+    arms = (Arm(_LABEL, workload("ray_array", size=size)),)
 
+    def rows(measured: Measured) -> list[Row]:
+        growth = measured.figure(_LABEL, "flow_growth_bytes", "B")
+        megabytes = growth.map(lambda value: value / 1e6, "MB") if growth is not None else None
+        what = f"an array of {size} MB made by one task on Ray and read by 10 others: growth of the flow process"
+        return [measured.row(what, _LABEL, megabytes, Target(50, "MB", at_most=True))]
 
-def busy_1ms(number: int) -> int:
-    end = time.perf_counter() + 0.001
-    while time.perf_counter() < end:
-        pass
-    return number
-
-
-@dataclass(frozen=True)
-class Case:
-    name: str
-    work: Callable[[int], int]
-    count: int
-    is_batched: bool
-    target: str
-
-
-CASES = {
-    "sleep": Case("tasks that sleep 10 ms, `.submit()`: wall time over raw", sleep_10ms, 2_000, False, "at most 1.15"),
-    "noop": Case("no-op tasks, `.submit()`: tasks a second over raw", noop, 5_000, False, "at least 0.7"),
-    "batch": Case("tasks of 1 ms, `.map(batch_size='auto')`: over raw", busy_1ms, 10_000, True, "at least 3"),
-}
-
-
-def raw_seconds(case: Case, count: int) -> float:
-    remote = ray.remote(case.work)
-    started = time.perf_counter()
-    ray.get([remote.remote(number) for number in range(count)])
-    return time.perf_counter() - started
-
-
-def flowyard_seconds(case: Case, count: int) -> float:
-    work = task(case.work)
-
-    @flow(task_runner=RayTaskRunner())
-    def run() -> float:
-        started = time.perf_counter()
-        if case.is_batched:
-            futures = work.map(range(count), batch_size="auto")
-        else:
-            futures = [work.submit(number) for number in range(count)]
-        for future in futures:
-            future.wait()
-        return time.perf_counter() - started
-
-    return run()
-
-
-def measure(case: Case, count: int, repeats: int) -> tuple[float, float]:
-    raw: list[float] = []
-    ours: list[float] = []
-    raw_seconds(case, min(count, 100))
-    flowyard_seconds(case, min(count, 100))
-    for repeat in range(repeats):
-        pair = [(raw, raw_seconds), (ours, flowyard_seconds)]
-        for figures, seconds in pair if repeat % 2 == 0 else reversed(pair):
-            figures.append(seconds(case, count))
-        print(f"  raw {raw[-1]:.2f} s, Flowyard {ours[-1]:.2f} s", flush=True)
-    return statistics.median(raw), statistics.median(ours)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="*", default=list(CASES), help=f"of: {', '.join(CASES)}")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--scale", type=float, default=1.0, help="a part of the number of tasks")
-    parser.add_argument("--address", default="local", help="of a cluster with two CPUs; else one is started")
-    options = parser.parse_args()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("FLOWYARD_HOME", tempfile.mkdtemp(prefix="flowyard-bench-"))
-    os.environ.setdefault("FLOWYARD_LOGGING_LEVEL", "WARNING")
-    kwargs = {"num_cpus": 2, "include_dashboard": False} if options.address == "local" else {}
-    ray.init(options.address, namespace="flowyard-benchmarks", **kwargs)
-    rows: list[str] = []
-    for name in options.cases:
-        case = CASES[name]
-        count = int(case.count * options.scale)
-        print(f"{count} {case.name}", flush=True)
-        raw, ours = measure(case, count, options.repeats)
-        ratio = ours / raw if name == "sleep" else raw / ours
-        rows.append(f"{count} {case.name}: raw {raw:.2f} s, Flowyard {ours:.2f} s, {ratio:.2f} ({case.target})")
-    ray.shutdown()
-    print("\n".join(rows))
-
-
-if __name__ == "__main__":
-    main()
+    return Case("ray-array", "a large value on Ray", arms, rows, {_LABEL: Expected(tasks=11, upstreams=10)})
