@@ -100,6 +100,7 @@ class GitHub(ReadableDeploymentStorage):
             raise OSError("the program `git` is not installed; install it to read repositories") from error
         if done.returncode:
             said = done.stderr.strip()
+            where = "its default branch" if self.reference is None else repr(self.reference)
             if token:
                 said = said.replace(token, "********")
-            raise OSError(f"cannot copy {self.repository!r} at {self.reference or 'its default branch'!r}: {said}")
+            raise OSError(f"cannot copy {self.repository!r} at {where}: {said}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import posixpath
 from abc import ABC, abstractmethod
@@ -34,6 +35,8 @@ _EXTRAS = {
 }
 _OBJECT_STORES = frozenset(set(_EXTRAS) - {"smb"})
 _COPIES_AT_A_TIME = 8
+_NOT_THERE = (0xC000000F, 0xC0000034, 0xC000003A)
+"""How SMB says that a file, or the folder it is in, does not exist; not all of it reaches us as that error."""
 
 
 class RemoteFiles(WritableFileSystem, WritableDeploymentStorage, ABC):
@@ -90,7 +93,13 @@ class RemoteFiles(WritableFileSystem, WritableDeploymentStorage, ABC):
     def read_file(self, path: str) -> bytes:
         """Return the content of a file; blocks, whatever the colour of the caller."""
         filesystem: Any = self.filesystem
-        return filesystem.cat_file(self.resolve_url(path))
+        url = self.resolve_url(path)
+        try:
+            return filesystem.cat_file(url)
+        except OSError as error:
+            if getattr(error, "ntstatus", None) in _NOT_THERE:
+                raise FileNotFoundError(f"there is no file {url!r}") from error
+            raise
 
     def write_file(self, path: str, content: bytes) -> str:
         """Write a file and return its URL; blocks, whatever the colour of the caller."""
@@ -128,8 +137,17 @@ class RemoteFiles(WritableFileSystem, WritableDeploymentStorage, ABC):
 
     def _make_folder(self, filesystem: Any, url: str) -> None:
         # In an object store a folder is nothing; asking for one there would make a bucket.
-        if urlsplit(self.base_url).scheme not in _OBJECT_STORES:
-            filesystem.makedirs(filesystem._parent(url), exist_ok=True)
+        if urlsplit(self.base_url).scheme in _OBJECT_STORES:
+            return
+        missing: list[str] = []
+        parent: str = filesystem._parent(url)
+        while parent.strip("/") and not filesystem.exists(parent):
+            missing.append(parent)
+            parent = filesystem._parent(parent)
+        # One at a time: not every server says what `makedirs` needs to hear when the folder above is missing.
+        for folder in reversed(missing):
+            with contextlib.suppress(FileExistsError):  # somebody else was faster
+                filesystem.mkdir(folder, create_parents=False)
 
     def _get(self, from_path: str | None, local_path: str | None) -> None:
         filesystem: Any = self.filesystem
