@@ -27,7 +27,7 @@ if sys.platform == "win32":
 AUDIT = Path(__file__).parents[2] / "e2e" / "workloads" / "audit.py"
 FIRST_SEED = int(os.environ.get("FLOWYARD_CHAOS_SEED", "1"))
 TRIALS = int(os.environ.get("FLOWYARD_CHAOS_TRIALS", "50"))
-problems_of: Callable[[Path], list[str]] = runpy.run_path(str(AUDIT))["problems_of"]
+problems_of: Callable[..., list[str]] = runpy.run_path(str(AUDIT))["problems_of"]
 
 
 def kill_worker(address: str, dice: random.Random) -> None:
@@ -62,7 +62,7 @@ def test_what_dies_at_any_moment_neither_hangs_a_flow_nor_completes_it(
         tmp_path,
         kill_worker=partial(kill_worker, ray_cluster.address),
         heal=lambda: None,  # Ray starts a worker where one is missing
-        problems_of=problems_of,
+        problems_of=partial(problems_of, with_losses=True),
     )
     verdict = trial.verdict()
     with capsys.disabled():
