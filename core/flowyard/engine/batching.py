@@ -13,11 +13,14 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
+from flowyard.engine.completion import Completion
 from flowyard.task_runners.base import Handle, Outcome, TaskCall, TaskConcurrencyType, TaskRunner
 from flowyard.task_runners.outcomes import cancelled
 
 BatchSize = int | Literal["auto"]
 _TARGET_SECONDS = 0.1
+_LINGER_SECONDS = 0.02
+"""How long a call that comes when its inputs allow it waits for others to fill its chunk."""
 _LEAST_SECONDS = 0.0001
 """What a call costs a worker beyond its function: about that much, so that the emptiest chunks have 1,000 calls."""
 
@@ -63,16 +66,45 @@ class Sizer:
 class _BatchedHandle(Handle):
     """The handle of a call that waits for its chunk."""
 
-    __slots__ = ("inner",)
+    __slots__ = ("_sent", "inner")
 
     def __init__(self, call: TaskCall) -> None:
         super().__init__(call.task_run.id)
         self.inner: Handle | None = None
+        self._sent: Completion | None = None
 
     @property
     @override
     def native(self) -> Handle | None:
         return self.inner
+
+    @override
+    def when_sent(self) -> Completion:
+        with self._lock:
+            sent = self._sent
+            if sent is None:
+                sent = self._sent = Completion()
+            is_sent = self.inner is not None or self._outcome is not None
+        if is_sent:
+            sent.finish()
+        return sent
+
+    def note_sent(self, inner: Handle) -> None:
+        """Take the handle that the runner made; who waited for it goes on later (`tell_sent`)."""
+        with self._lock:
+            self.inner = inner
+
+    def tell_sent(self) -> None:
+        """Let those go on that waited for the call to be sent."""
+        sent = self._sent
+        if sent is not None:
+            sent.finish()
+
+    @override
+    def complete(self, outcome: Outcome) -> bool:
+        is_first = super().complete(outcome)
+        self.tell_sent()  # one that was cancelled is never sent
+        return is_first
 
 
 class Batcher(TaskRunner):
@@ -82,7 +114,9 @@ class Batcher(TaskRunner):
         super().__init__()
         self._runner = runner
         self._sizer = sizer
-        self._is_closed = False
+        self._is_idle = False
+        """Whoever fills the chunks waits, or has ended: what comes now comes because its inputs are there."""
+        self._timer: threading.Timer | None = None
         self._is_flushing = False
         """What waits is to be sent as soon as the first outcome says in chunks of what size."""
         self._lock = threading.Lock()
@@ -100,18 +134,38 @@ class Batcher(TaskRunner):
 
     @override
     def submit(self, call: TaskCall, upstream: Mapping[int, Handle] | None = None) -> Handle:
-        if self._is_closed or call.attempt or call.resubmissions or call.task_run.run_count:
+        if call.attempt or call.resubmissions or call.task_run.run_count:
             # A call that is tried again leaves its chunk: what was with it is done, and it may be due now.
             return self._runner.submit(call, upstream)
         handle = _BatchedHandle(call)
         with self._lock:
             self._waiting.append((call, upstream, handle))
         self._send_full()
+        if self._is_idle and self._waiting:
+            self._linger()
         return handle
 
-    def close(self) -> None:
-        """Send what waits, and from now on every call at once: no more are coming to fill a chunk."""
-        self._is_closed = True
+    def pause(self) -> None:
+        """Send what waits: nobody fills the chunks for now, but calls may still come when their inputs allow it."""
+        self._is_idle = True
+        self.flush()
+
+    def go_on(self) -> None:
+        """Wait for full chunks again."""
+        self._is_idle = False
+
+    def _linger(self) -> None:
+        """Have what waits sent soon: calls whose inputs become ready together come together."""
+        with self._lock:
+            if self._timer is not None or not self._waiting:
+                return
+            timer = self._timer = threading.Timer(_LINGER_SECONDS, self._flush_late)
+        timer.name = "flowyard-batch"
+        timer.daemon = True
+        timer.start()
+
+    def _flush_late(self) -> None:
+        self._timer = None
         self.flush()
 
     def flush(self) -> None:
@@ -137,6 +191,9 @@ class Batcher(TaskRunner):
         ready, self._waiting = self._waiting[:size], self._waiting[size:]
         if ready:
             self._sizer.sent(len(ready))
+        if not self._waiting and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         return ready
 
     def _send(self, ready: list[tuple[TaskCall, Mapping[int, Handle] | None, _BatchedHandle]]) -> None:
@@ -144,8 +201,11 @@ class Batcher(TaskRunner):
             return
         handles = self._runner.submit_batch([(call, upstream) for call, upstream, _ in ready])
         for (_, _, outer), inner in zip(ready, handles, strict=True):
-            outer.inner = inner
+            outer.note_sent(inner)
             inner.add_done_callback(self._completion_of(outer))
+        # What depends on these calls comes now, all of it: its chunks are made of the same items.
+        for _, _, outer in ready:
+            outer.tell_sent()
 
     def _completion_of(self, outer: _BatchedHandle) -> Any:
         def done(outcome: Outcome) -> None:

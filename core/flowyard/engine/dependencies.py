@@ -69,6 +69,19 @@ class Dependencies:
                 held[id(upstream)] = upstream
         return held
 
+    def waits(self, runner: TaskRunner, held: Mapping[int, Submission]) -> list[Completion]:
+        """Return what must be done before the call can be handed to a runner with `locality` that has `held`.
+
+        An upstream that waits for its chunk to fill need only be sent: its value will be with the runner.
+        """
+        waits: list[Completion] = []
+        for completion in self.completions:
+            if id(completion) in held:
+                continue
+            sent = completion.when_sent(runner) if isinstance(completion, Submission) else None
+            waits.append(completion if sent is None else sent)
+        return waits
+
     def needs(self, held: Mapping[int, Submission]) -> tuple[Upstream, ...]:
         """Return what the call must find completed among what the runner holds."""
         return tuple(Upstream(id(upstream), allowed) for upstream, allowed in self._found if id(upstream) in held)

@@ -61,6 +61,11 @@ class Feed(Generic[S]):
         """What the calls are submitted to."""
         return self._batcher or self._submitter.runner
 
+    @property
+    def home(self) -> TaskRunner:
+        """The runner that has the values."""
+        return self._submitter.runner
+
     def seen_error(self) -> BaseException | None:
         """Return what stopped the feed, to somebody who raises it: the flow need not fail because of it any more."""
         scope = self._submitter.scope
@@ -81,8 +86,10 @@ class Feed(Generic[S]):
                 if not self._places.acquire(blocking=False):
                     # Whatever waits for its chunk to fill would be waited for in vain.
                     if self._batcher is not None:
-                        self._batcher.flush()
+                        self._batcher.pause()
                     self._places.acquire()
+                    if self._batcher is not None:
+                        self._batcher.go_on()
                 if scope.is_closed:
                     return
                 future = self._submitter.submit(row, identity=self._identity(index), runner=self.runner)
@@ -94,7 +101,7 @@ class Feed(Generic[S]):
             self.error = error
         finally:
             if self._batcher is not None:
-                self._batcher.close()
+                self._batcher.pause()
             scope.end_feed(self.error)
             self.is_fed.finish()
 

@@ -50,6 +50,12 @@ class Submission(Completion):
         # A call that still waits for its chunk to fill has nothing to refer to yet.
         return self.hands_on_early and self.handle.native is not None
 
+    def when_sent(self, runner: TaskRunner) -> Completion | None:
+        """Return what is done when calls that need this can be handed to `runner`; None when that is at the end."""
+        if self.handle is None or self.runner is not runner or not self.hands_on_early:
+            return None
+        return self.handle.when_sent()
+
     def settle(self, state: State[Any]) -> None:
         """Become done with `state`."""
         self.settled_state = state

@@ -347,12 +347,13 @@ async def _call_task(
     if dependencies is not None:
         # Where an earlier attempt left a value for this call, its inputs are needed here to tell whether they changed.
         is_known = scope.earlier is not None and scope.earlier.knows(run.task_key)
-        cluster = runner if runner is not None and runner.capabilities.locality and not is_known else None
+        # What gathers calls in chunks stands before the runner that has the values.
+        home = submission.runner if submission is not None and submission.runner is not None else runner
+        cluster = home if home is not None and home.capabilities.locality and not is_known else None
         waiting = dependencies.completions
-        if cluster is not None:
-            # Slots are not taken by a call that still waits for its inputs.
-            early = {} if run.tags and scope.is_limited(run.tags) else dependencies.hand_over(cluster)
-            waiting = [completion for completion in waiting if id(completion) not in early]
+        # Slots are not taken by a call that still waits for its inputs.
+        if cluster is not None and not (run.tags and scope.is_limited(run.tags)):
+            waiting = dependencies.waits(cluster, dependencies.hand_over(cluster))
         if waiting:
             await WaitFor(waiting, prepared.slot if submission is None else None)
         if cluster is not None:

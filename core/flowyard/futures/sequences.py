@@ -105,6 +105,10 @@ class BatchedFutureSequence(Sequence[FlowyardFuture[R]]):
             run, state = self._compact.run_of(position, self.identity(position))
         future: FlowyardFuture[R] = FlowyardFuture(run, frozenset())
         future.settle(state)
+        if hasattr(state.data, "native_handle"):
+            # Its value is still on the cluster: calls that need it get it there.
+            future.handle = state.data.native_handle(run.id)
+            future.runner = self.feed.home
         return future
 
     def _wait_until_submitted(self, position: int) -> bool:

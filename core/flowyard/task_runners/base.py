@@ -238,6 +238,10 @@ class Handle:
         """The handle that the runner itself made; None for a call that still waits for its batch to fill."""
         return self
 
+    def when_sent(self) -> Any:
+        """Return a `Completion` of when there is a native handle, or never will be; None when there is one now."""
+        return None
+
     @property
     def outcome(self) -> Outcome | None:
         """The outcome, or None while the call is under way."""

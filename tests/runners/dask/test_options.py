@@ -17,7 +17,8 @@ from flowyard.task_runners.base import TaskConcurrencyType
 from flowyard.task_runners.registry import task_runner_named
 from flowyard.tasks import task
 from flowyard.testing.utilities import flowyard_test_harness
-from flowyard_dask import DaskTaskRunner, get_async_dask_client, get_dask_client
+from flowyard_dask import DaskTaskRunner, get_async_dask_client, get_dask_client, sending
+from flowyard_dask.values import Values
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -307,3 +308,43 @@ def test_nothing_of_a_flow_run_stays_on_the_scheduler(special: Any) -> None:
     scheduler = special.scheduler
     assert not [key for key in scheduler.task_metadata if str(key).startswith("flowyard:")]
     assert not [topic for topic in scheduler._broker._topics if topic.startswith("flowyard:")]
+
+
+def test_a_batched_map_over_a_batched_map_depends_chunk_on_chunk_and_values_stay(
+    special: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs: list[Any] = []
+    send = sending.send_graph
+
+    def see(client: Any, nodes: Any, annotations: Any) -> Any:
+        graphs.extend((node.key, list(node.dependencies)) for node in nodes)
+        return send(client, nodes, annotations)
+
+    fetched: list[Any] = []
+    fetch = Values.fetch
+    monkeypatch.setattr(sending, "send_graph", see)
+    monkeypatch.setattr(Values, "fetch", lambda self, *place: fetched.append(place) or fetch(self, *place))
+
+    @task
+    def grow(x: int) -> list[int]:
+        return [x] * 1_000
+
+    @task
+    def more(values: list[int]) -> list[int]:
+        return [value + 1 for value in values]
+
+    @flow(task_runner=DaskTaskRunner(cluster=special))
+    def chunks() -> int:
+        grown = grow.map(range(40), batch_size=10)
+        futures = more.map(grown, batch_size=10)
+        states = [future.wait() for future in futures]
+        again = [future.wait() for future in more.map(grown, batch_size=20)]
+        assert {state.name for state in [*states, *again]} == {"Completed"}
+        assert not fetched, "a value came to the flow's process on its way"
+        return sum(futures[39].result())
+
+    assert chunks() == 40_000
+    own = [key for key, _ in graphs if key.startswith("grow-")]
+    firsts = [needs for key, needs in graphs if key.startswith("more-")]
+    assert len(own) == 4
+    assert firsts == [[key] for key in own] + [own[:2], own[2:]]

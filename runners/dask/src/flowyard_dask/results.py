@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from typing import Any, Protocol
+from uuid import UUID
 
 from flowyard.exceptions import MissingResult
+from flowyard_dask.jobs import DaskHandle
 from flowyard_dask.kept import Kept
 
 
@@ -61,6 +63,15 @@ class DaskResult:
                 "pass `persist_result=True` to keep values apart from workers"
             )
         return self._kept.value()
+
+    def native_handle(self, task_run_id: UUID) -> DaskHandle | None:
+        """Return a handle of the call, for calls that need its value; None when it is not on the cluster."""
+        with self._lock:
+            if self._kept is not None or self._cluster is None:
+                return None
+            handle = DaskHandle(task_run_id, self._future.key, self._index)
+            handle.future = self._future
+        return handle
 
     def forget_cluster(self) -> None:
         """Let the cluster go: it ends."""
