@@ -9,8 +9,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from pydantic import SecretStr
 
 from flowyard.artifacts import create_markdown_artifact, update_progress_artifact
+from flowyard.blocks.system import Secret
+from flowyard.client import get_client
 from flowyard.context import TaskRunContext
 from flowyard.exceptions import ObjectNotFound, UpcallTimeout
 from flowyard.flows import flow
@@ -82,6 +85,36 @@ class UpcallContract(FlowsUnderTest):
             return outer.submit().result()
 
         assert reads() == [1, 1]
+
+    def test_a_task_loads_and_saves_blocks_with_their_secrets(self, runner: TaskRunner) -> None:
+        @task
+        def read() -> str:
+            found = Secret.load("of-the-flow").get()
+            Secret(value=SecretStr(f"{found}, read")).save("of-the-task", overwrite=True)
+            return found
+
+        @flow(task_runner=runner)
+        def reads() -> list[str]:
+            Secret(value=SecretStr("open sesame")).save("of-the-flow", overwrite=True)
+            return [read.submit().result(), Secret.load("of-the-task").get()]
+
+        assert reads() == ["open sesame", "open sesame, read"]
+
+    def test_the_client_reads_the_run_that_a_task_is_in(self, runner: TaskRunner) -> None:
+        @task
+        def look() -> tuple[str, str]:
+            here = TaskRunContext.get()
+            assert here is not None
+            assert here.task_run.flow_run_id is not None
+            with get_client(sync_client=True) as client:
+                flow_run = client.read_flow_run(here.task_run.flow_run_id)
+                return flow_run.flow_name, str(flow_run.state_name)
+
+        @flow(task_runner=runner)
+        def looked_at() -> tuple[str, str]:
+            return look.submit().result()
+
+        assert looked_at() == ("looked-at", "Running")
 
     def test_artifacts_of_tasks_are_there_in_their_order_when_the_run_ends(self, runner: TaskRunner) -> None:
         @task

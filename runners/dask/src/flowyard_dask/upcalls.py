@@ -1,7 +1,7 @@
 """What tasks ask of the flow's process: questions go as events, beside the reports, answers as a call to the worker.
 
-An answer takes about 5 ms. It goes through the scheduler (`Client.run`): a worker may not be reachable from the client
-directly, and this way works with every kind of cluster and with TLS.
+An answer goes through the scheduler (`Client.run`), which takes a few milliseconds: a worker may not be reachable from
+the client directly, and this way works with every kind of cluster and with TLS.
 """
 
 from __future__ import annotations
