@@ -120,8 +120,8 @@ class WouldDeadlock(FlowyardError, RuntimeError):
     def __str__(self) -> str:
         if self.lacks_place:
             return (
-                f"waiting for task {self.task_name!r} here would block the event loop of the async tasks that hold every "
-                "place of its task runner; await those first, wait beside the loop (`await "
+                f"waiting for task {self.task_name!r} here would block the event loop of the async tasks that hold "
+                "every place of its task runner; await those first, wait beside the loop (`await "
                 "asyncio.to_thread(future.result)`), or give the runner more `max_workers`"
             )
         return (
