@@ -43,21 +43,22 @@ def used(scheduler: int) -> tuple[int, int]:
     return resident_bytes(), resident_bytes(scheduler)
 
 
-def many(scheduler: int, tasks: int) -> dict[str, float]:
+def many(scheduler: int, size: int) -> dict[str, float]:
     flow_before, scheduler_before = used(scheduler)
-    for first in range(0, tasks, SUBMITTED_AT_ONCE):
-        for future in [value.submit(number) for number in range(first, min(first + SUBMITTED_AT_ONCE, tasks))]:
+    for first in range(0, size, SUBMITTED_AT_ONCE):
+        for future in [value.submit(number) for number in range(first, min(first + SUBMITTED_AT_ONCE, size))]:
             future.result()
     flow_after, scheduler_after = used(scheduler)
     return {"flow_growth_bytes": flow_after - flow_before, "scheduler_growth_bytes": scheduler_after - scheduler_before}
 
 
-def array(_scheduler: int, megabytes: int) -> dict[str, float]:
+def array(scheduler: int, size: int) -> dict[str, float]:
+    del scheduler  # its values are not there
     before = highest = resident_bytes()
-    made = make_array.submit(megabytes)
+    made = make_array.submit(size)
     readers = [read_array.submit(made, number) for number in range(READERS)]
     for number, reader in enumerate(readers):
-        if reader.result() != megabytes * 125_000 + number:
+        if reader.result() != size * 125_000 + number:
             raise ValueError(f"reader {number} read {reader.result()}")
         highest = max(highest, resident_bytes())
     return {"flow_growth_bytes": max(highest, resident_bytes()) - before}

@@ -17,7 +17,7 @@ from flowyard.exceptions import MissingResult, ValueLost
 from flowyard.flows import flow
 from flowyard.tasks import task
 from flowyard.testing.utilities import flowyard_test_harness
-from flowyard.testing.workloads import note, notes
+from flowyard.testing.workloads import arrive, await_arrival, note, notes
 from flowyard_dask import DaskTaskRunner
 
 
@@ -124,3 +124,23 @@ def test_a_value_that_is_lost_too_often_crashes_its_consumers(small: Any, folder
         return [*names, total.submit(made).wait().name]
 
     assert lost() == ["Completed", "Crashed"]
+
+
+@task
+def die_as_second(folder: str, number: int) -> list[int]:
+    if number:
+        await_arrival(folder, "first is done")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [number] * 10
+
+
+def test_an_item_that_was_done_before_the_worker_of_its_chunk_died_has_a_value(small: Any, folder: str) -> None:
+    @flow(task_runner=DaskTaskRunner(address=small.address))
+    def half_done() -> tuple[int, str]:
+        first, second = die_as_second.map(folder, range(2), batch_size=2)
+        first.wait()
+        arrive(folder, "first is done")
+        name = second.wait().name
+        return total.submit(first).result(), name
+
+    assert half_done() == (0, "Crashed")

@@ -18,6 +18,7 @@ from flowyard.task_runners.registry import task_runner_named
 from flowyard.tasks import task
 from flowyard.testing.utilities import flowyard_test_harness
 from flowyard_dask import DaskTaskRunner, get_async_dask_client, get_dask_client, sending
+from flowyard_dask.graphs import send_graph
 from flowyard_dask.values import Values
 
 
@@ -314,11 +315,10 @@ def test_a_batched_map_over_a_batched_map_depends_chunk_on_chunk_and_values_stay
     special: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graphs: list[Any] = []
-    send = sending.send_graph
 
     def see(client: Any, nodes: Any, annotations: Any) -> Any:
         graphs.extend((node.key, list(node.dependencies)) for node in nodes)
-        return send(client, nodes, annotations)
+        return send_graph(client, nodes, annotations)
 
     fetched: list[Any] = []
     fetch = Values.fetch

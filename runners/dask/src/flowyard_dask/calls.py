@@ -115,7 +115,8 @@ def _held(places: Sequence[Any], given: Sequence[Any], found: Sequence[Any], pay
     lost: dict[int, Kept] = {}
     for upstream, dependency, index in places:
         kept = cast("Kept", found[dependency] if index is None else found[dependency][index])
-        if kept.lost_worker is not None and kept.state_type is StateType.COMPLETED:
+        if kept.lost_worker is not None:
+            # Even where this says Crashed, an outcome may have arrived before the worker died: the flow's process knows.
             lost[upstream] = kept
         else:
             held[upstream] = kept.held()

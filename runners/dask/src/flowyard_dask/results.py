@@ -32,7 +32,7 @@ class DaskResult:
         self, cluster: Source, future: Any, index: int | None, *, name: str, nbytes: int, record: dict[str, Any]
     ) -> None:
         self._cluster: Source | None = cluster
-        self._future = future
+        self._future: Any = future
         self._index = index
         self._kept: Kept | None = None
         self._lock = threading.Lock()
@@ -67,10 +67,11 @@ class DaskResult:
     def native_handle(self, task_run_id: UUID) -> DaskHandle | None:
         """Return a handle of the call, for calls that need its value; None when it is not on the cluster."""
         with self._lock:
-            if self._kept is not None or self._cluster is None:
+            future = self._future
+            if future is None:  # the value is here, or the cluster is gone
                 return None
-            handle = DaskHandle(task_run_id, self._future.key, self._index)
-            handle.future = self._future
+            handle = DaskHandle(task_run_id, future.key, self._index)
+            handle.future = future
         return handle
 
     def forget_cluster(self) -> None:
