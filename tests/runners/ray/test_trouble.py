@@ -18,6 +18,7 @@ import psutil
 import pytest
 import ray
 from ray.exceptions import ObjectLostError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from flowyard.flows import flow
 from flowyard.logging.loggers import get_run_logger
@@ -508,3 +509,42 @@ def test_a_node_that_dies_takes_its_tasks_along_and_no_others(
     assert there.is_crashed()
     assert "was lost" in reason(there)
     assert here.is_completed()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_values_of_a_node_that_died_are_read_from_storage_or_made_again_or_crash_their_consumers(
+    ray_cluster: Any, ray_tools: Any, folder: str
+) -> None:
+    node = ray_tools.start_node(
+        folder, f"--address={ray_cluster.address}", "--num-cpus=1", '--resources={"third": 1}', "--min-worker-port=0",
+        "--max-worker-port=0", f"--object-store-memory={100 * 1024 * 1024}",
+    )  # fmt: skip
+
+    def make(folder: str, name: str) -> bytes:
+        note(folder, f"{name} on {ray.get_runtime_context().get_node_id()}")
+        return b"x" * 1_000_000
+
+    making, measuring = task(make), task(len_of)
+    there = next(each["NodeID"] for each in ray.nodes() if each["Alive"] and "third" in each["Resources"])
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> list[State[Any]]:
+        with remote_options(scheduling_strategy=NodeAffinitySchedulingStrategy(there, soft=True)):
+            stored = making.with_options(persist_result=True).submit(folder, "stored")
+            again = making.with_options(crash_retries=1).submit(folder, "again")
+            plain = making.submit(folder, "plain")
+        for future in (stored, again, plain):
+            future.wait()
+        ray_tools.end([*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)])
+        node.wait(20)
+        return [future.wait() for future in [measuring.submit(made) for made in (stored, again, plain)]]
+
+    stored, again, plain = run(return_state=True).result(raise_on_failure=False)
+    assert stored.result() == 1_000_000
+    assert again.result() == 1_000_000
+    assert plain.is_crashed()
+    assert "value lost with worker of Ray" in reason(plain)
+    begun = [line.split()[1:4:2] for line in notes(folder) if line.startswith("begin")]
+    assert sorted(name for name, _ in begun) == ["again", "again", "plain", "stored"]
+    assert [where == there for _, where in begun] == [True, True, True, False]
