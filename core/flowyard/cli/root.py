@@ -29,6 +29,7 @@ COMMANDS = {
     "flow-run": LazyCommand(
         "flowyard.cli.flow_run", "List, inspect and delete flow runs, and read their logs.", aliases=("flow-runs",)
     ),
+    "gc": LazyCommand("flowyard.cli.gc", "Delete old flow runs and the files of their results."),
     "global-concurrency-limit": LazyCommand(
         "flowyard.cli.global_concurrency_limit",
         "Manage the limits that code names with `concurrency` and `rate_limit`.",

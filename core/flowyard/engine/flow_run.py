@@ -50,7 +50,7 @@ from flowyard.rules.crashes import crash_message, crashed_state
 from flowyard.schemas.events import TaskRunCreated, TaskRunEntered
 from flowyard.schemas.orchestration import OrchestrationResult, Verdict
 from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
-from flowyard.schemas.runs import FlowRun, StartInfo, TaskRun, utcnow
+from flowyard.schemas.runs import FORKED_FROM, FlowRun, StartInfo, TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.settings import get_current_settings
 from flowyard.task_runners.base import TaskRunner
@@ -316,6 +316,7 @@ class _Run:
             flow_version=self.template.version,
             parameters=self.template.serialize(self.parameters),
             tags=sorted(here.tags),
+            context={FORKED_FROM: str(self.continuation.source.id)} if self.continuation is not None else {},
             policy=self.template.policy,
             parent_task_run_id=self.mirror.id if self.mirror is not None else None,
             start=self.template.start,

@@ -38,6 +38,7 @@ from flowyard.store.plain import PlainConnection
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+_ROWS_AT_A_TIME = 2_000
 _logger = logging.getLogger("flowyard.local")
 
 
@@ -170,11 +171,27 @@ class LocalControlPlane(ControlPlane):
 
     @override
     def delete_flow_run(self, flow_run_id: UUID) -> None:
+        self.read_flow_run(flow_run_id)
+        # In parts: other writers take their turns between them.
+        while not self._journal.execute(
+            lambda connection: queries.flow_runs.delete_part(connection, flow_run_id, limit=_ROWS_AT_A_TIME),
+            flow_run_id=flow_run_id,
+        ):
+            pass
+
         def delete(connection: Connection) -> None:
             self._journal.forget({flow_run_id})
             queries.flow_runs.delete_flow_run(connection, flow_run_id)
 
         self._journal.execute(delete, flow_run_id=flow_run_id)
+
+    @override
+    def subflow_runs_of(self, flow_run_id: UUID) -> Sequence[UUID]:
+        return self._read(lambda connection: queries.flow_runs.subflow_runs_of(connection, flow_run_id))
+
+    @override
+    def forks(self) -> Sequence[tuple[UUID, UUID]]:
+        return self._read(queries.flow_runs.forks)
 
     @override
     def reap_dead_runs(self, now: datetime) -> list[UUID]:

@@ -70,8 +70,8 @@ class ControlPlane(Protocol):
     """Runs and their records, read and changed one at a time. Every method is a barrier for what came before it."""
 
     artifacts: ArtifactStore
-    limits: LimitStore
     blocks: BlockStore
+    limits: LimitStore
     variables: VariableStore
 
     def begin_flow_run(self, flow_name: str, flow_run: FlowRun) -> Lease:
@@ -121,6 +121,14 @@ class ControlPlane(Protocol):
         Raises:
             ObjectNotFound: there is no such flow run.
         """
+        ...
+
+    def subflow_runs_of(self, flow_run_id: UUID) -> Sequence[UUID]:
+        """Return the runs that a flow run called, without those that they called."""
+        ...
+
+    def forks(self) -> Sequence[tuple[UUID, UUID]]:
+        """Return the runs that use what another one has made: (fork, source)."""
         ...
 
     def read_flow_run_states(self, flow_run_id: UUID) -> list[State[Any]]:

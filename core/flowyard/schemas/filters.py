@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from flowyard.schemas.states import StateType
@@ -19,6 +20,9 @@ class FlowRunFilter:
     """Compared without regard to case."""
     tags_all: tuple[str, ...] | None = None
     parent_task_run_ids: tuple[UUID, ...] | None = None
+    is_subflow: bool | None = None
+    ended_before: datetime | None = None
+    """Only runs that are in a final state since before then."""
 
 
 @dataclass(frozen=True, slots=True)

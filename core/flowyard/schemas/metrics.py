@@ -31,7 +31,7 @@ class TaskMetrics(NamedTuple):
     run_seconds: float | None = None
     """In the function of the user."""
     cpu_seconds: float | None = None
-    """Processor time meanwhile: of the whole process where a worker executes one call at a time, else of the thread."""
+    """Processor time meanwhile: of a process that executes one call at a time, else of the thread of a worker."""
     memory_growth: int | None = None
     """Bytes by which the call raised the most memory that its worker process ever held."""
     bytes_in: int | None = None

@@ -15,6 +15,10 @@ from flowyard.schemas.states import State, StateType
 _NO_TIME = timedelta(0)
 
 
+FORKED_FROM = "forked_from"
+"""Where a flow run's `context` names the run whose results it uses."""
+
+
 def utcnow() -> datetime:
     """Return the present time, aware, in UTC."""
     return datetime.now(UTC)

@@ -6,11 +6,13 @@ in debug mode) are computed in `model`.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from flowyard.settings.kinds import (
     BOOL,
     DELAYS,
+    DURATION,
     FLOAT,
     INT,
     PATH,
@@ -92,6 +94,9 @@ class EngineFields(SettingFields):
         at_least(INT, 0), 30, "Seconds a task run waits before it asks again for a concurrency slot."
     )
     FLOWYARD_RESULTS_DEFAULT_SERIALIZER = Setting(STR, "pickle", "Serializer of persisted results.")
+    FLOWYARD_RETENTION_PERIOD: Setting[timedelta | None] = Setting(
+        optional(DURATION), None, "How long ago flow runs ended that `flowyard gc` deletes; none asks for --older-than."
+    )
     FLOWYARD_RESULTS_PERSIST_BY_DEFAULT = Setting(
         BOOL, False, "Whether flows and tasks that do not say persist their results."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,8 @@ from sqlalchemy.sql import ColumnElement, Select
 
 from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.filters import FlowRunFilter
-from flowyard.schemas.runs import FlowRun
+from flowyard.schemas.runs import FORKED_FROM, FlowRun
+from flowyard.schemas.states import FINAL_TYPES
 from flowyard.store import artifacts
 from flowyard.store.dialects import Dialect
 from flowyard.store.flow_runs import flow_run_of
@@ -48,6 +50,32 @@ def count(connection: Connection, dialect: Dialect, where: FlowRunFilter | None)
     """Return how many flow runs match."""
     query = select(func.count()).select_from(flow_run.join(flow, flow.c.id == flow_run.c.flow_id))
     return connection.execute(query.where(*_conditions(dialect, where))).scalar_one()
+
+
+def subflow_runs_of(connection: Connection, flow_run_id: UUID) -> Sequence[UUID]:
+    """Return the runs that a flow run called."""
+    own_task_runs = select(task_run.c.id).where(task_run.c.flow_run_id == flow_run_id)
+    query = select(flow_run.c.id).where(flow_run.c.parent_task_run_id.in_(own_task_runs))
+    return connection.execute(query).scalars().all()
+
+
+def forks(connection: Connection) -> list[tuple[UUID, UUID]]:
+    """Return the runs that began with what another one had made: (fork, source)."""
+    rows = connection.execute(select(flow_run.c.id, flow_run.c.context).where(flow_run.c.context.is_not(None)))
+    return [(row.id, UUID(row.context[FORKED_FROM])) for row in rows if row.context.get(FORKED_FROM)]
+
+
+def delete_part(connection: Connection, flow_run_id: UUID, *, limit: int) -> bool:
+    """Delete at most `limit` of a flow run's task runs and as many log lines; True when none are left."""
+    of_run = task_run.c.flow_run_id == flow_run_id
+    ids = connection.execute(select(task_run.c.id).where(of_run).limit(limit)).scalars().all()
+    # Subflow runs that nobody deletes stay, without a parent.
+    connection.execute(update(flow_run).where(flow_run.c.parent_task_run_id.in_(ids)).values(parent_task_run_id=None))
+    connection.execute(delete(task_run_state).where(task_run_state.c.task_run_id.in_(ids)))
+    connection.execute(delete(task_run).where(of_run, task_run.c.id.in_(ids)))
+    lines = connection.execute(select(log.c.id).where(log.c.flow_run_id == flow_run_id).limit(limit)).scalars().all()
+    connection.execute(delete(log).where(log.c.flow_run_id == flow_run_id, log.c.id.in_(lines)))
+    return len(ids) < limit and len(lines) < limit
 
 
 def delete_flow_run(connection: Connection, flow_run_id: UUID) -> None:
@@ -94,4 +122,10 @@ def _conditions(dialect: Dialect, where: FlowRunFilter | None) -> list[ColumnEle
         found.extend(dialect.json_array_has(flow_run.c.tags, tag) for tag in where.tags_all)
     if where.parent_task_run_ids is not None:
         found.append(flow_run.c.parent_task_run_id.in_(where.parent_task_run_ids))
+    if where.is_subflow is not None:
+        is_root = flow_run.c.parent_task_run_id.is_(None)
+        found.append(~is_root if where.is_subflow else is_root)
+    if where.ended_before is not None:
+        found.append(flow_run.c.state_type.in_([kind.value for kind in FINAL_TYPES]))
+        found.append(flow_run.c.state_timestamp < where.ended_before)
     return found

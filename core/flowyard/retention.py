@@ -1,0 +1,164 @@
+"""Deleting what is old: flow runs, all that was recorded about them, and the files of their results.
+
+Never what something needs that stays: runs that have not ended, values of the cache, runs that a fork was made from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from flowyard.exceptions import ObjectNotFound
+from flowyard.filesystems.folder import Folder
+from flowyard.ports import ControlPlane
+from flowyard.process.control import control_plane
+from flowyard.results.cache_records import iter_records
+from flowyard.results.factory import run_folder
+from flowyard.results.options import default_storage
+from flowyard.schemas.filters import FlowRunFilter
+from flowyard.schemas.runs import FlowRun
+from flowyard.settings import get_current_settings
+
+_RUNS_AT_A_TIME = 100
+
+
+@dataclass(slots=True)
+class Garbage:
+    """What was deleted, or would be."""
+
+    flow_runs: list[UUID] = field(default_factory=list[UUID])
+    task_run_count: int = 0
+    file_count: int = 0
+    byte_count: int = 0
+
+
+def collect_garbage(
+    older_than: timedelta,
+    *,
+    dry_run: bool = False,
+    now: datetime | None = None,
+    on_progress: Callable[[Garbage], None] | None = None,
+) -> Garbage:
+    """Delete flow runs that ended long ago, with their subflows, states, logs, artifacts and result files.
+
+    Runs go one after another and in small parts, so that flows that run meanwhile wait for none of it; when it is
+    stopped in the middle, the next call does the rest. Files are deleted in the storage of
+    `FLOWYARD_LOCAL_STORAGE_PATH`; a bucket has rules of its own for old objects.
+
+    Args:
+        older_than: how long ago they ended at least.
+        dry_run: delete nothing, only say what would be.
+        now: the present time, for tests.
+        on_progress: called after every run with what has been deleted so far.
+
+    Raises:
+        ValueError: `older_than` is negative.
+    """
+    if older_than < timedelta(0):
+        raise ValueError(f"older_than={older_than!r} must not be negative")
+    moment = now or datetime.now(UTC)
+    control = control_plane()
+    storage = default_storage(get_current_settings())
+    cached = set(_cached_keys(storage, moment))
+    needed = _needed_by_forks(control, moment - older_than)
+    garbage = Garbage()
+    for run in _ended(control, moment - older_than):
+        members = [run.id, *_subflows(control, run.id)]
+        if needed.intersection(members):
+            continue
+        for flow_run_id in members:
+            garbage.flow_runs.append(flow_run_id)
+            garbage.task_run_count += sum(control.task_run_counts(flow_run_id).values())
+            if not dry_run:
+                # Somebody else may be at it too.
+                with contextlib.suppress(ObjectNotFound):
+                    control.delete_flow_run(flow_run_id)
+            _delete_files(storage, flow_run_id, cached, garbage, dry_run=dry_run)
+        if on_progress is not None:
+            on_progress(garbage)
+    for flow_run_id in _orphans(control, storage, moment - older_than):
+        _delete_files(storage, flow_run_id, cached, garbage, dry_run=dry_run)
+    return garbage
+
+
+def _ended(control: ControlPlane, before: datetime) -> Iterator[FlowRun]:
+    """Yield the root runs that ended before a moment, oldest last; those that are deleted meanwhile do not matter."""
+    where = FlowRunFilter(ended_before=before, is_subflow=False)
+    found: list[FlowRun] = []
+    while part := control.read_flow_runs(where, limit=_RUNS_AT_A_TIME, offset=len(found)):
+        found.extend(part)
+    yield from found
+
+
+def _subflows(control: ControlPlane, flow_run_id: UUID) -> Iterator[UUID]:
+    for child in control.subflow_runs_of(flow_run_id):
+        yield child
+        yield from _subflows(control, child)
+
+
+def _needed_by_forks(control: ControlPlane, before: datetime) -> set[UUID]:
+    """Return the runs whose results a fork uses that stays."""
+    needed: set[UUID] = set()
+    for fork, source in control.forks():
+        with contextlib.suppress(ObjectNotFound):
+            run = control.read_flow_run(fork)
+            state = run.state
+            if state is None or not state.is_final() or state.timestamp >= before:
+                needed.add(source)
+    # A fork of a fork uses what the first one took over.
+    sources = dict(control.forks())
+    waiting = list(needed)
+    while waiting:
+        before_that = sources.get(waiting.pop())
+        if before_that is not None and before_that not in needed:
+            needed.add(before_that)
+            waiting.append(before_that)
+    return needed
+
+
+def _cached_keys(storage: Folder, now: datetime) -> Iterator[str]:
+    for _, record in iter_records(storage):
+        if record is not None and not record.is_expired(now) and "storage_key" in record.result:
+            yield record.result["storage_key"]
+
+
+def _delete_files(storage: Folder, flow_run_id: UUID, cached: set[str], garbage: Garbage, *, dry_run: bool) -> None:
+    folder = run_folder(flow_run_id)
+    for key in list(storage.iter_paths(folder)):
+        if key in cached:
+            continue
+        path = storage.resolve(key)
+        with contextlib.suppress(FileNotFoundError):
+            garbage.byte_count += path.stat().st_size
+            garbage.file_count += 1
+            if not dry_run:
+                path.unlink()
+    if not dry_run:
+        _remove_empty(storage.resolve(folder))
+
+
+def _remove_empty(folder: Path) -> None:
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir():
+            with contextlib.suppress(OSError):  # not empty: a cached value is in it
+                path.rmdir()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _orphans(control: ControlPlane, storage: Folder, before: datetime) -> Iterator[UUID]:
+    """Yield the runs of which only files are left: somebody deleted the run, or was stopped in the middle."""
+    folder = storage.resolve("runs")
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            flow_run_id, is_old = UUID(path.name), datetime.fromtimestamp(path.stat().st_mtime, UTC) < before
+        except (ValueError, FileNotFoundError):
+            continue
+        if is_old and not control.count_flow_runs(FlowRunFilter(ids=(flow_run_id,))):
+            yield flow_run_id
