@@ -12,7 +12,7 @@ import random
 from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import timedelta
-from time import perf_counter, thread_time
+from time import perf_counter
 from typing import Any, cast
 
 from flowyard.annotations import quote
@@ -109,13 +109,13 @@ async def _run_task(
             value = await Call(here, _rename, (call, log))
         if not isinstance(value, Raised):
             timeout = _seconds_left(call)
-            # 1 microsecond in all. Here a call without a meter is known to have been short only when it is over.
-            cpu_clock = thread_time if call.meter is None else call.meter.cpu_clock
-            began, began_cpu = perf_counter(), cpu_clock()
+            # In the flow's process no processor time: to ask for it is a system call, 1 to 10 % of a short task.
+            began_cpu = 0.0 if call.meter is None else call.meter.cpu_clock()
+            began = perf_counter()
             value = await Call(here, spec.fn, args, kwargs, timeout=timeout)
             seconds = perf_counter() - began
             if call.meter is not None or seconds >= WORTH_MEASURING_SECONDS:
-                _measure(call, seconds, cpu_clock() - began_cpu, is_timed=timeout is not None)
+                _measure(call, seconds, began_cpu, is_timed=timeout is not None)
         state: State[Any] | None = None
         if value.__class__ not in ATOMS and value.__class__ is not Raised:
             if stands_for_runs(value):
@@ -160,17 +160,16 @@ def enter_not_ready(run: TaskRun, upstream_name: str, recorder: Recorder) -> Sta
     return state
 
 
-def _measure(call: TaskCall, seconds: float, cpu_seconds: float | None, *, is_timed: bool) -> None:
+def _measure(call: TaskCall, seconds: float, began_cpu: float, *, is_timed: bool) -> None:
     """Note how long the user's function took; in the flow's process, record it as well."""
     run, meter = call.task_run, call.meter
     if meter is not None:
         # A function with a timeout runs in a thread of its own, whose time only the clock of the process knows.
-        meter.ran(seconds, cpu_seconds if meter.counts_other_threads or not is_timed else None)
+        is_known = meter.counts_other_threads or not is_timed
+        meter.ran(seconds, meter.cpu_clock() - began_cpu if is_known else None)
         return
-    # The thread of an event loop is shared by all coroutines that wait meanwhile.
-    is_shared = is_timed or call.spec.is_async
     meter = meter_in_process()
-    meter.ran(seconds, None if is_shared else cpu_seconds)
+    meter.ran(seconds, None)
     measured = meter.read()._replace(began=None)
     run.metrics = measured if run.metrics is None else run.metrics.plus(measured)
     call.recorder.append(TaskRunMeasured(run.id, run.metrics))
