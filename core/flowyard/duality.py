@@ -7,7 +7,6 @@ returned. The helpers that have both colours (`sync_compatible`, `dual`) go by t
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import functools
 import inspect
@@ -15,6 +14,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, cast
 
+from flowyard.aio import asyncio, running_loop
 from flowyard.context import current
 
 P = ParamSpec("P")
@@ -29,7 +29,7 @@ def returns_awaitable(is_async: bool) -> bool:
     run = here.task_run or here.flow_run
     if run is None:
         return True
-    loop = asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage]  no exception where there is none
+    loop = running_loop()
     if run.is_async:
         # In a helper thread of an async run there is no loop, and nobody could await.
         return loop is not None

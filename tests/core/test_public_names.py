@@ -81,19 +81,31 @@ def test_users_of_prefect_2_find_a_name_where_it_was(module, name):
     ],
     ids=["import", "decorators"],
 )
-def test_importing_loads_no_database_no_terminal_and_no_cluster(program):
-    heavy = ["sqlalchemy", "alembic", "rich", "typer", "fastapi", "uvicorn", "httpx", "dask", "distributed", "ray"]
+def test_importing_loads_no_database_no_terminal_no_loop_and_no_cluster(program):
+    heavy = [
+        "asyncio",
+        "sqlalchemy",
+        "alembic",
+        "rich",
+        "typer",
+        "fastapi",
+        "uvicorn",
+        "httpx",
+        "dask",
+        "distributed",
+        "ray",
+    ]
     check = f"{program}\nimport sys\nprint(sorted(set({heavy!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_running_a_flow_loads_no_sqlalchemy(home):
+def test_running_a_sync_flow_loads_no_sqlalchemy_and_no_asyncio(home):
     program = (
         "import sys, flowyard\n@flowyard.task(retries=1)\ndef t(x): return x\n@flowyard.flow\ndef f():\n"
         "    return t(1) + t.submit(2).result() + sum(t.map([3, 4]).result())\n"
-        "assert f() == 10\nprint(sorted({'sqlalchemy', 'alembic', 'psycopg'} & set(sys.modules)))"
+        "assert f() == 10\nprint(sorted({'sqlalchemy', 'alembic', 'asyncio'} & set(sys.modules)))"
     )
-    for loaded in ("['sqlalchemy']", "[]"):  # the first run makes the tables
+    for loaded in ("['asyncio', 'sqlalchemy']", "[]"):  # the first run makes the tables, with SQLAlchemy's asyncio
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
         assert done.stdout.strip() == loaded, done.stderr

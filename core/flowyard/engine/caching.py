@@ -6,7 +6,6 @@ on a cluster, by the shim. Who executes a call leaves the record for others behi
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 from typing_extensions import override
 
+from flowyard.aio import asyncio
 from flowyard.cache_policies import CachePolicy, key_of
 from flowyard.context import RunContext, Slot, TaskRunContext, enter, leave
 from flowyard.engine.completion import Completion

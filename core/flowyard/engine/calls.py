@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
+from flowyard.aio import asyncio, running_loop
 from flowyard.context import current
 from flowyard.duality import returns_awaitable
 from flowyard.engine.completion import Completion
@@ -54,7 +54,7 @@ def continue_flow(template: FlowTemplate, parameters: Mapping[str, Any], continu
         raise RuntimeError("a flow run cannot be started again inside of a flow: call this from a script")
     if template.is_async:
         running = _flow_async(template, parameters, None, return_state=True, continuation=continuation)
-        is_free = asyncio._get_running_loop() is None  # pyright: ignore[reportPrivateUsage]
+        is_free = running_loop() is None
         return asyncio.run(running) if is_free else PROCESS.background.run(running)
     with listening() as interrupts:
         return run_blocking(run_flow(FlowCall(template, parameters, None, interrupts, continuation)))

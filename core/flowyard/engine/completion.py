@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterable
+
+from flowyard.aio import asyncio
 
 
 class Completion:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 from uuid import UUID
 
 from flowyard import containers
+from flowyard.aio import asyncio
 from flowyard.annotations import BaseAnnotation
 from flowyard.engine.completion import Completion
 from flowyard.engine.lineage import Lineage

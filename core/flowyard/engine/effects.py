@@ -6,7 +6,6 @@ blocking its thread, by really awaiting on an event loop, or detached: by going 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import threading
@@ -18,6 +17,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from typing_extensions import override
 
+from flowyard.aio import asyncio
 from flowyard.context import RunContext, Slot, enter, leave
 from flowyard.engine.completion import Completion, when_all_done
 from flowyard.engine.interrupts import raise_in_thread

@@ -6,7 +6,6 @@ that was recorded before it is on disk.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from flowyard.aio import asyncio, running_loop
 from flowyard.context import FlowRunContext, RunContext, current
 from flowyard.engine.continuation import Continuation
 from flowyard.engine.dependencies import UpstreamFailed, find_dependencies, resolve
@@ -353,7 +353,7 @@ class _Run:
             task_runner=runner,
             log_prints=log_prints,
             is_async=template.is_async,
-            entry_loop=asyncio._get_running_loop(),  # pyright: ignore[reportPrivateUsage]
+            entry_loop=running_loop(),
             recorder=recorder,
             scope=scope,
         )

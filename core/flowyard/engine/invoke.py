@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from typing_extensions import override
 
+from flowyard.aio import asyncio, running_loop
 from flowyard.context import RunContext, entered
 from flowyard.engine.effects import Effect, Raised
 
@@ -54,7 +54,7 @@ def _run_to_end(awaitable: Any) -> Any:
     async def wait() -> Any:
         return await awaitable
 
-    if asyncio._get_running_loop() is None:  # pyright: ignore[reportPrivateUsage]
+    if running_loop() is None:
         return asyncio.run(wait())
     import concurrent.futures  # noqa: PLC0415  a notebook with an async hook: rare
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 
+from flowyard.aio import asyncio, running_loop
 from flowyard.context import FlowRunContext, TaskRunContext, current
 from flowyard.engine.caching import KeyLocks
 from flowyard.engine.completion import Completion
@@ -125,7 +125,7 @@ class Scope:
         if not is_async:
             return None
         loop = self.loop if self.loop is not None else self.background.get()
-        if loop is not asyncio._get_running_loop():  # pyright: ignore[reportPrivateUsage]
+        if loop is not running_loop():
             return loop
         here = current()
         caller = here.task_run or here.flow_run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from flowyard.aio import asyncio
 from flowyard.exceptions import TerminationSignal
 
 _INTERRUPTED_EXIT_CODE = 130

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from flowyard.aio import asyncio, running_loop
 from flowyard.context import Slot, current
 from flowyard.engine.completion import Completion
 from flowyard.exceptions import WouldDeadlock
@@ -78,7 +78,7 @@ class Submission(Completion):
         Raises:
             WouldDeadlock: it runs an event loop that must turn first.
         """
-        loop = asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage]
+        loop = running_loop()
         if loop is None or self._is_done:
             return
         if loop in self.loops:

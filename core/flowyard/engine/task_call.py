@@ -6,7 +6,6 @@ Written once: a direct call drives them by blocking or awaiting, `submit` and `m
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from flowyard.aio import asyncio
 from flowyard.context import RunContext, Slot, TaskRunContext, current
 from flowyard.engine.caching import Claim, cached_state, claim_of, releasing
 from flowyard.engine.dependencies import Dependencies, UpstreamFailed, find_dependencies, resolve

@@ -6,7 +6,6 @@ succeeds at once costs about 40 microseconds here; `benchmarks sequential` guard
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from collections.abc import Coroutine
@@ -15,6 +14,7 @@ from datetime import timedelta
 from time import perf_counter
 from typing import Any, cast
 
+from flowyard.aio import running_loop
 from flowyard.annotations import quote
 from flowyard.containers import ATOMS, rebuild
 from flowyard.context import FlowRunContext, RunContext, Slot, TaskRunContext
@@ -69,7 +69,7 @@ async def _run_task(
         parameters=arguments,
         log_prints=spec.log_prints,
         is_async=spec.is_async,
-        entry_loop=asyncio._get_running_loop(),  # pyright: ignore[reportPrivateUsage]
+        entry_loop=running_loop(),
         recorder=recorder,
         slot=slot,
         scope=scope,

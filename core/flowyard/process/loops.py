@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
+
+from flowyard.aio import asyncio
 
 T = TypeVar("T")
 

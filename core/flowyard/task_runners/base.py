@@ -9,7 +9,6 @@ from __future__ import annotations
 import enum
 import threading
 from abc import ABC, abstractmethod
-from asyncio import AbstractEventLoop
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import Context
@@ -18,6 +17,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol, Self
 from uuid import UUID
 
+from flowyard.aio import asyncio
 from flowyard.context import Slot
 from flowyard.exceptions import LegacyTaskRunner, TaskRunnerAlreadyStarted, TaskRunnerNotStarted
 from flowyard.parameters.binding import CallSignature
@@ -340,7 +340,9 @@ class TaskRunner(ABC):
         """Return how many calls can execute at once; None when there is no limit."""
         return None
 
-    def waits_for_loop(self, handle: Handle | None, loop: AbstractEventLoop, giving_back: Slot | None = None) -> bool:
+    def waits_for_loop(
+        self, handle: Handle | None, loop: asyncio.AbstractEventLoop, giving_back: Slot | None = None
+    ) -> bool:
         """Say whether a call gets no place before `loop` turns: tasks that run there have them all, or come first.
 
         `handle` is None for a call that is not submitted yet; `giving_back` is a place that whoever asks will free.

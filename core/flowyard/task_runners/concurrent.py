@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from flowyard.aio import asyncio, running_loop
 from flowyard.context import Slot
 from flowyard.process.loops import BackgroundLoop
 from flowyard.settings import FLOWYARD_TASK_RUNNER_THREAD_POOL_MAX_WORKERS
@@ -284,7 +284,7 @@ class _Place(Slot):
 
     @override
     def acquire(self) -> None:
-        if asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
+        if running_loop() is not None:
             # An async task that blocked its loop. Who has the place now may need this loop to turn: blocking for it
             # could last for ever, and tasks on a loop that is blocked do not run anyway.
             runner = self._runner

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
 from typing_extensions import override
 
+from flowyard.aio import asyncio
 from flowyard.process.loops import BackgroundLoop
 from flowyard.task_runners.base import Handle, Outcome, TaskCall, TaskConcurrencyType, TaskRunner
 from flowyard.task_runners.outcomes import cancelled, crashed
