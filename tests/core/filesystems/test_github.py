@@ -42,7 +42,11 @@ def test_a_commit_is_copied(git_server: Any, tmp_path: Path) -> None:
 
 def test_part_of_a_repository_is_copied_without_its_history(git_server: Any, tmp_path: Path) -> None:
     block = GitHub(repository=f"{git_server.address}/public", include_git_objects=False)
-    asyncio.run(block.get_directory.aio(block, "sub", str(tmp_path / "part")))
+
+    async def call() -> None:
+        await block.get_directory("sub", str(tmp_path / "part"))
+
+    asyncio.run(call())
     block.get_directory(local_path=str(tmp_path / "all"))
     assert files(tmp_path / "part") == ["data.txt", "deep/x"]
     assert not (tmp_path / "all/.git").exists()
