@@ -43,6 +43,11 @@ class LocalFiles:
         """
         return self.resolve(path).read_bytes()
 
+    def _place(self, path: str) -> str:
+        """Return what `resolve` does, as text: a `Path` takes longer to make than its file to find."""
+        plain = None if self.basepath is None else _plain_path(self.basepath, path)
+        return str(self.resolve(path)) if plain is None else plain
+
     def open_file(self, path: str) -> FileIO:
         """Open a file for reading, without a buffer.
 
@@ -50,7 +55,7 @@ class LocalFiles:
             FileNotFoundError: there is no such file.
             ValueError: it is outside of `basepath`.
         """
-        return FileIO(self.resolve(path))
+        return FileIO(self._place(path))
 
     def write_file(self, path: str, content: bytes | Sequence[bytes | bytearray | memoryview]) -> str:
         """Write a file, from one piece or several, and return where it is; blocks, whatever the colour of the caller.
@@ -58,7 +63,7 @@ class LocalFiles:
         Raises:
             ValueError: it is outside of `basepath`.
         """
-        target = str(self.resolve(path))
+        target = self._place(path)
         parts = [content] if isinstance(content, bytes) else content
         # A file appears whole or not at all, also when this process is killed. It is not forced to the disk, which
         # takes milliseconds: after a power cut a result may be damaged, its checksum tells, and its task runs again.

@@ -22,7 +22,7 @@ from flowyard.filesystems.contract import ReadableFiles, WritableFiles
 from flowyard.filesystems.folder import LocalFiles
 from flowyard.results.blob import header_line, signed_facts
 from flowyard.results.handles import BaseResult, LiteralResult, PersistedResult
-from flowyard.results.storage import location_of, open_file, write_parts
+from flowyard.results.storage import located, location_of, open_file, write_parts
 
 CACHE_FOLDER = "cache"
 _FORMAT = "flowyard-cache/1"
@@ -96,18 +96,18 @@ def iter_records(storage: LocalFiles, signing_key: str | None = None) -> Iterato
 
 
 def _read(storage: Any, path: str, signing_key: str | None) -> CacheRecord:
-    where = location_of(storage, path)
     with open_file(storage, path) as file:
         line = file.read() or b""
-    if not line.endswith(b"\n"):
-        raise CorruptResult(where, "it was cut off")
-    facts = signed_facts(line.rstrip(b"\n"), where, signing_key)
-    if facts.pop("format", None) != _FORMAT:
-        raise CorruptResult(where, f"it is no cache record of the format {_FORMAT!r}")
-    try:
-        return CacheRecord(**facts)
-    except TypeError as error:
-        raise CorruptResult(where, f"it is damaged ({error})") from error
+    with located(storage, path):
+        if not line.endswith(b"\n"):
+            raise CorruptResult(path, "it was cut off")
+        facts = signed_facts(line.rstrip(b"\n"), path, signing_key)
+        if facts.pop("format", None) != _FORMAT:
+            raise CorruptResult(path, f"it is no cache record of the format {_FORMAT!r}")
+        try:
+            return CacheRecord(**facts)
+        except TypeError as error:
+            raise CorruptResult(path, f"it is damaged ({error})") from error
 
 
 # --- values ---------------------------------------------------------------------------------------------

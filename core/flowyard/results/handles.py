@@ -13,11 +13,13 @@ from flowyard.exceptions import CorruptResult, MissingResult
 from flowyard.filesystems.contract import ReadableFiles
 from flowyard.results.blob import BlobHeader
 from flowyard.results.reading import Opened
-from flowyard.results.storage import location_of, open_file
+from flowyard.results.storage import located, location_of, open_file
 from flowyard.settings import get_current_settings
 
 R = TypeVar("R", default=Any)
 
+_SMALL = 2048
+"""Up to how many bytes of value are kept between a look at a file and the question for its value."""
 LITERAL_TYPES: tuple[type[Any], ...] = (type(None), bool, UUID)
 """Exact types of values that are recorded themselves instead of a reference to a file."""
 
@@ -129,6 +131,7 @@ class PersistedResult(BaseResult[R]):
     """
 
     __slots__ = (
+        "_opened",
         "_signing_key",
         "_value",
         "cache_object",
@@ -174,39 +177,50 @@ class PersistedResult(BaseResult[R]):
         """The hash of the inputs that the value was made from; None when they could not be hashed."""
         self._value = value if cache_object else NotSet
         self._signing_key = signing_key
+        self._opened: Opened | None = None
 
     @override
     def get(self) -> R:
         if self._value is not NotSet:
             return self._value
-        where = location_of(self.storage, self.storage_key)
         try:
-            # A handle that was read from a record or a pickle has no key: its process has one, or none.
-            key = self._signing_key or get_current_settings().FLOWYARD_RESULTS_SIGNING_KEY
-            with open_file(self.storage, self.storage_key) as file:
-                value = Opened(file, where, key).value()
+            value = self._read()
         except FileNotFoundError as error:
+            where = location_of(self.storage, self.storage_key)
             raise MissingResult(
                 f"the persisted result {where!r} is gone: {error}; run its task again to make it anew"
             ) from error
         except (OSError, ValueError) as error:
-            raise CorruptResult(where, str(error)) from error
+            raise CorruptResult(location_of(self.storage, self.storage_key), str(error)) from error
         if self.cache_object:
             self._value = value
         return value
 
+    def _read(self) -> Any:
+        opened, self._opened = self._opened, None
+        with located(self.storage, self.storage_key):
+            if opened is not None:
+                return opened.value()
+            with open_file(self.storage, self.storage_key) as file:
+                return Opened(file, self.storage_key, self._key()).value()
+
+    def _key(self) -> str | None:
+        # A handle that was read from a record or a pickle has no key: its process has one, or none.
+        return self._signing_key or get_current_settings().FLOWYARD_RESULTS_SIGNING_KEY
+
     def header(self) -> BlobHeader:
-        """Return what the file says about itself.
+        """Return what the file says about itself; a small file is read whole, and not again for its value.
 
         Raises:
             FileNotFoundError: it is gone.
             MissingResult: it is damaged, or its storage does not answer.
         """
-        key = self._signing_key or get_current_settings().FLOWYARD_RESULTS_SIGNING_KEY
-        with open_file(self.storage, self.storage_key) as file:
-            opened = Opened(file, location_of(self.storage, self.storage_key), key)
+        with located(self.storage, self.storage_key), open_file(self.storage, self.storage_key) as file:
+            opened = Opened(file, self.storage_key, self._key())
             if opened.is_small:
                 opened.verify()
+                if opened.header.size <= _SMALL:
+                    self._opened = opened
             return opened.header
 
     @override

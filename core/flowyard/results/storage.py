@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from io import BytesIO, FileIO
 from typing import Any, cast
 
-from flowyard.exceptions import ResultStorageFailed
+from flowyard.exceptions import CorruptResult, ResultStorageFailed
 from flowyard.filesystems.contract import ReadableFiles, WritableFiles
 from flowyard.filesystems.folder import LocalFiles
 
@@ -60,6 +61,17 @@ def write_parts(storage: WritableFiles, key: str, parts: Sequence[bytes | bytear
 
 def _failed(what: str, storage: ReadableFiles, key: str, error: Exception) -> ResultStorageFailed:
     return ResultStorageFailed(what, location_of(storage, key), f"{type(error).__name__}: {error}")
+
+
+@contextlib.contextmanager
+def located(storage: ReadableFiles | LocalFiles, key: str) -> Generator[None]:
+    """Say in a `CorruptResult` of the block where the file is: finding that out takes longer than reading it."""
+    try:
+        yield
+    except CorruptResult as error:
+        error.where = location_of(storage, key)
+        error.args = (error.where, error.cause)
+        raise
 
 
 def location_of(storage: ReadableFiles | LocalFiles, key: str) -> str:
