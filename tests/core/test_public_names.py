@@ -93,7 +93,20 @@ def test_users_of_prefect_2_find_a_name_where_it_was(module, name):
     ids=["import", "decorators"],
 )
 def test_importing_loads_no_database_no_terminal_and_no_cluster(program):
-    heavy = ["sqlalchemy", "alembic", "rich", "typer", "fastapi", "uvicorn", "httpx", "dask", "distributed", "ray"]
+    heavy = [
+        "flowyard.schemas.wire",
+        "flowyard.upcalls.worker",
+        "sqlalchemy",
+        "alembic",
+        "rich",
+        "typer",
+        "fastapi",
+        "uvicorn",
+        "httpx",
+        "dask",
+        "distributed",
+        "ray",
+    ]
     heavy += ["pydantic", "cryptography", "fsspec", "pathspec", "flowyard.blocks"]
     check = f"{program}\nimport sys\nprint(sorted(set({heavy!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)

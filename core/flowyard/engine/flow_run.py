@@ -20,13 +20,13 @@ from flowyard.engine.continuation import Continuation
 from flowyard.engine.dependencies import UpstreamFailed, find_dependencies, resolve
 from flowyard.engine.effects import Call, Raised, Record, SleepUntil, WaitFor
 from flowyard.engine.final_state import final_state_of, unfinished_in
+from flowyard.engine.local_shim import LocalShim
 from flowyard.engine.naming import flow_key, random_name, render_name
 from flowyard.engine.replay import Earlier, Fingerprint, reusable_state
 from flowyard.engine.scope import Scope, dynamic_key_of
 from flowyard.engine.signals import Interrupts
 from flowyard.engine.task_call import Hook, crash_run, run_hooks, settle_with
 from flowyard.engine.watching import WatchedRecorder
-from flowyard.engine.worker import LocalShim
 from flowyard.exceptions import (
     Abort,
     BackendError,

@@ -1,4 +1,4 @@
-"""The shim: executes a task call where it has arrived, in the flow's process or in a worker."""
+"""The shim of a worker: executes a task call that came from another process. Runners load it by name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from flowyard.context import FlowRunContext, Slot
 from flowyard.engine.drivers import run_async, run_blocking
+from flowyard.engine.local_shim import LocalShim
 from flowyard.engine.scope import Scope
 from flowyard.engine.task_run import run_task
 from flowyard.process.loops import BackgroundLoop
@@ -13,27 +14,6 @@ from flowyard.settings import get_current_settings
 from flowyard.task_runners.base import Outcome, TaskCall
 from flowyard.task_runners.sequential import SequentialTaskRunner
 from flowyard.upcalls.worker import upcall_control_plane
-
-
-class LocalShim:
-    """Executes calls in the process of their flow run: states and logs go straight to the journal."""
-
-    def __init__(self) -> None:
-        self.scope: Scope | None = None
-        """Set by the engine as soon as there is one; a scope refers to its shim."""
-
-    def execute(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
-        """Run a call in this thread."""
-        steps = run_task(call, self._context(), self.scope, slot)
-        # Libraries keep traces and log fields in context variables, and expect them in the threads of a pool.
-        return run_blocking(steps) if call.user_context is None else call.user_context.run(run_blocking, steps)
-
-    async def execute_async(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
-        """Run a call of an async task on the running event loop."""
-        return await run_async(run_task(call, self._context(), self.scope, slot))
-
-    def _context(self) -> FlowRunContext | None:
-        return self.scope.context if self.scope is not None else None
 
 
 class WorkerShim:

@@ -27,7 +27,7 @@ from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
 from flowyard.task_runners.metering import Meter
-from flowyard.upcalls.worker import UpcallChannel
+from flowyard.upcalls.channel import UpcallChannel
 
 LONGEST_WAIT_IN_PLACE = 1.0
 """Seconds of a retry delay that are slept in the slot."""

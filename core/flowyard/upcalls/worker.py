@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
@@ -14,19 +13,7 @@ from flowyard.exceptions import UpcallTimeout, UpcallUnavailable
 from flowyard.ports import ControlPlane
 from flowyard.schemas.ids import new_id
 from flowyard.upcalls.calls import NOUNS, Question, open_answer
-
-
-@dataclass(frozen=True, slots=True)
-class UpcallChannel:
-    """How a call that executes remotely asks the process of its flow; made by its task runner."""
-
-    runner: str
-    """What the task runner is called, for error messages."""
-    ask: Callable[[bytes, float], bytes]
-    """Sends a question and returns its answer, blocking for so many seconds at most; then it raises TimeoutError.
-
-    Called from any thread, from several at once.
-    """
+from flowyard.upcalls.channel import UpcallChannel
 
 
 def upcall_control_plane(channel: UpcallChannel | None, *, timeout: float) -> ControlPlane:

@@ -215,6 +215,11 @@ def test_copies_take_updates_over_defaults_over_what_is_set() -> None:
     assert changed.source_of(FLOWYARD_API_URL) == "default"
 
 
+def test_secrets_can_be_left_out_of_environment_variables() -> None:
+    settings = Settings({FLOWYARD_API_DATABASE_CONNECTION_URL: "postgresql://me:secret@h/d", FLOWYARD_TASK_RUNNER: "x"})
+    assert settings.to_environment_variables(exclude_unset=True, exclude_secrets=True) == {"FLOWYARD_TASK_RUNNER": "x"}
+
+
 def test_environment_variables_give_another_process_the_same_values(tmp_path: Path) -> None:
     settings = Settings(
         {

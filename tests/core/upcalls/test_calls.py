@@ -27,9 +27,10 @@ from flowyard.schemas.states import State, StateType
 from flowyard.schemas.variables import VariableRecord
 from flowyard.testing.records import begin
 from flowyard.upcalls.calls import Question, answer, open_answer, pack_error
+from flowyard.upcalls.channel import UpcallChannel
 from flowyard.upcalls.desk import UpcallDesk
 from flowyard.upcalls.values import pack_value, unpack_value
-from flowyard.upcalls.worker import OpenQuestions, UpcallChannel, upcall_control_plane
+from flowyard.upcalls.worker import OpenQuestions, upcall_control_plane
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 SCALARS = (

@@ -44,7 +44,8 @@ from flowyard.task_runners.packing_outcomes import pack_outcome
 from flowyard.task_runners.process.channel import FrameReader, write_all
 from flowyard.task_runners.process.messages import ToPool, ToWorker, message
 from flowyard.task_runners.process.recording import EventBuffer
-from flowyard.upcalls.worker import OpenQuestions, UpcallChannel
+from flowyard.upcalls.channel import UpcallChannel
+from flowyard.upcalls.worker import OpenQuestions
 
 _FLUSH_SECONDS = 0.05
 _LAST_BREATH_SECONDS = 0.1

@@ -11,8 +11,9 @@ from typing import Any, Final, cast
 
 from flowyard.logging.loggers import get_logger
 from flowyard.process.control import control_plane
+from flowyard.upcalls.channel import UpcallChannel
 from flowyard.upcalls.desk import UpcallDesk
-from flowyard.upcalls.worker import OpenQuestions, UpcallChannel
+from flowyard.upcalls.worker import OpenQuestions
 
 _EXTENSION: Final = "flowyard-upcalls"
 _UPCALL: Final = "upcall"

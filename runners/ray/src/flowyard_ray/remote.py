@@ -29,7 +29,7 @@ from flowyard.task_runners.outcomes import not_executed
 from flowyard.task_runners.packing import ArrivedCall, unpack_context, unpack_spec
 from flowyard.task_runners.packing_outcomes import pack_outcome
 from flowyard.task_runners.pickling import Pickled
-from flowyard.upcalls.worker import UpcallChannel
+from flowyard.upcalls.channel import UpcallChannel
 from flowyard_ray.api import ray
 from flowyard_ray.mailbox import Post
 from flowyard_ray.recording import Record

@@ -11,8 +11,8 @@ from typing import Any
 from flowyard.logging.loggers import get_logger
 from flowyard.process.control import control_plane
 from flowyard.schemas.ids import new_id
+from flowyard.upcalls.channel import UpcallChannel
 from flowyard.upcalls.desk import UpcallDesk
-from flowyard.upcalls.worker import UpcallChannel
 from flowyard_ray.api import ray
 
 _LONGEST_POLL_SECONDS = 10.0
