@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import os
+from pathlib import Path
 from typing import Any
 
 from flowyard.filesystems.contract import WritableFiles
 from flowyard.filesystems.folder import Folder
+from flowyard.results.blocks import load_storage, saved_id
 from flowyard.results.factory import ResultFactory
 from flowyard.serializers.base import Serializer
 from flowyard.serializers.registry import resolve_serializer
@@ -67,7 +70,7 @@ def task_result_options(
 def resolve_result_options(
     *,
     persist_result: bool | None,
-    result_storage: WritableFiles | str | None,
+    result_storage: WritableFiles | str | Path | None,
     result_serializer: Serializer | str | None,
     cache_result_in_memory: bool,
     is_required: bool,
@@ -91,10 +94,12 @@ def resolve_result_options(
         persist = is_required or helps_retries or settings.FLOWYARD_RESULTS_PERSIST_BY_DEFAULT
     own = result_storage if result_storage is not None else settings.FLOWYARD_DEFAULT_RESULT_STORAGE_BLOCK
     is_default = False
+    block_id = None
     if result_storage is None and inherited is not None:
-        storage, is_default = inherited.storage, inherited.is_default_storage
+        storage, is_default, block_id = inherited.storage, inherited.is_default_storage, inherited.storage_block_id
     elif own is not None:
         storage = resolve_storage(own)
+        block_id = saved_id(storage) if persist else None
     else:
         storage, is_default = default_storage(settings), True
     if result_serializer is not None:
@@ -111,6 +116,7 @@ def resolve_result_options(
         cache_result_in_memory=cache_result_in_memory,
         storage_key=result_storage_key,
         signing_key=settings.FLOWYARD_RESULTS_SIGNING_KEY or None,
+        storage_block_id=block_id,
         is_default_storage=is_default,
     )
 
@@ -120,20 +126,22 @@ def default_storage(settings: Settings) -> Folder:
     return Folder(basepath=str(settings.FLOWYARD_LOCAL_STORAGE_PATH))
 
 
-def resolve_storage(storage: WritableFiles | str) -> WritableFiles:
-    """Return a storage object.
+def resolve_storage(storage: WritableFiles | str | Path) -> WritableFiles:
+    """Return a storage object: one that is given, a folder by its path, or a saved block by ``"type/name"``.
 
     Raises:
-        ValueError: it is the name of a block: there are none yet.
+        ValueError: there is no block of that name; says which names have one.
         TypeError: it is no storage.
     """
     if inspect.isclass(storage):
         raise TypeError(f"result_storage={storage!r} is a class: did you mean to call it?")
+    if isinstance(storage, Path) or (isinstance(storage, str) and storage.startswith(("/", "./", "../", "~"))):
+        return Folder(basepath=os.path.abspath(os.path.expanduser(storage)))
     if isinstance(storage, WritableFiles):
         return storage
     if not isinstance(storage, str):  # pyright: ignore[reportUnnecessaryIsInstance]  users may pass anything
-        raise TypeError(f"result_storage={storage!r} is not a `flowyard.filesystems.WritableFileSystem`")
-    raise ValueError(
-        f"result_storage={storage!r} names a block, and this version has no blocks; pass a storage object, such as "
-        "`flowyard.filesystems.LocalFileSystem(basepath=...)`"
-    )
+        raise TypeError(
+            f"result_storage={storage!r} is not a `flowyard.filesystems.WritableFileSystem`, nor the path of a "
+            "folder or the `type/name` of a saved block"
+        )
+    return load_storage(storage, f"result_storage={storage!r}")

@@ -11,6 +11,7 @@ from flowyard.exceptions import MissingResult
 from flowyard.filesystems.contract import ReadableFiles
 from flowyard.filesystems.folder import Folder, LocalFiles
 from flowyard.results.blob import BlobHeader
+from flowyard.results.blocks import load_storage
 from flowyard.results.factory import run_folder
 from flowyard.results.handles import LiteralResult, PersistedResult, UnpersistedResult
 from flowyard.results.reading import Opened
@@ -37,7 +38,9 @@ def result_from_record(record: Mapping[str, Any], storage: ReadableFiles) -> Res
     if kind == "reference":
         key: str = record["storage_key"]
         block_id = record.get("storage_block_id")
-        if PurePath(key).is_absolute():
+        if block_id is not None:
+            storage = load_storage(UUID(block_id), f"the record of result {key!r}")
+        elif PurePath(key).is_absolute():
             storage = Folder()  # a folder that was given as an object: the key says all
         return PersistedResult(
             storage=storage,

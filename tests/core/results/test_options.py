@@ -40,7 +40,7 @@ def task(**options):
         "result_serializer": None,
         "result_storage_key": None,
         "cache_result_in_memory": True,
-        "cache_key_fn": None,
+        "key_policy": None,
     }
     return SimpleNamespace(**{**declared, **options})
 
@@ -52,7 +52,7 @@ def test_features_that_need_persistence():
     assert not flow_features_require_child_result_persistence(flow(retries=None))
     assert flow_features_require_child_result_persistence(flow(retries=1))
     assert not task_features_require_result_persistence(task())
-    assert task_features_require_result_persistence(task(cache_key_fn=lambda *_: "k"))
+    assert task_features_require_result_persistence(task(key_policy=lambda *_: "k"))
     assert task_features_require_result_persistence(task(cache_result_in_memory=False))
 
 
@@ -61,7 +61,7 @@ TASK_CASES = {
     "setting": (task(), flow(), PERSIST, True),
     "never beats the setting": (task(persist_result=False), flow(), PERSIST, False),
     "always": (task(persist_result=True), flow(), DEFAULTS, True),
-    "cache": (task(cache_key_fn=len), flow(), DEFAULTS, True),
+    "cache": (task(key_policy=len), flow(), DEFAULTS, True),
     "not in memory": (task(cache_result_in_memory=False), flow(), DEFAULTS, True),
     "flow with retries": (task(), flow(retries=2), DEFAULTS, True),
     "never beats the flow's retries": (task(persist_result=False), flow(retries=2), DEFAULTS, False),
@@ -80,7 +80,7 @@ def test_when_a_task_persists_its_result(declared, inside, settings, persists):
     ("declared", "inside", "settings", "must"),
     [
         (task(persist_result=True), flow(), DEFAULTS, True),
-        (task(cache_key_fn=len), flow(), DEFAULTS, True),
+        (task(key_policy=len), flow(), DEFAULTS, True),
         (task(cache_result_in_memory=False), flow(), DEFAULTS, True),
         (task(), flow(retries=1), DEFAULTS, False),
         (task(), flow(), PERSIST, False),
@@ -142,7 +142,7 @@ def test_options_travel_to_workers():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"result_storage": "s3/mine"}, ValueError, "names a block, and this version has no blocks"),
+        ({"result_storage": "s3/mine"}, ValueError, "no block 's3/mine' in the state backend"),
         ({"result_storage": 5}, TypeError, "5 is not a"),
         ({"result_storage": LocalFileSystem}, TypeError, "did you mean to call it"),
         ({"result_serializer": "zip"}, UnknownPlugin, "no serializer named 'zip'"),
