@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import re
@@ -21,7 +20,7 @@ from flowyard.blocks.description import checksum_of_class, declared, docstring, 
 from flowyard.blocks.dumping import Dump
 from flowyard.blocks.redaction import redact_for
 from flowyard.blocks.schema import declared_secrets, patterns_of_type
-from flowyard.duality import sync_compatible
+from flowyard.duality import dual
 from flowyard.exceptions import BlockNotSavedError
 from flowyard.process.control import control_plane
 from flowyard.schemas.blocks import NON_VERSIONED, BlockSchemaRecord, BlockTypeRecord
@@ -215,18 +214,18 @@ class Block(BaseModel, ABC):
     # --- in the state backend ---------------------------------------------------------------------------------
 
     @classmethod
-    @sync_compatible
-    async def register_type_and_schema(cls, client: Any = None) -> None:
+    @dual
+    def register_type_and_schema(cls, client: Any = None) -> None:
         """Register the class as a block type with its schema, and the block classes that its fields have.
 
         Raises:
             InvalidBlockRegistration: it is `Block` itself or abstract.
         """
         del client
-        await asyncio.to_thread(documents.register_with_inner, control_plane().blocks, cls)
+        documents.register_with_inner(control_plane().blocks, cls)
 
-    @sync_compatible
-    async def save(self, name: str | None = None, overwrite: bool = False, client: Any = None) -> UUID:
+    @dual
+    def save(self, name: str | None = None, overwrite: bool = False, client: Any = None) -> UUID:
         """Save the block under a name, or again under the one it has; return the id of its document.
 
         Raises:
@@ -239,13 +238,11 @@ class Block(BaseModel, ABC):
         name = self._block_document_name if name is None else name
         if name is None:
             raise ValueError(f"this {type(self).__name__} block has no name yet; give one: `.save(name)`")
-        return await asyncio.to_thread(
-            documents.save, control_plane().blocks, self, name, overwrite=overwrite or is_again
-        )
+        return documents.save(control_plane().blocks, self, name, overwrite=overwrite or is_again)
 
     @classmethod
-    @sync_compatible
-    async def load(cls, name: str, validate: bool = True, client: Any = None) -> Self:
+    @dual
+    def load(cls, name: str, validate: bool = True, client: Any = None) -> Self:
         """Return a saved block: `MyBlock.load("name")`, or `Block.load("slug/name")`.
 
         With `validate=False` a block whose class has changed since is loaded with None for what is missing, and a
@@ -260,12 +257,12 @@ class Block(BaseModel, ABC):
         del client
         return cast(
             "Self",
-            await asyncio.to_thread(documents.load_by_name, control_plane().blocks, cls, name, validate=validate),
+            documents.load_by_name(control_plane().blocks, cls, name, validate=validate),
         )
 
     @classmethod
-    @sync_compatible
-    async def load_from_ref(
+    @dual
+    def load_from_ref(
         cls,
         ref: str | UUID | Mapping[str, Any],
         validate: bool = True,
@@ -279,19 +276,19 @@ class Block(BaseModel, ABC):
         del client
         return cast(
             "Self",
-            await asyncio.to_thread(documents.load_from_ref, control_plane().blocks, cls, ref, validate=validate),
+            documents.load_from_ref(control_plane().blocks, cls, ref, validate=validate),
         )
 
     @classmethod
-    @sync_compatible
-    async def delete(cls, name: str, client: Any = None) -> None:
+    @dual
+    def delete(cls, name: str, client: Any = None) -> None:
         """Delete a saved block.
 
         Raises:
             BlockNotFound: none was saved under that name.
         """
         del client
-        await asyncio.to_thread(documents.delete, control_plane().blocks, cls, name)
+        documents.delete(control_plane().blocks, cls, name)
 
     def get_block_placeholder(self) -> str:
         """Return the name by which templates refer to this block.

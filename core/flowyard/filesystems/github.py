@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 import re
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, model_validator
 from typing_extensions import override
 
-from flowyard.duality import sync_compatible
+from flowyard.duality import dual
 from flowyard.filesystems.base import ReadableDeploymentStorage
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -54,10 +53,10 @@ class GitHub(ReadableDeploymentStorage):
             )
         return self
 
-    @sync_compatible
+    @dual
     @override
-    async def get_directory(self, from_path: str | None = None, local_path: str | None = None) -> None:
-        await asyncio.to_thread(self._get, from_path, local_path)
+    def get_directory(self, from_path: str | None = None, local_path: str | None = None) -> None:
+        self._get(from_path, local_path)
 
     def _get(self, from_path: str | None, local_path: str | None) -> None:
         target = Path(local_path or ".").expanduser().resolve()

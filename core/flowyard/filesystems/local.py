@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from flowyard.duality import sync_compatible
+from flowyard.duality import dual
 from flowyard.filesystems.base import WritableDeploymentStorage, WritableFileSystem
 from flowyard.filesystems.folder import LocalFiles
 from flowyard.filesystems.ignoring import files_to_copy
@@ -37,27 +36,27 @@ class LocalFileSystem(LocalFiles, WritableFileSystem, WritableDeploymentStorage)
         if self.basepath is not None:
             self.basepath = str(Path(self.basepath).expanduser())
 
-    @sync_compatible
+    @dual
     @override
-    async def read_path(self, path: str) -> bytes:
-        return await asyncio.to_thread(self.read_file, path)
+    def read_path(self, path: str) -> bytes:
+        return self.read_file(path)
 
-    @sync_compatible
+    @dual
     @override
-    async def write_path(self, path: str, content: bytes) -> str:
-        return await asyncio.to_thread(self.write_file, path, content)
+    def write_path(self, path: str, content: bytes) -> str:
+        return self.write_file(path, content)
 
-    @sync_compatible
+    @dual
     @override
-    async def get_directory(self, from_path: str | None = None, local_path: str | None = None) -> None:
-        await asyncio.to_thread(self._get, from_path, local_path)
+    def get_directory(self, from_path: str | None = None, local_path: str | None = None) -> None:
+        self._get(from_path, local_path)
 
-    @sync_compatible
+    @dual
     @override
-    async def put_directory(
+    def put_directory(
         self, local_path: str | None = None, to_path: str | None = None, ignore_file: str | None = None
     ) -> int:
-        return await asyncio.to_thread(self._put, local_path, to_path, ignore_file)
+        return self._put(local_path, to_path, ignore_file)
 
     def _get(self, from_path: str | None, local_path: str | None) -> None:
         source = self.resolve(from_path or ".")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import importlib
 import posixpath
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 from typing_extensions import override
 
-from flowyard.duality import sync_compatible
+from flowyard.duality import dual
 from flowyard.exceptions import MissingStorageDriver
 from flowyard.filesystems.base import WritableDeploymentStorage, WritableFileSystem
 from flowyard.filesystems.ignoring import files_to_copy
@@ -109,31 +108,31 @@ class RemoteFiles(WritableFileSystem, WritableDeploymentStorage, ABC):
         filesystem.pipe_file(url, content)
         return url
 
-    @sync_compatible
+    @dual
     @override
-    async def read_path(self, path: str) -> bytes:
-        return await asyncio.to_thread(self.read_file, path)
+    def read_path(self, path: str) -> bytes:
+        return self.read_file(path)
 
-    @sync_compatible
+    @dual
     @override
-    async def write_path(self, path: str, content: bytes) -> str:
-        return await asyncio.to_thread(self.write_file, path, content)
+    def write_path(self, path: str, content: bytes) -> str:
+        return self.write_file(path, content)
 
-    @sync_compatible
+    @dual
     @override
-    async def get_directory(self, from_path: str | None = None, local_path: str | None = None) -> None:
-        await asyncio.to_thread(self._get, from_path, local_path)
+    def get_directory(self, from_path: str | None = None, local_path: str | None = None) -> None:
+        self._get(from_path, local_path)
 
-    @sync_compatible
+    @dual
     @override
-    async def put_directory(
+    def put_directory(
         self,
         local_path: str | None = None,
         to_path: str | None = None,
         ignore_file: str | None = None,
         overwrite: bool = True,
     ) -> int:
-        return await asyncio.to_thread(self._put, local_path, to_path, ignore_file, overwrite=overwrite)
+        return self._put(local_path, to_path, ignore_file, overwrite=overwrite)
 
     def _make_folder(self, filesystem: Any, url: str) -> None:
         # In an object store a folder is nothing; asking for one there would make a bucket.
