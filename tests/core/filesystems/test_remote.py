@@ -15,6 +15,7 @@ from flowyard.blocks.core import Block
 from flowyard.exceptions import MissingStorageDriver
 from flowyard.filesystems import GCS, S3, SMB, Azure, LocalFileSystem, RemoteFileSystem
 from flowyard.filesystems.folder import Folder
+from flowyard.results import result_from_record
 
 
 @pytest.mark.parametrize(
@@ -149,6 +150,28 @@ def test_results_are_written_to_a_file_system(home: Path) -> None:
     for state in (keep(return_state=True), asyncio.run(call())):
         assert state.result().result() == [1]
         assert b"flowyard-result" in storage.read_path("it")
+
+
+def test_results_are_found_by_who_did_not_write_them(home: Path) -> None:
+    RemoteFileSystem(basepath=f"memory://{uuid4()}/named").save("named")
+
+    @task(persist_result=True, result_storage="remote-file-system/named")
+    def named() -> list[int]:
+        return [1]
+
+    @task(persist_result=True, result_storage=RemoteFileSystem(basepath=f"memory://{uuid4()}/unsaved"))
+    def unsaved() -> list[int]:
+        return [2]
+
+    @flow
+    def keep() -> list[Any]:
+        return [named(return_state=True), unsaved(return_state=True)]
+
+    for state, value in zip(keep(), ([1], [2]), strict=True):
+        record = state.data.to_record()
+        assert record["storage_block_id"]
+        found = result_from_record(record, Folder("/nowhere"))
+        assert found.get() == value
 
 
 def test_a_link_that_leads_out_of_a_folder_is_refused(tmp_path: Path) -> None:
