@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+_SMALL = 64 * 1024
+
 
 class LocalFiles:
     """The files below `basepath`; without it paths are relative to the current folder, and any path is allowed."""
@@ -65,6 +67,8 @@ class LocalFiles:
         """
         target = self._place(path)
         parts = [content] if isinstance(content, bytes) else content
+        if len(parts) > 1 and sum(memoryview(part).nbytes for part in parts) <= _SMALL:
+            parts = [b"".join(parts)]  # a call to the system costs more than a copy
         # A file appears whole or not at all, also when this process is killed. It is not forced to the disk, which
         # takes milliseconds: after a power cut a result may be damaged, its checksum tells, and its task runs again.
         folder, name = os.path.split(target)
