@@ -34,6 +34,7 @@ SAMPLES: dict[Any, Any] = {
     UUID: UUID(int=7),
     BaseException: ValueError("inner"),
     tuple[str, ...]: ("a", "b"),
+    tuple[int, ...]: (0, 1),
 }
 
 
