@@ -13,6 +13,7 @@ from dask.base import annotate
 from distributed import Client, LocalCluster
 
 from flowyard.flows import flow
+from flowyard.settings import FLOWYARD_LOGGING_LEVEL, temporary_settings
 from flowyard.task_runners.base import TaskConcurrencyType
 from flowyard.task_runners.registry import task_runner_named
 from flowyard.tasks import task
@@ -348,3 +349,19 @@ def test_a_batched_map_over_a_batched_map_depends_chunk_on_chunk_and_values_stay
     firsts = [needs for key, needs in graphs if key.startswith("more-")]
     assert len(own) == 4
     assert firsts == [[key] for key in own] + [own[:2], own[2:]]
+
+
+def test_workers_log_at_the_level_of_the_flow(processes: LocalCluster) -> None:
+    @task
+    def level() -> str:
+        return logging.getLevelName(logging.getLogger("flowyard.task_runs").getEffectiveLevel())
+
+    @flow(task_runner=DaskTaskRunner(cluster=processes))
+    def levels() -> str:
+        return level.submit().result()
+
+    found: list[str] = []
+    for wanted in ("ERROR", "DEBUG"):
+        with temporary_settings({FLOWYARD_LOGGING_LEVEL: wanted}):
+            found.append(levels())
+    assert found == ["ERROR", "DEBUG"]
