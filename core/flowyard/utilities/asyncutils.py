@@ -19,7 +19,7 @@ import anyio.from_thread
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from flowyard.duality import in_async_main_thread
+from flowyard.duality import in_async_main_thread as in_async_main_thread
 from flowyard.duality import run_sync as run_sync
 from flowyard.duality import sync_compatible as sync_compatible
 from flowyard.engine.interrupts import raise_in_thread

@@ -16,11 +16,11 @@ from flowyard.schemas.events import LogEmitted, TaskRunCreated, TaskRunEntered, 
 from flowyard.schemas.ids import new_id
 from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
+from flowyard.schemas.recorded_result import RecordedResult
 from flowyard.schemas.runs import FlowRun, StartInfo, TaskRun
 from flowyard.schemas.states import NO_DETAILS, State, StateDetails, StateType
 from flowyard.schemas.wire import (
     VERSION,
-    RecordedResult,
     decode_events,
     encode,
     encode_events,

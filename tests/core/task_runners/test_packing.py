@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flowyard.engine.worker import LocalShim
+from flowyard.engine.local_shim import LocalShim
 from flowyard.exceptions import MissingResult, RemoteException, UnknownWireFormat, UnpicklableValue
 from flowyard.results import UnpersistedResult
 from flowyard.rules.bookkeeping import enter_state

@@ -11,7 +11,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from flowyard.engine.worker import LocalShim
+from flowyard.engine.local_shim import LocalShim
 from flowyard.parameters.binding import CallSignature
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.schemas.events import JournalEvent, TaskRunEntered

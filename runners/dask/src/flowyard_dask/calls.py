@@ -116,7 +116,7 @@ def _held(places: Sequence[Any], given: Sequence[Any], found: Sequence[Any], pay
     for upstream, dependency, index in places:
         kept = cast("Kept", found[dependency] if index is None else found[dependency][index])
         if kept.lost_worker is not None:
-            # Even if this says Crashed, an outcome may have arrived before the worker died: the flow's process knows.
+            # Even where this says Crashed, an outcome may have come before the worker died: the flow's process knows.
             lost[upstream] = kept
         else:
             held[upstream] = kept.held()
