@@ -13,7 +13,7 @@ from flowyard.cli.output import say, write_json
 from flowyard.process.backends import PROCESS
 from flowyard.retention import Garbage, collect_garbage
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
