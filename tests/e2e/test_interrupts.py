@@ -100,6 +100,19 @@ def run():
     child()
 run()
 """,
+    "garbage collection, whose exceptions are only printed": """
+import gc
+def collected(phase, info):
+    gc.callbacks.remove(collected)
+    ready()
+    time.sleep(60)
+@flow(name="interrupted")
+def run():
+    gc.callbacks.append(collected)
+    gc.collect()
+    time.sleep(60)
+run()
+""",
     "flow with a timeout": """
 @flow(name="interrupted", timeout_seconds=100)
 def run():

@@ -22,7 +22,7 @@ from flowyard.schemas.filters import FlowRunFilter, LogFilter
 from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import StateType
 
-app = command_group("List, inspect, profile, continue and delete flow runs, and read their logs.")
+app = command_group("List, inspect, profile, continue and delete flow runs.")
 
 Id = Annotated[UUID, typer.Argument(metavar="ID", help="Id of the flow run.")]
 _RUNS = RunNoun[FlowRun](

@@ -27,9 +27,7 @@ COMMANDS = {
     "database": LazyCommand("flowyard.cli.database", "Upgrade, downgrade and reset the state database."),
     "flow": LazyCommand("flowyard.cli.flow", "List the flows that have been run.", aliases=("flows",)),
     "flow-run": LazyCommand(
-        "flowyard.cli.flow_run",
-        "List, inspect, profile, continue and delete flow runs, and read their logs.",
-        aliases=("flow-runs",),
+        "flowyard.cli.flow_run", "List, inspect, profile, continue and delete flow runs.", aliases=("flow-runs",)
     ),
     "gc": LazyCommand("flowyard.cli.gc", "Delete old flow runs and the files of their results."),
     "global-concurrency-limit": LazyCommand(

@@ -12,13 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
-
 from flowyard import flow, get_run_logger, runtime, task
 from flowyard.exceptions import RecordsNotDurable
 from flowyard.process.backends import PROCESS
 from flowyard.settings import FLOWYARD_HOME
+from flowyard.store.dialects import SQLite
+from flowyard.store.plain import PlainConnection
 
 ROOM = 200_000
 PAGE = 4_096
@@ -62,12 +61,15 @@ def make_room() -> None:
 most = [1_000_000_000]
 
 
-def limit_pages(connection: Any) -> None:
-    connection.exec_driver_sql(f"PRAGMA max_page_count={most[0]}")
+def limit_pages(dialect: SQLite, connection: PlainConnection, **options: Any) -> None:
+    connection.execute(f"PRAGMA max_page_count={most[0]}")
+    begin_write(dialect, connection, **options)
 
+
+begin_write = SQLite.begin_write
 
 if __name__ == "__main__":
-    event.listen(Engine, "begin", limit_pages)
+    SQLite.begin_write = limit_pages
     try:
         filling(sys.argv[1], 2_000)
     except RecordsNotDurable as error:
