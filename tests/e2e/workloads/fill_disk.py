@@ -61,9 +61,9 @@ def make_room() -> None:
 most = [1_000_000_000]
 
 
-def limit_pages(dialect: SQLite, connection: PlainConnection, **options: Any) -> None:
+def limit_pages(self: SQLite, connection: PlainConnection, **options: Any) -> None:
     connection.execute(f"PRAGMA max_page_count={most[0]}")
-    begin_write(dialect, connection, **options)
+    begin_write(self, connection, **options)
 
 
 begin_write = SQLite.begin_write
