@@ -99,6 +99,8 @@ class RunContext:
     """A script is being loaded to find its flows: flows that it calls do not run."""
     control: ControlPlane | None = None
     """On a remote worker: what stands for the control plane of the flow's process. None where the settings tell."""
+    transaction: Any = None
+    """What takes the tasks that are called here together (`engine.staging.Staging`); None for nothing."""
 
 
 _NOWHERE = RunContext()

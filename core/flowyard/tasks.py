@@ -47,6 +47,7 @@ __all__ = ["Task", "exponential_backoff", "task", "task_input_hash"]
 
 P = ParamSpec("P")
 R = TypeVar("R", default=Any)
+Hook = TypeVar("Hook", bound=Callable[..., Any])
 RetryDelay = float | int | Sequence[float] | Callable[[int], Sequence[float]]
 _RESERVED = ("return_state", "wait_for")
 
@@ -131,9 +132,25 @@ class Task(Generic[P, R]):
             raise TypeError(
                 f"retry_condition_fn={retry_condition_fn!r} must be a function (task, task_run, state) -> bool"
             )
+        self.on_commit_hooks: list[Callable[[Any], Any]] = []
+        self.on_rollback_hooks: list[Callable[[Any], Any]] = []
         self.retry_condition_fn = retry_condition_fn
         self.viz_return_value = viz_return_value
         self.task_runner = resolve_task_runner(task_runner)
+
+    # --- transactions ---------------------------------------------------------------------------------------
+
+    def on_commit(self, hook: Hook) -> Hook:
+        """Have `hook(transaction)` called for each run of the task whose transaction commits; use as a decorator."""
+        check_hooks([hook], "on_commit")
+        self.on_commit_hooks.append(hook)
+        return hook
+
+    def on_rollback(self, hook: Hook) -> Hook:
+        """Have `hook(transaction)` called for each run of the task that is rolled back; use as a decorator."""
+        check_hooks([hook], "on_rollback")
+        self.on_rollback_hooks.append(hook)
+        return hook
 
     # --- calling --------------------------------------------------------------------------------------------
 
@@ -328,6 +345,8 @@ class Task(Generic[P, R]):
             runner=_runner(self.task_runner),
             on_completion=self.on_completion,
             on_failure=self.on_failure,
+            on_commit=tuple(self.on_commit_hooks),
+            on_rollback=tuple(self.on_rollback_hooks),
         )
 
     def _cache_options(self, settings: Settings, results: ResultFactory, flow_context: Any) -> CacheOptions | None:
@@ -426,7 +445,9 @@ class Task(Generic[P, R]):
         elif cache_policy is not NotSet:
             kept["cache_key_fn"] = None
         kept.update({option: value for option, value in nullable.items() if value is not NotSet})
-        return type(self)(self.fn, **kept)
+        copy = type(self)(self.fn, **kept)
+        copy.on_commit_hooks, copy.on_rollback_hooks = [*self.on_commit_hooks], [*self.on_rollback_hooks]
+        return copy
 
     def _options(self) -> dict[str, Any]:
         options = {

@@ -33,6 +33,7 @@ PINNED = {
         *("Retrying", "Running", "Scheduled", "Suspended", "State", "StateDetails", "StateGroup", "StateType"),
         *("get_state_exception", "get_state_result", "is_state", "is_state_iterable", "raise_state_exception"),
     },
+    "flowyard.transactions": {"Transaction", "get_transaction", "transaction"},
     "flowyard.filesystems": {
         *("Azure", "GCS", "GitHub", "LocalFileSystem", "RemoteFileSystem", "S3", "SMB"),
         *("ReadableDeploymentStorage", "ReadableFileSystem", "WritableDeploymentStorage", "WritableFileSystem"),

@@ -15,14 +15,16 @@ from typing_extensions import override
 
 from flowyard.aio import asyncio
 from flowyard.cache_policies import CachePolicy, key_of
-from flowyard.context import RunContext, Slot, TaskRunContext, enter, leave
+from flowyard.context import RunContext, Slot, TaskRunContext, current, enter, leave
 from flowyard.engine.completion import Completion
 from flowyard.engine.effects import Effect, Resume, SleepUntil, Thrown, WaitFor
+from flowyard.engine.staging import Staging
 from flowyard.exceptions import MissingResult
 from flowyard.filesystems.folder import LocalFiles
 from flowyard.logging.run_log import RunLog, run_log_for_task
 from flowyard.results.cache_locks import CacheLocks
 from flowyard.results.cache_records import CacheRecord, new_record, read_record, usable_handle, write_record
+from flowyard.results.commits import is_committed
 from flowyard.results.factory import ResultFactory
 from flowyard.results.handles import BaseResult
 from flowyard.rules.bookkeeping import apply_decision
@@ -141,6 +143,9 @@ class Claim:
                 self._reason = "no value was kept under its key"
                 return False
             self._record = record
+            if record.transaction is not None and not self._is_visible(record.transaction):
+                self._reason = "the value that was kept belongs to a transaction that has not committed"
+                return False
             if record.is_expired(utcnow()):
                 self._reason = f"the value that was kept expired at {record.expires}"
                 return False
@@ -157,13 +162,22 @@ class Claim:
         self._reason = f"its key was used by task run {record.task_run_id} on {record.created}"
         return True
 
+    def _is_visible(self, stamp: str) -> bool:
+        own: Staging | None = current().transaction
+        if own is not None and own.accepts(stamp):
+            return True
+        return is_committed(self._results.storage, stamp, self._results.signing_key)
+
     def state(self, flow_run_count: int) -> State[Any]:
         """Put the run into the state Cached, and return that."""
         run = self.context.task_run
         assert self.handle is not None
         assert self._record is not None
         found = StateDetails(
-            cache_key=self.key, cache_expiration=self._record.expiration(), cache_trace=self.trace("hit")
+            cache_key=self.key,
+            cache_expiration=self._record.expiration(),
+            cache_trace=self.trace("hit"),
+            transaction=self._record.transaction,
         )
         facts = TaskRunFacts(
             StateType.RUNNING,
@@ -319,6 +333,7 @@ def keep_value(call: TaskCall, handle: BaseResult[Any], expires: datetime | None
         task_name=call.spec.name,
         task_run_id=str(run.id),
         flow_run_id=None if run.flow_run_id is None else str(run.flow_run_id),
+        transaction=call.context.transaction,
     )
     try:
         write_record(results.storage, record, results.signing_key)

@@ -220,6 +220,8 @@ class Submitter(Generic[S]):
         future.runner = self.runner
         future.hands_on_early = template.hands_on_early
         scope.admit(future)
+        if prepared.transaction is not None:
+            prepared.transaction.submitted(future)
         if scope.progress is not None:
             scope.progress.submitted(template.spec.name)
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from flowyard.engine.replay import Earlier, Identity, Kept, affected_by
 from flowyard.filesystems.folder import LocalFiles
 from flowyard.ports import ControlPlane
+from flowyard.results.commits import Commits
 from flowyard.results.factory import ResultFactory
 from flowyard.results.records import stored_results
 from flowyard.rules.decision import has_persisted_result
@@ -35,7 +36,7 @@ class Continuation:
     def earlier(self, control: ControlPlane, results: ResultFactory) -> Earlier:
         """Return what the source has done: one query, and one look into its folder of results."""
         runs = control.read_task_runs(TaskRunFilter(flow_run_ids=(self.source.id,)), limit=_ALL)
-        kept = _kept(runs)
+        kept = _kept(runs, results)
         kept = dict(_stored(results, self.source.id, kept)) | kept
         if self.from_task is not None:
             for identity in affected_by(runs, self.from_task):
@@ -53,12 +54,18 @@ class Continuation:
         return Continuation(goes_on, found[0], from_task=self.from_task, only_failed=self.only_failed)
 
 
-def _kept(runs: Iterable[TaskRun]) -> dict[Identity, Kept]:
-    """Return the calls whose completion and value are recorded."""
+def _kept(runs: Iterable[TaskRun], results: ResultFactory) -> dict[Identity, Kept]:
+    """Return the calls whose completion and value are recorded, and whose transaction, if any, has committed."""
     kept: dict[Identity, Kept] = {}
+    commits = Commits(results.storage, results.signing_key)
     for run in runs:
         state = run.state
-        if state is not None and state.is_completed() and has_persisted_result(state):
+        if (
+            state is not None
+            and state.is_completed()
+            and has_persisted_result(state)
+            and commits.has(state.state_details.transaction)
+        ):
             fingerprint = state.data.to_record().get("fingerprint")
             kept[run.task_key, run.dynamic_key] = Kept(run.name, state, fingerprint)
     return kept
@@ -68,9 +75,12 @@ def _stored(results: ResultFactory, flow_run_id: UUID, kept: dict[Identity, Kept
     """Yield the calls whose value is there although the process died before their completion was recorded."""
     if not isinstance(results.storage, LocalFiles):
         return
+    commits = Commits(results.storage, results.signing_key)
     known = {kept_call.state.data.to_record().get("storage_key", "") for kept_call in kept.values()}
     for key, header in stored_results(results.storage, flow_run_id, results.signing_key, known=known):
         if header.task_key is None or header.dynamic_key is None or header.state_type != StateType.COMPLETED:
+            continue
+        if not commits.has(header.transaction):
             continue
         record = {
             "type": "reference",

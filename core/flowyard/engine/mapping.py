@@ -8,6 +8,7 @@ from contextvars import copy_context
 from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
+from flowyard.context import current
 from flowyard.engine.batching import Batcher, BatchSize, Sizer
 from flowyard.engine.calls import Submitter
 from flowyard.engine.completion import Completion
@@ -76,6 +77,9 @@ class Feed(Generic[S]):
     def start(self) -> None:
         """Begin to feed; the flow does not end before everything is fed and done."""
         self._submitter.scope.begin_feed()
+        staging = current().transaction
+        if staging is not None:
+            staging.submitted(self.is_fed)
         context = copy_context()
         threading.Thread(target=lambda: context.run(self._feed), name="flowyard-map", daemon=True).start()
 

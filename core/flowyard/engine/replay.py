@@ -71,6 +71,10 @@ class Earlier:
         """Note a call that completed, for the next attempt."""
         self._new[run.task_key, run.dynamic_key] = Kept(run.name, state, fingerprint)
 
+    def forget(self, run: TaskRun) -> None:
+        """Take `keep` back: the transaction of the call was rolled back."""
+        self._new.pop((run.task_key, run.dynamic_key), None)
+
     @property
     def is_empty(self) -> bool:
         """Whether there is no value to use."""

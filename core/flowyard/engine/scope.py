@@ -18,6 +18,7 @@ from flowyard.engine.lineage import Lineage
 from flowyard.engine.replay import Earlier
 from flowyard.engine.signals import Interrupts
 from flowyard.engine.slots import SlotQueue, SlotTicket
+from flowyard.engine.staging import Staging
 from flowyard.engine.submission import Submission
 from flowyard.logging.run_log import RunLog
 from flowyard.ports import ControlPlane, Recorder
@@ -91,6 +92,8 @@ class Scope:
         self.lineage = Lineage()
         self.key_locks = KeyLocks()
         """Which calls have the turn for which cache key."""
+        self.stagings: dict[str, Staging] = {}
+        """The open transactions, by their stamp."""
         self.live: dict[Submission, Handle | None] = {}
         self.exit_request: BaseException | None = None
         """A KeyboardInterrupt or SystemExit of a task, raised again when the flow has ended."""
@@ -115,7 +118,7 @@ class Scope:
         self._counts: Counter[StateType] = Counter()
         self._kept: list[State[Any]] = []
         self._idle: list[Completion] = []
-        self._call_contexts: dict[tuple[frozenset[str], bool], CallContext] = {}
+        self._call_contexts: dict[tuple[frozenset[str], bool, str | None], CallContext] = {}
         self._feeds = 0
         self.feed_errors: list[BaseException] = []
         """What stopped the maps of this run, and no user code has seen yet."""
@@ -186,12 +189,12 @@ class Scope:
         if self.earlier is not None:
             self.earlier.begin_attempt()
 
-    def call_context(self, tags: frozenset[str], *, is_patient: bool) -> CallContext:
+    def call_context(self, tags: frozenset[str], *, is_patient: bool, transaction: str | None = None) -> CallContext:
         """Return what travels with calls made under `tags`; patient ones sleep through every retry delay.
 
         Made once: it is the same for all calls of a map, and nobody changes it.
         """
-        context = self._call_contexts.get((tags, is_patient))
+        context = self._call_contexts.get((tags, is_patient, transaction))
         if context is None:
             context = CallContext(
                 flow_run=self.flow_run,
@@ -200,8 +203,9 @@ class Scope:
                 deadline=self.deadline,
                 longest_wait_in_place=float("inf") if is_patient else LONGEST_WAIT_IN_PLACE,
                 settings=self._settings_for_workers(),
+                transaction=transaction,
             )
-            self._call_contexts[tags, is_patient] = context
+            self._call_contexts[tags, is_patient, transaction] = context
         return context
 
     def _settings_for_workers(self) -> Mapping[str, str]:

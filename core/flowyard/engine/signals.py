@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,6 +17,8 @@ from flowyard.aio import asyncio
 from flowyard.exceptions import TerminationSignal
 
 _INTERRUPTED_EXIT_CODE = 130
+_AGAIN_SECONDS = 0.01
+_STOPS = (KeyboardInterrupt, TerminationSignal)
 
 
 class Interrupts:
@@ -53,11 +57,55 @@ class _Handler:
         signal.signal(self._number, previous)
 
 
+class _LostStops:
+    """Sends a signal again whose exception was raised where Python only prints exceptions.
+
+    Such places are `__del__`, callbacks of weak references and of the garbage collector. The more objects a flow makes,
+    the likelier a signal meets one; `distributed` has a callback at each collection.
+    """
+
+    def __init__(self, heard: Interrupts) -> None:
+        self._heard = heard
+        self._is_over = False
+        self.previous = sys.unraisablehook
+        sys.unraisablehook = self
+
+    def __call__(self, unraisable: sys.UnraisableHookArgs) -> None:
+        stop = unraisable.exc_value
+        is_main = threading.current_thread() is threading.main_thread()
+        if self._is_over or not is_main or not isinstance(stop, _STOPS):
+            self.previous(unraisable)
+            return
+        self._heard.signal = None  # it is the first one still, not a second
+        number = stop.signal if isinstance(stop, TerminationSignal) else signal.SIGINT
+        # Raised from here it would be lost once more. `threading.Thread` takes locks that this thread may hold.
+        _thread.start_new_thread(_send_again, (number,))
+
+    def remove(self) -> None:
+        """Put back what was there before, or (somebody has put another one on top) step aside."""
+        self._is_over = True
+        if sys.unraisablehook is not self:
+            return
+        previous = self.previous
+        while isinstance(previous, _LostStops) and previous._is_over:
+            previous = previous.previous
+        sys.unraisablehook = previous
+
+
+def _send_again(number: int) -> None:
+    time.sleep(_AGAIN_SECONDS)
+    if sys.platform == "win32":
+        _thread.interrupt_main(number)
+    else:  # it ends what the main thread waits for
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+
 @contextmanager
 def listening(task: asyncio.Task[Any] | None = None) -> Generator[Interrupts]:
     """Turn SIGTERM into `TerminationSignal`, note the first Ctrl-C, and leave at once at the second.
 
-    Only in the main thread, and only where nobody else handles the signal; the handlers are put back at the end.
+    Only in the main thread, and only where nobody else handles the signal; the handlers are put back at the end. What
+    they raise where exceptions are only printed is raised again a moment later.
 
     Args:
         task: the asyncio task of an async flow. SIGTERM cancels it, as asyncio itself does on Ctrl-C: an exception that
@@ -93,8 +141,10 @@ def listening(task: asyncio.Task[Any] | None = None) -> Generator[Interrupts]:
         handlers.append(_Handler(signal.SIGINT, interrupt))
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         handlers.append(_Handler(signal.SIGTERM, terminate))
+    lost = _LostStops(heard)
     try:
         yield heard
     finally:
+        lost.remove()
         for handler in handlers:
             handler.remove()

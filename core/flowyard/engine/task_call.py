@@ -25,6 +25,7 @@ from flowyard.engine.lost_values import regain
 from flowyard.engine.replay import Fingerprint, reusable_state
 from flowyard.engine.scope import Scope, dynamic_key_of
 from flowyard.engine.slots import TakeSlots
+from flowyard.engine.staging import StagedCall, Staging
 from flowyard.engine.submission import Submission
 from flowyard.engine.task_run import enter_not_ready
 from flowyard.exceptions import BackendError, MissingContextError, TaskTimedOut
@@ -63,6 +64,8 @@ class TaskTemplate:
     """Where calls of this task execute, if not where the flow's do."""
     on_completion: Sequence[Hook] = ()
     on_failure: Sequence[Hook] = ()
+    on_commit: Sequence[Hook] = ()
+    on_rollback: Sequence[Hook] = ()
 
     @property
     def hands_on_early(self) -> bool:
@@ -87,6 +90,7 @@ class PreparedCall:
         "slot",
         "tags",
         "template",
+        "transaction",
         "user_context",
     )
 
@@ -129,6 +133,8 @@ class PreparedCall:
                 self.dependencies.task_inputs.setdefault(name, []).extend(inputs)
         tags = template.tags | here.tags if here.tags else template.tags
         self.tags = here.tags
+        self.transaction: Staging | None = here.transaction
+        """What takes this call together with others; None for nothing."""
         self.run = _task_run(scope, template, self.dependencies, tags, here.task_run, identity)
 
     @property
@@ -385,7 +391,10 @@ async def _call_task(
     is_patient = submission is None or (
         runner is not None and runner.concurrency_type is TaskConcurrencyType.SEQUENTIAL
     )
-    context = scope.call_context(prepared.tags, is_patient=is_patient)
+    staging = prepared.transaction
+    context = scope.call_context(
+        prepared.tags, is_patient=is_patient, transaction=None if staging is None else staging.stamp
+    )
     if submission is None:
         log.info("Executing '%s' immediately...", run.name)
     else:
@@ -466,6 +475,8 @@ async def _call_task(
     if is_revival and state.is_completed():
         return state
     scope.note(state)
+    if staging is not None and state.is_completed():
+        staging.stage(StagedCall(run, spec.results, template.on_commit, template.on_rollback))
     hooks = template.on_completion if state.is_completed() else template.on_failure if state.is_failed() else ()
     if hooks:
         await run_hooks(hooks, (spec.task, run, state), log, RunContext(scope.context, None, prepared.tags))
@@ -501,7 +512,7 @@ def _context_of(prepared: PreparedCall, parameters: Mapping[str, Any]) -> TaskRu
 async def _look_up(prepared: PreparedCall, claim: Claim, submission: Submission | None) -> State[Any] | None:
     """Return the state Cached of a call whose value is in the cache, else None."""
     scope, template, run = prepared.scope, prepared.template, prepared.run
-    here = RunContext(scope.context, claim.context, prepared.tags)
+    here = RunContext(scope.context, claim.context, prepared.tags, transaction=prepared.transaction)
     flow_run_count = scope.flow_run.run_count if scope.flow_run is not None else 0
     state = await cached_state(claim, here, scope, prepared.slot if submission is None else None, flow_run_count)
     if state is None:

@@ -23,6 +23,7 @@ from flowyard.engine.effects import Call, Effect, Raised, Record, SleepUntil, Wa
 from flowyard.engine.final_state import returned_state, stands_for_runs, unfinished_in
 from flowyard.engine.invoke import Invoke
 from flowyard.engine.naming import render_name
+from flowyard.engine.staging import staging_of
 from flowyard.exceptions import TaskTimedOut
 from flowyard.logging.prints import patch_print
 from flowyard.logging.run_log import RunLog, run_log_for_task
@@ -75,8 +76,10 @@ async def _run_task(
         scope=scope,
     )
     control = None if scope is None else scope.control
-    here = RunContext(flow_context, context, call.context.tags, control=control)
-    details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
+    transaction = call.context.transaction
+    staging = None if transaction is None else staging_of(scope, transaction)
+    here = RunContext(flow_context, context, call.context.tags, control=control, transaction=staging)
+    details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id, transaction=transaction)
     if spec.log_prints:
         patch_print()
     args, kwargs = spec.signature.to_call(arguments)
@@ -254,6 +257,8 @@ async def _settle_returned(
             return await _settle_failure(call, kept, facts, here, log)
     state = returned_state(value, lambda _data: kept)
     stamp(state, StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id))
+    if call.context.transaction is not None:
+        state.state_details = replace(state.state_details, transaction=call.context.transaction)
     if not state.is_final():
         error = ValueError(
             f"task {call.spec.name!r} returned the state {state}, which is not final; return a final one, or a value"
@@ -302,6 +307,7 @@ async def _persist(call: TaskCall, value: Any, state_type: StateType) -> Any:
             parameters=arguments,
             fingerprint=fingerprint,
             state_type=state_type,
+            transaction=call.context.transaction,
         )
         try:
             return call.spec.results.create_result(value, origin)

@@ -57,6 +57,8 @@ class BlobHeader:
     state_type: str = "COMPLETED"
     """The type of the final state whose value this is."""
     state_name: str | None = None
+    transaction: str | None = None
+    """The stamp of the transaction that must commit before the value counts for others."""
     exception: dict[str, str] | None = field(default=None)
     """Type, message and traceback of a value that is an exception."""
 

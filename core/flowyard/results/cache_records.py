@@ -43,6 +43,8 @@ class CacheRecord:
     flow_run_id: str | None = None
     components: Mapping[str, str] = field(default_factory=dict[str, str])
     """Of what the key was made: name and hash."""
+    transaction: str | None = None
+    """The stamp of the transaction that must commit before this counts (`results.commits`)."""
 
     def expiration(self) -> datetime | None:
         """Return when the value stops to count; None for never."""
@@ -54,29 +56,34 @@ class CacheRecord:
         return expiration is not None and expiration <= now
 
 
-def record_path(key: str) -> str:
+def record_path(key: str, folder: str = CACHE_FOLDER) -> str:
     """Return where in a storage the record of a key is."""
     name = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return f"{CACHE_FOLDER}/{name[:2]}/{name}"
+    return f"{folder}/{name[:2]}/{name}"
 
 
-def write_record(storage: WritableFiles, record: CacheRecord, signing_key: str | None = None) -> None:
+def write_record(
+    storage: WritableFiles, record: CacheRecord, signing_key: str | None = None, *, folder: str = CACHE_FOLDER
+) -> None:
     """Write a record in place of the one that its key had.
 
     Raises:
         ResultStorageFailed: the storage does not take it.
     """
-    write_parts(storage, record_path(record.key), [header_line({"format": _FORMAT, **asdict(record)}, signing_key)])
+    line = header_line({"format": _FORMAT, **asdict(record)}, signing_key)
+    write_parts(storage, record_path(record.key, folder), [line])
 
 
-def read_record(storage: ReadableFiles, key: str, signing_key: str | None = None) -> CacheRecord | None:
+def read_record(
+    storage: ReadableFiles, key: str, signing_key: str | None = None, *, folder: str = CACHE_FOLDER
+) -> CacheRecord | None:
     """Return the record of a key; None when there is none.
 
     Raises:
         CorruptResult: it is damaged, or (with a signing key) not signed with it.
         ResultStorageFailed: the storage does not answer.
     """
-    path = record_path(key)
+    path = record_path(key, folder)
     try:
         record = _read(storage, path, signing_key)
     except FileNotFoundError:

@@ -40,6 +40,8 @@ class ResultOrigin:
     fingerprint: str | None = None
     state_type: StateType = StateType.COMPLETED
     state_name: str | None = None
+    transaction: str | None = None
+    """The stamp of the transaction that the run belongs to."""
 
 
 _NOWHERE = ResultOrigin()
@@ -96,6 +98,7 @@ class ResultFactory:
                 fingerprint=origin.fingerprint,
                 state_type=origin.state_type.value,
                 state_name=origin.state_name,
+                transaction=origin.transaction,
             )
         except SerializationError as error:
             if self.must_persist:

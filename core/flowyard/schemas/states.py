@@ -74,6 +74,8 @@ class StateDetails:
     task_parameters_id: UUID | None = None
     cache_trace: dict[str, Any] | None = None
     """Why the cache was hit or missed: outcome, reason, and the hash of each component of the key."""
+    transaction: str | None = None
+    """The stamp of the transaction that must commit before the value of this state counts for others."""
 
     def to_record(self) -> dict[str, Any]:
         """Return the fields that are set, in JSON types; the run ids are left out, the row has them."""

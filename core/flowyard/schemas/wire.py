@@ -87,6 +87,7 @@ _DETAIL_CODECS: tuple[tuple[str, Callable[[Any], Any], Callable[[Any], Any]], ..
     ("transition_id", id_to_wire, id_from_wire),
     ("task_parameters_id", id_to_wire, id_from_wire),
     ("cache_trace", dict, dict),
+    ("transaction", str, str),
 )
 
 

@@ -91,6 +91,8 @@ class CallContext:
     """A retry delay up to this many seconds is slept in the slot; a longer one ends the call as AwaitingRetry."""
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     """`FLOWYARD_*` values that differ from a worker's own."""
+    transaction: str | None = None
+    """The stamp of the transaction that the call belongs to."""
 
 
 @dataclass(slots=True, eq=False)
