@@ -34,6 +34,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "flowyard.logging": ("disable_run_logger", "flow_run_logger", "get_logger", "get_run_logger", "task_run_logger"),
     "flowyard.settings": (),
     "flowyard.cache_policies": (),
+    "flowyard.transactions": (),
     "flowyard.serializers": (),
     "flowyard.blocks.core": ("Block", "block_schema_to_key"),
     "flowyard.blocks.fields": ("SecretDict",),
