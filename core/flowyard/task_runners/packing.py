@@ -75,6 +75,7 @@ def pack_context(context: CallContext) -> Shared:
         time_to_wire(context.deadline),
         context.longest_wait_in_place,
         dict(context.settings),
+        context.transaction,
     ]
     return _shared(packb(wire))
 
@@ -89,6 +90,7 @@ def unpack_context(data: Buffer) -> CallContext:
         deadline=time_from_wire(wire[4]),
         longest_wait_in_place=wire[5],
         settings=wire[6],
+        transaction=wire[7],
     )
 
 
@@ -135,6 +137,7 @@ class CallPacker:
             context.tags,
             context.deadline,
             context.longest_wait_in_place,
+            context.transaction,
             tuple(context.settings.items()),
         )
         if self._context is None or key != self._context_key:

@@ -179,17 +179,47 @@ def test_values_in_the_cache_become_visible_with_the_commit(records: Any, runner
         return cached.submit(key, return_state=True).name
 
     @flow(task_runner=runner)
-    def group(breaks: bool) -> tuple[str, str]:
+    def group(breaks: bool) -> tuple[str, str, str]:
         with transaction():
-            cached.submit(key).result()
+            made = cached.submit(key, return_state=True).name
             inside = cached.submit(key, return_state=True).name
             if breaks:
                 break_down()
-        return inside, cached.submit(key, return_state=True).name
+        return made, inside, cached.submit(key, return_state=True).name
 
     assert group(True, return_state=True).is_failed()
-    assert group(False) == ("Cached", "Cached")
+    assert group(False) == ("Completed", "Cached", "Cached")
     assert elsewhere() == "Cached"
+
+
+@pytest.mark.parametrize("runner", [ConcurrentTaskRunner(), ProcessPoolTaskRunner(max_workers=1)], ids=repr)
+@pytest.mark.parametrize("commits", [True, False], ids=["committed", "rolled back"])
+def test_a_resume_reads_what_a_runner_made(records: Any, runner: Any, commits: bool, tmp_path: Path) -> None:
+    @task(persist_result=True)
+    def inner(name: str) -> str:
+        with (tmp_path / "calls").open("a") as file:
+            file.write(name)
+        return name
+
+    @task(persist_result=True)
+    def outer(name: str) -> str:
+        return inner(name)
+
+    @flow(task_runner=runner)
+    def group() -> list[str]:
+        with transaction():
+            made = [future.result() for future in outer.map(["a", "b"])]
+            if fails and not commits:
+                break_down()
+        if fails:
+            break_down()
+        return made
+
+    fails.append(True)
+    state = group(return_state=True)
+    fails.clear()
+    assert resume_flow_run(state.state_details.flow_run_id, flow=group).result() == ["a", "b"]
+    assert sorted((tmp_path / "calls").read_text()) == (["a", "b"] if commits else ["a", "a", "b", "b"])
 
 
 def test_nobody_else_sees_a_staged_value(records: Any) -> None:
