@@ -476,7 +476,11 @@ async def _call_task(
         return state
     scope.note(state)
     if staging is not None and state.is_completed():
-        staging.stage(StagedCall(run, spec.results, template.on_commit, template.on_rollback))
+        if state.name != "Cached":
+            staging.stage(StagedCall(run, spec.results, template.on_commit, template.on_rollback))
+        elif scope.earlier is not None:
+            # A hit on a cluster, maybe of what the transaction itself has staged: a retry looks again.
+            scope.earlier.forget(run)
     hooks = template.on_completion if state.is_completed() else template.on_failure if state.is_failed() else ()
     if hooks:
         await run_hooks(hooks, (spec.task, run, state), log, RunContext(scope.context, None, prepared.tags))

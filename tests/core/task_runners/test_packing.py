@@ -136,6 +136,7 @@ def test_every_field_of_the_context_travels():
         tags=frozenset({"a", "b"}),
         deadline=datetime(2030, 1, 1, tzinfo=UTC),
         longest_wait_in_place=7.5,
+        transaction="1/key:orders",
         settings={"FLOWYARD_LOGGING_LEVEL": "DEBUG"},
     )
     back = unpack_context(pack_context(context).data)
