@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dask.base import annotate
 from distributed import Client, LocalCluster
 
+from flowyard.client import get_client
 from flowyard.exceptions import MissingResult, UnpicklableValue, WorkerLost
 from flowyard.flows import flow
 from flowyard.schemas.events import TaskRunEntered
 from flowyard.schemas.states import StateType
+from flowyard.settings import FLOWYARD_HOME, temporary_settings
 from flowyard.tasks import task
 from flowyard.testing.runners import make_call, outcome_of
 from flowyard.testing.utilities import flowyard_test_harness
@@ -81,9 +84,10 @@ def test_a_lost_call_runs_again_within_its_crash_retries(small: Any, folder: str
 def test_queued_calls_go_to_another_worker(small: Any, folder: str) -> None:
     runner = DaskTaskRunner(address=small.address)
     with runner.start():
-        first = runner.submit(make_call(meet, folder=folder, me="a", other="release").call)
-        second = runner.submit(make_call(meet, folder=folder, me="b", other="release").call)
-        await_arrival(folder, "a", "b")
+        first, told_first = _submit_and_hear(runner, folder=folder, me="a", other="release")
+        second, told_second = _submit_and_hear(runner, folder=folder, me="b", other="release")
+        assert told_first.wait(30)
+        assert told_second.wait(30)
         queued = [runner.submit(make_call(identity, x=number).call) for number in range(8)]
         small.workers[0].kill()
         lost = _first_done(first, second)
@@ -92,6 +96,48 @@ def test_queued_calls_go_to_another_worker(small: Any, folder: str) -> None:
         assert sorted(outcome.state.type.value for outcome in outcomes) == ["COMPLETED", "CRASHED"]
         assert lost.lost_worker is not None
         assert [outcome_of(handle).state.result() for handle in queued] == list(range(8))
+
+
+def _submit_and_hear(runner: DaskTaskRunner, **arguments: Any) -> tuple[Any, threading.Event]:
+    """Submit a `meet`; the event is set when its worker has told that it runs."""
+    made = make_call(meet, **arguments)
+    told = threading.Event()
+    append = made.recorder.append
+
+    def see(event: Any) -> None:
+        append(event)
+        if isinstance(event, TaskRunEntered) and event.state.is_running():
+            told.set()
+
+    made.recorder.append = see  # pyright: ignore[reportAttributeAccessIssue]
+    return runner.submit(made.call), told
+
+
+def test_a_call_that_a_silent_worker_began_is_not_executed_again(small: Any, folder: str) -> None:
+    runner = DaskTaskRunner(address=small.address)
+    with runner.start():
+        client: Any = runner.session.client
+        pids = {pid: address for address, pid in client.run(os.getpid).items()}
+        # An item of a chunk; its worker freezes before it can say so.
+        (frozen,) = runner.submit_batch([(make_call(_freeze, folder=folder).call, None)])
+        while not Path(folder, "frozen").exists() or not Path(folder, "frozen").read_text():
+            time.sleep(0.01)
+        pid = int(Path(folder, "frozen").read_text())
+        with annotate(workers=[pids[pid]], allow_other_workers=True, priority=10):
+            urgent = runner.submit(make_call(identity, x=1).call)
+        while len(client.processing()[pids[pid]]) < 2:
+            time.sleep(0.01)
+        os.kill(pid, signal.SIGKILL)
+        # It never began, but nobody can know.
+        assert [outcome_of(handle).lost_worker for handle in (frozen, urgent)] == [pids[pid]] * 2
+        assert outcome_of(runner.submit(make_call(identity, x=2).call)).state.result() == 2
+    assert notes(folder) == ["begin freeze", "end freeze"]
+
+
+def _freeze(folder: str) -> None:
+    note(folder, "freeze")
+    Path(folder, "frozen").write_text(str(os.getpid()))
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _first_done(*handles: Any) -> Any:
@@ -195,17 +241,7 @@ def test_a_gap_in_the_stream_is_filled_from_the_worker(
 def test_what_runs_is_told_while_it_runs(processes: LocalCluster, folder: str) -> None:
     runner = DaskTaskRunner(cluster=processes)
     with runner.start():
-        made = make_call(meet, folder=folder, me="a", other="b")
-        told = threading.Event()
-        append = made.recorder.append
-
-        def see(event: Any) -> None:
-            append(event)
-            if isinstance(event, TaskRunEntered) and event.state.is_running():
-                told.set()
-
-        made.recorder.append = see  # pyright: ignore[reportAttributeAccessIssue]
-        handle = runner.submit(made.call)
+        handle, told = _submit_and_hear(runner, folder=folder, me="a", other="b")
         assert told.wait(30)
         assert handle.outcome is None
         arrive(folder, "b")
@@ -260,6 +296,63 @@ def test_large_arguments_and_results_travel(processes: LocalCluster) -> None:
 
 
 # --- the end ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("moment", ["running", "collecting"])
+def test_no_process_is_left_when_a_flow_with_many_tasks_is_stopped(
+    number: signal.Signals, moment: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import gc, os, time\n"
+        "from pathlib import Path\n"
+        "from flowyard.flows import flow\n"
+        "from flowyard.tasks import task\n"
+        "from flowyard_dask import DaskTaskRunner\n"
+        "@task\n"
+        "def sleep(number):\n"
+        "    time.sleep(0.01 if number < 200 else 600)\n"
+        "    return os.getpid()\n"
+        "def collected(phase, info):\n"  # exceptions of such a callback are only printed
+        "    gc.callbacks.remove(collected)\n"
+        "    time.sleep(600)\n"
+        "@flow(name='stopped', task_runner=DaskTaskRunner(cluster_kwargs={'n_workers': 2, 'processes': True}))\n"
+        "def stopped():\n"
+        "    pids = {future.result() for future in sleep.map(range(200))}\n"
+        "    futures = list(sleep.map(range(200, 1_000)))\n"
+        "    print(*pids, flush=True)\n"
+        "    if os.environ['MOMENT'] == 'collecting':\n"
+        "        gc.callbacks.append(collected)\n"
+        "        gc.collect()\n"
+        "    futures[-1].wait()\n"
+        "if __name__ == '__main__':\n"
+        "    stopped()\n"
+    )
+    home = tmp_path / "home"
+    changed = {"FLOWYARD_HOME": str(home), "FLOWYARD_LOGGING_LEVEL": "CRITICAL", "MOMENT": moment}
+    program = subprocess.Popen(
+        [sys.executable, str(script)],
+        env={**os.environ, **changed},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert program.stdout is not None
+    pids = [int(word) for word in program.stdout.readline().split()]
+    program.send_signal(number)
+    try:
+        _, errors = program.communicate(timeout=30)
+    finally:
+        program.kill()
+    assert pids, errors
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    with temporary_settings({FLOWYARD_HOME: home}), get_client(sync_client=True) as client:
+        (flow_run,) = client.read_flow_runs()
+        assert flow_run.state is not None
+        assert flow_run.state.name == "Crashed", errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])

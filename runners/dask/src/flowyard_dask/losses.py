@@ -2,7 +2,8 @@
 
 Dask forgives lost workers by starting their tasks again elsewhere, and by computing lost values anew. For user code
 with effects that is wrong, and whoever wants it says so (`crash_retries`). So when a worker goes, the calls that it had
-begun are replaced by a task that only says so, and so are the values that only it had.
+begun, or may have begun, are replaced by a task that only says so, and so are the values that only it had. Calls count
+as waiting on their worker where those that are known to run there take all its threads.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ class LossPlugin(SchedulerPlugin):
             _replace(tasks.get(key), lost_value, worker)
         running = [ts for key in processing if (ts := tasks.get(key)) is not None]
         begun = [ts for ts in running if self._has_begun(ts)]
-        begun.extend(_next_in_line(running, begun))
+        if len(begun) < _threads_of(running):
+            # A thread of which nobody knows what it did: in the milliseconds that a message takes it may have begun any
+            # of them, or several; which are ready there first is not known here.
+            begun = running
         told: dict[str, list[str]] = {}
         for ts in begun:
             topic = _topic_of(ts)
@@ -90,12 +94,9 @@ def _topic_of(ts: Any) -> str | None:
     return spec.args[0] if getattr(spec, "func", None) in (run_call, run_chunk) else None
 
 
-def _next_in_line(running: list[Any], begun: list[Any]) -> list[Any]:
-    """Return the tasks that may have begun without a word: the first ones, as many as there were free threads."""
-    places = next((ts.processing_on.nthreads for ts in running if ts.processing_on is not None), 0)
-    known = {ts.key for ts in begun}
-    rest = sorted((ts for ts in running if ts.key not in known), key=lambda ts: ts.priority)
-    return rest[: max(0, places - len(begun))]
+def _threads_of(running: list[Any]) -> int:
+    """Return how many threads the worker has (or had) that tasks were sent to."""
+    return next((ts.processing_on.nthreads for ts in running if ts.processing_on is not None), 0)
 
 
 def _replace(ts: Any, function: Any, worker: str) -> None:

@@ -54,8 +54,8 @@ class CallRecorder:
         self._start_id = random.getrandbits(62)
         self._lock = threading.Lock()
         self._events: list[JournalEvent] = []
-        self._since = 0.0
-        """When the first of the events that wait came."""
+        self._since = self._began = time.monotonic()
+        """`_since`: when the first of the events that wait came."""
         self._sent = 0
         self._dropped = 0
         self._is_closed = False
@@ -84,6 +84,10 @@ class CallRecorder:
             f"{dropped} log records of this task run were dropped here: it wrote them faster than they could be sent."
         )
         return last._replace(level=30, message=text)
+
+    def is_worth_telling(self) -> bool:
+        """Say whether the scheduler should know that the call, or its chunk, has begun: most end before."""
+        return bool(self.index) or time.monotonic() - self._began >= 0.8 * _BUSY_SECONDS
 
     def has_unsent(self) -> bool:
         """Say whether something waits that goes before the outcome."""
@@ -244,6 +248,8 @@ class Station:
             with self._lock:
                 self._noted.discard(key)
                 self._ended.append((topic, key))
+            # At once: the next call here must not be taken for one that waits behind this one.
+            self.wake(0.0)
 
     def withdraw(self, calls: list[tuple[str, int | None]]) -> list[tuple[str, int | None]]:
         """Keep calls from beginning here; return those that have begun."""
@@ -279,30 +285,40 @@ class Station:
             ended, self._ended = self._ended, []
             running = list(self._running.values())
         messages: dict[str, tuple[list[str], list[str], list[list[Any]]]] = {}
-        waits = False
+        waits = is_early = False
 
         def message(topic: str) -> tuple[list[str], list[str], list[list[Any]]]:
             return messages.setdefault(topic, ([], [], []))
 
         for recorder in running:
+            if recorder.key not in self._noted:
+                if not recorder.is_worth_telling():
+                    is_early = True
+                elif self._note(recorder):
+                    message(recorder.topic)[0].append(recorder.key)
             report = recorder.report_progress()
             if report is None:
                 waits = waits or recorder.has_unsent()
                 continue
-            began, _, reports = message(recorder.topic)
-            reports.append([recorder.key, recorder.index, report])
-            if recorder.key not in self._noted:
-                self._noted.add(recorder.key)
-                began.append(recorder.key)
+            message(recorder.topic)[2].append([recorder.key, recorder.index, report])
         for topic, key, index, report in outbox:
             message(topic)[2].append([key, index, report])
         for topic, key in ended:
             message(topic)[1].append(key)
         for topic, content in messages.items():
             self.worker.log_event(topic, pack_message(*content))
-        if waits and self._wake_at is None:
-            self._wake_at = at = self.worker.loop.time() + _PROGRESS_SECONDS - _BUSY_SECONDS
+        if (waits or is_early) and self._wake_at is None:
+            seconds = _BUSY_SECONDS if is_early else _PROGRESS_SECONDS - _BUSY_SECONDS
+            self._wake_at = at = self.worker.loop.time() + seconds
             self._arm(at)
+
+    def _note(self, recorder: CallRecorder) -> bool:
+        """Note that the scheduler is told of a running call; False when the call has ended."""
+        with self._lock:
+            is_running = self._running.get((recorder.key, recorder.index)) is recorder
+            if is_running:
+                self._noted.add(recorder.key)
+        return is_running
 
 
 def station_of(worker: Any) -> Station:
