@@ -19,7 +19,7 @@ from flowyard.duality import returns_awaitable
 from flowyard.engine.batching import BatchSize
 from flowyard.engine.caching import CacheOptions
 from flowyard.engine.calls import Submitter, call_task_now
-from flowyard.engine.task_call import TaskTemplate
+from flowyard.engine.prepared import TaskTemplate
 from flowyard.futures.future import AsyncFlowyardFuture, FlowyardFuture
 from flowyard.futures.sequences import states_of, states_of_async
 from flowyard.logging.loggers import get_logger

@@ -15,10 +15,11 @@ from flowyard.engine.continuation import Continuation
 from flowyard.engine.drivers import run_async, run_blocking, run_detached
 from flowyard.engine.flow_run import FlowCall, FlowTemplate, run_flow
 from flowyard.engine.local_shim import LocalShim
+from flowyard.engine.prepared import PreparedCall, TaskTemplate
 from flowyard.engine.scope import Scope
 from flowyard.engine.signals import listening
 from flowyard.engine.submission import Revival, Submission
-from flowyard.engine.task_call import PreparedCall, TaskTemplate, call_task, can_be_made_again, crash_run
+from flowyard.engine.task_call import call_task, can_be_made_again, crash_run
 from flowyard.exceptions import MissingContextError, TerminationSignal
 from flowyard.process.backends import PROCESS
 from flowyard.schemas.states import State

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable
 from flowyard.aio import asyncio
 
 
+_LONGEST_WAIT_SECONDS = 0.5
+
+
 class Completion:
     """Done once; callbacks run on the completing thread, blocking waits and awaits build on them.
 
@@ -55,7 +58,13 @@ class Completion:
         gate = threading.Lock()
         gate.acquire()
         self.add_done_callback(gate.release)
-        if gate.acquire(timeout=-1 if timeout is None else max(timeout, 0)):
+        if timeout is None:
+            # Not for ever at once: a signal that comes in the moment before the wait begins wakes nobody, and its
+            # handler runs when this returns.
+            while not gate.acquire(timeout=_LONGEST_WAIT_SECONDS):
+                pass
+            return True
+        if gate.acquire(timeout=max(timeout, 0)):
             return True
         self.remove_done_callback(gate.release)
         return self._is_done

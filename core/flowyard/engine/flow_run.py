@@ -21,11 +21,13 @@ from flowyard.engine.dependencies import UpstreamFailed, find_dependencies, reso
 from flowyard.engine.effects import Call, Raised, Record, SleepUntil, WaitFor
 from flowyard.engine.final_state import final_state_of, unfinished_in
 from flowyard.engine.local_shim import LocalShim
-from flowyard.engine.naming import flow_key, random_name, render_name
+from flowyard.engine.mirrors import mirror_run, mirror_state, where_it_starts
+from flowyard.engine.naming import random_name, render_name
+from flowyard.engine.prepared import Hook
 from flowyard.engine.replay import Earlier, Fingerprint, reusable_state
-from flowyard.engine.scope import Scope, dynamic_key_of
+from flowyard.engine.scope import Scope
 from flowyard.engine.signals import Interrupts
-from flowyard.engine.task_call import Hook, crash_run, run_hooks, settle_with
+from flowyard.engine.task_call import crash_run, run_hooks, settle_with
 from flowyard.engine.watching import WatchedRecorder
 from flowyard.exceptions import (
     Abort,
@@ -47,7 +49,6 @@ from flowyard.results.handles import UnpersistedResult
 from flowyard.results.parameters import is_json, keep_parameters
 from flowyard.rules.bookkeeping import enter_state, stamp
 from flowyard.rules.crashes import crash_message, crashed_state
-from flowyard.schemas.events import TaskRunCreated, TaskRunEntered
 from flowyard.schemas.orchestration import OrchestrationResult, Verdict
 from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
 from flowyard.schemas.runs import FORKED_FROM, FlowRun, StartInfo, TaskRun, utcnow
@@ -120,7 +121,9 @@ async def _run_subflow(call: FlowCall, parent: Scope) -> State[Any]:
     if parent.flow_run is None:
         return await _Run(call, call.parameters, None, None).to_end()
     dependencies, names = find_dependencies(call.parameters, call.wait_for, parent.lineage)
-    run = _mirror_run(call, parent, dependencies.task_inputs if dependencies is not None else {})
+    run = mirror_run(
+        call.template.fn, call.template.name, parent, dependencies.task_inputs if dependencies is not None else {}
+    )
     parameters = call.parameters
     if dependencies is not None:
         if dependencies.completions:
@@ -131,7 +134,7 @@ async def _run_subflow(call: FlowCall, parent: Scope) -> State[Any]:
         except UpstreamFailed as failure:
             message = f"Upstream task run '{failure.name}' did not reach a 'COMPLETED' state."
             state = State(StateType.PENDING, name="NotReady", message=message)
-            _mirror(parent, run, state, None)
+            mirror_state(parent, run, state, None)
             parent.note(state)
             return state
         if names:
@@ -141,56 +144,10 @@ async def _run_subflow(call: FlowCall, parent: Scope) -> State[Any]:
         reused = reusable_state(parent.earlier, run, fingerprint, parent.log)
         if reused is not None:
             return settle_with(parent, run, reused)
-    state = await _Run(call, parameters, parent, run, await _continued(parent, run)).to_end()
+    state = await _Run(call, parameters, parent, run, await where_it_starts(parent, run)).to_end()
     fingerprint.keep_for_retry(parent.earlier, run, is_subflow=True)
     parent.note(state)
     return state
-
-
-async def _continued(parent: Scope, mirror: TaskRun) -> Continuation | None:
-    """Return where a subflow starts from whose parent started from an earlier run; None for nothing."""
-    before: Continuation | None = parent.continuation
-    if before is None or parent.earlier is None:
-        return None
-    source_id = parent.earlier.sources.get((mirror.task_key, mirror.dynamic_key))
-    if source_id is None:
-        return None
-    control = PROCESS.backend(parent.settings).control
-    return await Record(lambda: before.of_subflow(control, source_id))
-
-
-def _mirror_run(call: FlowCall, parent: Scope, task_inputs: dict[str, Any]) -> TaskRun:
-    """Return the task run that stands for a subflow in its parent: a new one, or that of an earlier attempt."""
-    caller = current().task_run
-    task_key = flow_key(call.template.fn)
-    number = parent.take_numbers(task_key, caller)
-    dynamic_key = dynamic_key_of(number, caller)
-    if parent.earlier is not None and (task_key, dynamic_key) in parent.earlier.runs:
-        return parent.earlier.runs[task_key, dynamic_key]
-    assert parent.flow_run is not None
-    run = TaskRun(
-        task_key,
-        dynamic_key,
-        f"{call.template.name}-{number}",
-        call.template.name,
-        parent.flow_run.id,
-        caller.task_run.id if caller is not None else None,
-        tags=tuple(sorted(current().tags)),
-        task_inputs=task_inputs,
-    )
-    parent.recorder.append(TaskRunCreated(run))
-    _mirror(parent, run, State(StateType.PENDING), None)
-    if parent.earlier is not None:
-        parent.earlier.runs[task_key, dynamic_key] = run
-    return run
-
-
-def _mirror(parent: Scope, run: TaskRun, state: State[Any], child_flow_run_id: UUID | None) -> None:
-    """Enter a copy of a subflow's state into the task run that stands for it."""
-    details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id, child_flow_run_id=child_flow_run_id)
-    copied = State(state.type, state.name, state.message, state.data, details, state.timestamp)
-    enter_state(run, copied)
-    parent.recorder.append(TaskRunEntered(run.id, copied))
 
 
 # --- one run ----------------------------------------------------------------------------------------------------
@@ -520,7 +477,7 @@ class _Run:
 
     def _mirror_state(self, state: State[Any]) -> None:
         if self.parent is not None and self.mirror is not None:
-            _mirror(self.parent, self.mirror, state, self.flow_run.id)
+            mirror_state(self.parent, self.mirror, state, self.flow_run.id)
 
     async def _run_hooks(self, state: State[Any]) -> None:
         hooks = self.template.hooks.get(state.type, ())

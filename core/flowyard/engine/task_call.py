@@ -8,307 +8,39 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextvars import Context
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
-from typing_extensions import override
-
-from flowyard.aio import asyncio
-from flowyard.context import RunContext, Slot, TaskRunContext, current
+from flowyard.context import RunContext, TaskRunContext
 from flowyard.engine.caching import Claim, cached_state, claim_of, releasing
-from flowyard.engine.dependencies import Dependencies, UpstreamFailed, find_dependencies, resolve
-from flowyard.engine.effects import Effect, Raised, Resume, SleepUntil, WaitFor
+from flowyard.engine.dependencies import UpstreamFailed, resolve
+from flowyard.engine.effects import Effect, Raised, SleepUntil, WaitFor
+from flowyard.engine.executing import Execute
 from flowyard.engine.invoke import Invoke
 from flowyard.engine.lost_values import regain
+from flowyard.engine.prepared import Hook, PreparedCall, warn_if_slow
 from flowyard.engine.replay import Fingerprint, reusable_state
-from flowyard.engine.scope import Scope, dynamic_key_of
+from flowyard.engine.scope import Scope
 from flowyard.engine.slots import TakeSlots
-from flowyard.engine.staging import StagedCall, Staging
+from flowyard.engine.staging import StagedCall
 from flowyard.engine.submission import Submission
 from flowyard.engine.task_run import enter_not_ready
-from flowyard.exceptions import BackendError, MissingContextError, TaskTimedOut
+from flowyard.exceptions import BackendError, TaskTimedOut
 from flowyard.logging.loggers import get_logger
 from flowyard.logging.run_log import RunLog, run_log_for_task
 from flowyard.results.handles import UnpersistedResult
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.rules.crashes import crashed_state
-from flowyard.schemas.events import TaskRunCreated, TaskRunEntered, TaskRunMeasured
+from flowyard.schemas.events import TaskRunEntered, TaskRunMeasured
 from flowyard.schemas.metrics import TaskMetrics
-from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
 from flowyard.schemas.runs import TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.task_runners.base import (
-    LONGEST_WAIT_IN_PLACE,
     Outcome,
     TaskCall,
     TaskConcurrencyType,
     TaskRunner,
-    TaskSpec,
 )
-
-Hook = Callable[..., Any]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TaskTemplate:
-    """What the engine needs to know of a task to call it: the frozen form of `Task`."""
-
-    spec: TaskSpec
-    task_key: str
-    version: str | None = None
-    tags: frozenset[str] = frozenset()
-    policy: RetryPolicy = NO_RETRIES
-    runner: TaskRunner | None = None
-    """Where calls of this task execute, if not where the flow's do."""
-    on_completion: Sequence[Hook] = ()
-    on_failure: Sequence[Hook] = ()
-    on_commit: Sequence[Hook] = ()
-    on_rollback: Sequence[Hook] = ()
-
-    @property
-    def hands_on_early(self) -> bool:
-        """Whether the first outcome of a call is the last one: no retry that leaves its slot, no second attempt."""
-        policy = self.policy
-        return policy.crash_retries == 0 and max(policy.delays, default=0.0) <= LONGEST_WAIT_IN_PLACE
-
-
-class PreparedCall:
-    """A task run that exists, is Pending, and knows its inputs."""
-
-    __slots__ = (
-        "attempts_lost",
-        "caller_tags",
-        "dependencies",
-        "loop",
-        "names",
-        "parameters",
-        "resubmissions",
-        "run",
-        "scope",
-        "slot",
-        "tags",
-        "template",
-        "transaction",
-        "user_context",
-    )
-
-    def __init__(
-        self,
-        scope: Scope,
-        template: TaskTemplate,
-        parameters: Mapping[str, Any],
-        wait_for: Iterable[Any] | None,
-        mapped_from: Mapping[str, list[dict[str, str]]] | None = None,
-        identity: tuple[str, str] | None = None,
-    ) -> None:
-        if scope.is_closed:
-            raise MissingContextError(
-                f"task {template.spec.name!r} was called in flow run {scope.flow_run.name if scope.flow_run else ''!r},"
-                " which has ended: a thread that outlives its flow cannot call tasks; wait for it in the flow"
-            )
-        here = current()
-        self.attempts_lost = 0
-        """How many attempts, or values that they left, were lost with their workers."""
-        self.resubmissions = 0
-        self.slot: Slot | None = here.task_run.slot if here.task_run is not None else None
-        """The place that the calling task gives back while it waits."""
-        self.caller_tags: Sequence[str] = here.task_run.task_run.tags if here.task_run is not None else ()
-        """The tags of the calling task, whose slots of their limits serve what it calls too."""
-        self.loop: asyncio.AbstractEventLoop | None = None
-        """The event loop of a submitted async task."""
-        self.user_context: Context | None = None
-        """The context variables of whoever submitted the call; None for a direct call, which runs among them."""
-        self.scope = scope
-        self.template = template
-        self.parameters = parameters
-        started = time.perf_counter()
-        self.dependencies, self.names = find_dependencies(parameters, wait_for, scope.lineage)
-        warn_if_slow(scope, task_name=template.spec.name, seconds=time.perf_counter() - started)
-        if mapped_from:
-            # `map` took these values out of futures, which the children depend on all the same.
-            self.dependencies = self.dependencies or Dependencies()
-            for name, inputs in mapped_from.items():
-                self.dependencies.task_inputs.setdefault(name, []).extend(inputs)
-        tags = template.tags | here.tags if here.tags else template.tags
-        self.tags = here.tags
-        self.transaction: Staging | None = here.transaction
-        """What takes this call together with others; None for nothing."""
-        self.run = _task_run(scope, template, self.dependencies, tags, here.task_run, identity)
-
-    @property
-    def loops(self) -> frozenset[asyncio.AbstractEventLoop]:
-        """The event loops that the upstreams of this call need."""
-        return self.dependencies.loops if self.dependencies is not None else frozenset()
-
-
-def _task_run(
-    scope: Scope,
-    template: TaskTemplate,
-    dependencies: Dependencies | None,
-    tags: frozenset[str],
-    caller: TaskRunContext | None,
-    identity: tuple[str, str] | None,
-) -> TaskRun:
-    """Create and record the run of a call, or find the one that an earlier attempt of the flow run made.
-
-    `identity` is dynamic key and name where they were given out before; None takes the next number.
-    """
-    spec = template.spec
-    if identity is None:
-        number = scope.take_numbers(template.task_key, caller)
-        identity = dynamic_key_of(number, caller), f"{spec.name}-{number}"
-    dynamic_key, name = identity
-    if scope.earlier is not None:
-        known = scope.earlier.runs.get((template.task_key, dynamic_key))
-        if known is not None:
-            return known
-    flow_run = scope.flow_run
-    run = TaskRun(
-        template.task_key,
-        dynamic_key,
-        name,
-        spec.name,
-        flow_run.id if flow_run is not None else None,
-        caller.task_run.id if caller is not None else None,
-        task_version=template.version,
-        tags=tuple(sorted(tags)) if tags else (),
-        policy=template.policy,
-    )
-    if flow_run is None:
-        # Without a flow run there is no counter: part of the id keeps key and name apart from other calls.
-        suffix = run.id.hex[-8:]
-        run.dynamic_key = f"{template.task_key}-{suffix}"
-        run.name = f"{spec.name}-{suffix}"
-    else:
-        run.flow_run_run_count = flow_run.run_count
-    if dependencies is not None:
-        run.task_inputs = dependencies.task_inputs
-    scope.recorder.append(TaskRunCreated(run))
-    pending = State(StateType.PENDING)
-    enter_state(run, pending)
-    scope.recorder.append(TaskRunEntered(run.id, pending))
-    if scope.earlier is not None:
-        scope.earlier.runs[template.task_key, dynamic_key] = run
-    return run
-
-
-def warn_if_slow(scope: Scope, *, task_name: str, seconds: float) -> None:
-    """Say that the engine spends long on looking for futures in the arguments of a task."""
-    threshold = scope.slow_inputs_seconds
-    if threshold is not None and seconds > threshold:
-        log = scope.log if scope.log is not None else get_logger("engine")
-        log.warning(
-            "Looking for futures in the arguments of task %r took %.1f seconds. A large one without any can be passed "
-            "as `quote(value)`: nobody looks into it then. (FLOWYARD_TASK_INTROSPECTION_WARN_THRESHOLD is the limit.)",
-            task_name,
-            seconds,
-        )
-
-
-class Execute(Effect[Outcome]):
-    """Have a call executed: right here when its caller waits and the runner is in this process, else by it."""
-
-    __slots__ = ("call", "runner", "scope", "submission", "upstream")
-
-    def __init__(
-        self,
-        scope: Scope,
-        runner: TaskRunner | None,
-        call: TaskCall,
-        submission: Submission | None,
-        upstream: Mapping[int, Submission],
-    ) -> None:
-        # Handles are taken when the call is submitted: an upstream that ran again has another one.
-        self.upstream = {
-            key: handle
-            for key, held in upstream.items()
-            if held.handle is not None and (handle := held.handle.native) is not None
-        }
-        self.scope = scope
-        self.runner = runner
-        self.call = call
-        self.submission = submission
-
-    def _is_local(self) -> bool:
-        return self.runner is None or not self.runner.capabilities.processes
-
-    @override
-    def block(self) -> Outcome:
-        call = self.call
-        if self._is_local():
-            slot = _slot_of_caller()
-            if not call.spec.is_async:
-                return call.shim.execute(call, slot)
-            return self.scope.background.run(call.shim.execute_async(call, slot))
-        return self._through_runner(lambda submission: submission.block_politely())
-
-    def _through_runner(self, wait: Callable[[Submission], object]) -> Outcome:
-        submission = Submission(self.call.task_run, frozenset())
-        got: list[Outcome] = []
-
-        def done(outcome: Outcome) -> None:
-            got.append(outcome)
-            submission.finish()
-
-        assert self.runner is not None
-        handle = self.runner.submit(self.call, self.upstream)
-        self.scope.live[submission] = handle
-        try:
-            handle.add_done_callback(done)
-            wait(submission)
-        finally:
-            self.scope.dismiss(submission)
-        return got[0]
-
-    @override
-    async def perform(self) -> Outcome:
-        call = self.call
-        if self._is_local() and call.spec.is_async:
-            return await call.shim.execute_async(call, _slot_of_caller())
-        if self._is_local():
-            return await asyncio.to_thread(call.shim.execute, call, _slot_of_caller())
-        assert self.runner is not None
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[Outcome] = loop.create_future()
-        handle = self.runner.submit(call, self.upstream)
-
-        def done(outcome: Outcome) -> None:
-            loop.call_soon_threadsafe(_resolve, waiter, outcome)
-
-        handle.add_done_callback(done)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            self.runner.cancel(handle)
-            raise
-
-    @override
-    def detach(self, resume: Resume) -> None:
-        assert self.runner is not None
-        submit, user_context = self.runner.submit, self.call.user_context
-        if user_context is not None and self.call.spec.is_async:
-            # A loop takes over the context variables of the thread that hands it a callback, and this is any thread
-            # that happened to complete an input.
-            handle = user_context.run(submit, self.call, self.upstream)
-        else:
-            handle = submit(self.call, self.upstream)
-        if self.submission is not None:
-            self.submission.handle = handle
-            if self.submission in self.scope.live:
-                self.scope.live[self.submission] = handle
-        handle.add_done_callback(resume)
-
-
-def _resolve(waiter: asyncio.Future[Outcome], outcome: Outcome) -> None:
-    if not waiter.done():
-        waiter.set_result(outcome)
-
-
-def _slot_of_caller() -> Any:
-    caller = current().task_run
-    return caller.slot if caller is not None else None
 
 
 def can_be_made_again(prepared: PreparedCall, runner: TaskRunner | None) -> bool:
