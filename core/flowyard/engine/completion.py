@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 
 from flowyard.aio import asyncio
 
-
 _LONGEST_WAIT_SECONDS = 0.5
 
 
