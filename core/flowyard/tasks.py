@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from types import CodeType
 from typing import Any, Generic, Literal, ParamSpec, Self, overload
 
 from typing_extensions import TypeVar
@@ -34,6 +32,7 @@ from flowyard.options import (
 )
 from flowyard.parameters.binding import CallSignature, raise_for_reserved_arguments
 from flowyard.results.factory import ResultFactory
+from flowyard.results.fingerprints import code_digest
 from flowyard.results.options import task_result_options
 from flowyard.rules.retries import exponential_backoff, resolve_delays
 from flowyard.schemas.policies import RetryPolicy
@@ -479,21 +478,11 @@ def _rebuild_task(cls: type[Task[Any, Any]], fn: Callable[..., Any], options: di
 
 
 def task_key_of(fn: Callable[..., Any]) -> str:
-    """Return what identifies a task across runs: its function's name and a hash of its code."""
-    code = getattr(inspect.unwrap(fn), "__code__", None)
-    if code is None:
+    """Return what identifies a task across runs: its function's name and a hash of its code, equal in all processes."""
+    function = inspect.unwrap(fn)
+    if not hasattr(function, "__code__"):
         return f"{type(fn).__module__}.{type(fn).__qualname__}"
-    return f"{getattr(fn, '__name__', 'task')}-{_code_hash(code)[:8]}"
-
-
-def _code_hash(code: CodeType) -> str:
-    digest = hashlib.sha256(code.co_code)
-    digest.update(repr(code.co_names).encode())
-    for constant in code.co_consts:
-        # The text of a code object has its address in it, which differs from process to process.
-        text = _code_hash(constant) if isinstance(constant, CodeType) else repr(constant)
-        digest.update(text.encode())
-    return digest.hexdigest()
+    return f"{getattr(fn, '__name__', 'task')}-{code_digest(function).hex()[:8]}"
 
 
 # --- the decorator --------------------------------------------------------------------------------------------------
