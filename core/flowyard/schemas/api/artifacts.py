@@ -1,0 +1,150 @@
+"""Artifacts, as the REST API has them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field
+
+from flowyard.schemas.api.base import Body, DateTime, Model, Operator
+from flowyard.schemas.ids import new_id
+
+
+class Artifact(Model):
+    """An artifact."""
+
+    id: UUID = Field(default_factory=new_id)
+    created: DateTime | None = None
+    updated: DateTime | None = None
+    key: str | None = None
+    type: str | None = None
+    description: str | None = None
+    data: Any = None
+    metadata_: dict[str, str] | None = None
+    flow_run_id: UUID | None = None
+    task_run_id: UUID | None = None
+
+
+class ArtifactCollection(Model):
+    """An artifact collection."""
+
+    id: UUID = Field(default_factory=new_id)
+    created: DateTime | None = None
+    updated: DateTime | None = None
+    key: str
+    latest_id: UUID
+    type: str | None = None
+    description: str | None = None
+    data: Any = None
+    metadata_: dict[str, str] | None = None
+    flow_run_id: UUID | None = None
+    task_run_id: UUID | None = None
+
+
+class ArtifactCollectionFilterFlowRunId(Body):
+    """Artifact collections by their flow run id."""
+
+    any_: list[UUID] | None = None
+
+
+class ArtifactCollectionFilterKey(Body):
+    """Artifact collections by their key."""
+
+    any_: list[str] | None = None
+    like_: str | None = None
+    exists_: bool | None = None
+
+
+class ArtifactCollectionFilterLatestId(Body):
+    """Artifact collections by their latest id."""
+
+    any_: list[UUID] | None = None
+
+
+class ArtifactCollectionFilterTaskRunId(Body):
+    """Artifact collections by their task run id."""
+
+    any_: list[UUID] | None = None
+
+
+class ArtifactCollectionFilterType(Body):
+    """Artifact collections by their type."""
+
+    any_: list[str] | None = None
+    not_any_: list[str] | None = None
+
+
+class ArtifactCollectionFilter(Body):
+    """Which artifact collections to take; a field that is None takes all."""
+
+    operator: Operator = Operator.and_
+    latest_id: ArtifactCollectionFilterLatestId | None = None
+    key: ArtifactCollectionFilterKey | None = None
+    flow_run_id: ArtifactCollectionFilterFlowRunId | None = None
+    task_run_id: ArtifactCollectionFilterTaskRunId | None = None
+    type: ArtifactCollectionFilterType | None = None
+
+
+class ArtifactCreate(Body):
+    """What creates an artifact."""
+
+    key: str | None = None
+    type: str | None = None
+    description: str | None = None
+    data: Any = None
+    metadata_: dict[str, str] | None = None
+    flow_run_id: UUID | None = None
+    task_run_id: UUID | None = None
+
+
+class ArtifactFilterFlowRunId(Body):
+    """Artifacts by their flow run id."""
+
+    any_: list[UUID] | None = None
+
+
+class ArtifactFilterId(Body):
+    """Artifacts by their id."""
+
+    any_: list[UUID] | None = None
+
+
+class ArtifactFilterKey(Body):
+    """Artifacts by their key."""
+
+    any_: list[str] | None = None
+    like_: str | None = None
+    exists_: bool | None = None
+
+
+class ArtifactFilterTaskRunId(Body):
+    """Artifacts by their task run id."""
+
+    any_: list[UUID] | None = None
+
+
+class ArtifactFilterType(Body):
+    """Artifacts by their type."""
+
+    any_: list[str] | None = None
+    not_any_: list[str] | None = None
+
+
+class ArtifactFilter(Body):
+    """Which artifacts to take; a field that is None takes all."""
+
+    operator: Operator = Operator.and_
+    id: ArtifactFilterId | None = None
+    key: ArtifactFilterKey | None = None
+    flow_run_id: ArtifactFilterFlowRunId | None = None
+    task_run_id: ArtifactFilterTaskRunId | None = None
+    type: ArtifactFilterType | None = None
+
+
+class ArtifactUpdate(Body):
+    """What can be changed of an artifact; a field that is left out stays."""
+
+    data: Any = None
+    description: str | None = None
+    metadata_: dict[str, str] | None = None

@@ -1,0 +1,58 @@
+"""What all bodies and answers of the REST API share: their bases, and how times look on the wire."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
+
+
+def _in_utc(value: datetime) -> datetime:
+    # A time without a zone is taken as UTC, as Prefect 2 does.
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+DateTime = Annotated[
+    datetime,
+    AfterValidator(_in_utc),
+    # `+00:00`, not `Z`: what Prefect 2 sends, and what scripts that compare texts expect.
+    PlainSerializer(datetime.isoformat, return_type=str, when_used="json"),
+]
+"""A time in UTC; ISO 8601 with `+00:00` on the wire."""
+
+Seconds = Annotated[timedelta, PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json")]
+"""A duration; seconds as a number on the wire."""
+
+
+class Model(BaseModel):
+    """An object of an answer; fields that it does not know are ignored, so that a newer server can be read."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Body(BaseModel):
+    """What a client sends: a field that is not known is an error, because leaving it out would change the meaning."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Operator(StrEnum):
+    """How the fields of a filter are put together."""
+
+    and_ = "and_"
+    or_ = "or_"
+
+
+class CreatedBy(Model):
+    """Who made an object."""
+
+    id: UUID | None = None
+    type: str | None = None
+    display_value: str | None = None
+
+
+class UpdatedBy(CreatedBy):
+    """Who changed an object last."""

@@ -1,0 +1,208 @@
+"""Deployments, as the REST API has them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field
+
+from flowyard.schemas.api.base import Body, CreatedBy, DateTime, Model, Operator, UpdatedBy
+from flowyard.schemas.api.flow_runs import FlowRunPolicy
+from flowyard.schemas.api.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
+from flowyard.schemas.api.states import StateCreate
+from flowyard.schemas.ids import new_id
+
+
+class DeploymentStatus(StrEnum):
+    """A deployment status."""
+
+    READY = "READY"
+    NOT_READY = "NOT_READY"
+
+
+class DeploymentFilterId(Body):
+    """Deployments by their id."""
+
+    any_: list[UUID] | None = None
+
+
+class DeploymentFilterIsScheduleActive(Body):
+    """Deployments by their is schedule active."""
+
+    eq_: bool | None = None
+
+
+class DeploymentFilterName(Body):
+    """Deployments by their name."""
+
+    any_: list[str] | None = None
+    like_: str | None = None
+
+
+class DeploymentFilterPaused(Body):
+    """Deployments by their paused."""
+
+    eq_: bool | None = None
+
+
+class DeploymentFilterTags(Body):
+    """Deployments by their tags."""
+
+    operator: Operator = Operator.and_
+    all_: list[str] | None = None
+    is_null_: bool | None = None
+
+
+class DeploymentFilterWorkQueueName(Body):
+    """Deployments by their work queue name."""
+
+    any_: list[str] | None = None
+
+
+class DeploymentFilter(Body):
+    """Which deployments to take; a field that is None takes all."""
+
+    operator: Operator = Operator.and_
+    id: DeploymentFilterId | None = None
+    name: DeploymentFilterName | None = None
+    paused: DeploymentFilterPaused | None = None
+    is_schedule_active: DeploymentFilterIsScheduleActive | None = None
+    tags: DeploymentFilterTags | None = None
+    work_queue_name: DeploymentFilterWorkQueueName | None = None
+
+
+class DeploymentFlowRunCreate(Body):
+    """What creates a deployment flow run."""
+
+    state: StateCreate | None = None
+    name: str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
+    enforce_parameter_schema: bool | None = None
+    context: dict[str, Any] = Field(default_factory=dict[str, Any])
+    infrastructure_document_id: UUID | None = None
+    empirical_policy: FlowRunPolicy = Field(default_factory=FlowRunPolicy)
+    tags: list[str] = Field(default_factory=list[str])
+    idempotency_key: str | None = None
+    parent_task_run_id: UUID | None = None
+    work_queue_name: str | None = None
+    job_variables: dict[str, Any] | None = None
+
+
+class DeploymentSchedule(Model):
+    """A deployment schedule."""
+
+    id: UUID = Field(default_factory=new_id)
+    created: DateTime | None = None
+    updated: DateTime | None = None
+    deployment_id: UUID | None = None
+    schedule: IntervalSchedule | CronSchedule | RRuleSchedule
+    active: bool = True
+    max_active_runs: int | None = None
+    max_scheduled_runs: int | None = None
+    catchup: bool = False
+
+
+class DeploymentResponse(Model):
+    """A deployment, as the API answers."""
+
+    id: UUID = Field(default_factory=new_id)
+    created: DateTime | None = None
+    updated: DateTime | None = None
+    infra_overrides: dict[str, Any] | None = None
+    name: str
+    version: str | None = None
+    description: str | None = None
+    flow_id: UUID
+    schedule: IntervalSchedule | CronSchedule | RRuleSchedule | None = None
+    is_schedule_active: bool = True
+    paused: bool = False
+    schedules: list[DeploymentSchedule] = Field(default_factory=list[DeploymentSchedule])
+    job_variables: dict[str, Any] = Field(default_factory=dict[str, Any])
+    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
+    tags: list[str] = Field(default_factory=list[str])
+    work_queue_name: str | None = None
+    last_polled: DateTime | None = None
+    parameter_openapi_schema: dict[str, Any] | None = None
+    path: str | None = None
+    pull_steps: list[dict[str, Any]] | None = None
+    entrypoint: str | None = None
+    manifest_path: str | None = None
+    storage_document_id: UUID | None = None
+    infrastructure_document_id: UUID | None = None
+    created_by: CreatedBy | None = None
+    updated_by: UpdatedBy | None = None
+    work_pool_name: str | None = None
+    status: DeploymentStatus | None = DeploymentStatus.NOT_READY
+    enforce_parameter_schema: bool = False
+
+
+class DeploymentScheduleCreate(Body):
+    """What creates a deployment schedule."""
+
+    active: bool = True
+    schedule: IntervalSchedule | CronSchedule | RRuleSchedule
+    max_active_runs: int | None = None
+    max_scheduled_runs: int | None = None
+    catchup: bool = False
+
+
+class DeploymentCreate(Body):
+    """What creates a deployment."""
+
+    infra_overrides: dict[str, Any] | None = None
+    name: str
+    flow_id: UUID
+    is_schedule_active: bool = True
+    paused: bool = False
+    schedules: list[DeploymentScheduleCreate] = Field(default_factory=list[DeploymentScheduleCreate])
+    enforce_parameter_schema: bool = False
+    parameter_openapi_schema: dict[str, Any] | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
+    tags: list[str] = Field(default_factory=list[str])
+    pull_steps: list[dict[str, Any]] | None = None
+    manifest_path: str | None = None
+    work_queue_name: str | None = None
+    work_pool_name: str | None = None
+    storage_document_id: UUID | None = None
+    infrastructure_document_id: UUID | None = None
+    schedule: IntervalSchedule | CronSchedule | RRuleSchedule | None = None
+    description: str | None = None
+    path: str | None = None
+    version: str | None = None
+    entrypoint: str | None = None
+    job_variables: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class DeploymentScheduleUpdate(Body):
+    """What can be changed of a deployment schedule; a field that is left out stays."""
+
+    active: bool | None = None
+    schedule: IntervalSchedule | CronSchedule | RRuleSchedule | None = None
+    max_active_runs: int | None = None
+    max_scheduled_runs: int | None = None
+    catchup: bool | None = None
+
+
+class DeploymentUpdate(Body):
+    """What can be changed of a deployment; a field that is left out stays."""
+
+    infra_overrides: dict[str, Any] | None = None
+    version: str | None = None
+    schedule: IntervalSchedule | CronSchedule | RRuleSchedule | None = None
+    description: str | None = None
+    is_schedule_active: bool = True
+    paused: bool = False
+    schedules: list[DeploymentScheduleCreate] = Field(default_factory=list[DeploymentScheduleCreate])
+    parameters: dict[str, Any] | None = None
+    tags: list[str] = Field(default_factory=list[str])
+    work_queue_name: str | None = None
+    work_pool_name: str | None = None
+    path: str | None = None
+    job_variables: dict[str, Any] | None = None
+    entrypoint: str | None = None
+    manifest_path: str | None = None
+    storage_document_id: UUID | None = None
+    infrastructure_document_id: UUID | None = None
+    enforce_parameter_schema: bool | None = None

@@ -1,0 +1,71 @@
+"""Logs, as the REST API has them."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from pydantic import Field
+
+from flowyard.schemas.api.base import Body, DateTime, Model, Operator
+from flowyard.schemas.ids import new_id
+
+
+class Log(Model):
+    """A log."""
+
+    id: UUID = Field(default_factory=new_id)
+    created: DateTime | None = None
+    updated: DateTime | None = None
+    name: str
+    level: int
+    message: str
+    timestamp: DateTime
+    flow_run_id: UUID | None = None
+    task_run_id: UUID | None = None
+
+
+class LogCreate(Body):
+    """What creates a log."""
+
+    name: str
+    level: int
+    message: str
+    timestamp: DateTime
+    flow_run_id: UUID | None = None
+    task_run_id: UUID | None = None
+
+
+class LogFilterFlowRunId(Body):
+    """Logs by their flow run id."""
+
+    any_: list[UUID] | None = None
+
+
+class LogFilterLevel(Body):
+    """Logs by their level."""
+
+    ge_: int | None = None
+    le_: int | None = None
+
+
+class LogFilterTaskRunId(Body):
+    """Logs by their task run id."""
+
+    any_: list[UUID] | None = None
+
+
+class LogFilterTimestamp(Body):
+    """Logs by their timestamp."""
+
+    before_: DateTime | None = None
+    after_: DateTime | None = None
+
+
+class LogFilter(Body):
+    """Which logs to take; a field that is None takes all."""
+
+    operator: Operator = Operator.and_
+    level: LogFilterLevel | None = None
+    timestamp: LogFilterTimestamp | None = None
+    flow_run_id: LogFilterFlowRunId | None = None
+    task_run_id: LogFilterTaskRunId | None = None

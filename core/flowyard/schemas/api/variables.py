@@ -1,0 +1,76 @@
+"""Variables, as the REST API has them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field
+
+from flowyard.schemas.api.base import Body, DateTime, Model, Operator
+from flowyard.schemas.ids import new_id
+
+
+class Variable(Model):
+    """A variable."""
+
+    id: UUID = Field(default_factory=new_id)
+    created: DateTime | None = None
+    updated: DateTime | None = None
+    name: Annotated[str, Field(max_length=255)]
+    value: Annotated[str, Field(max_length=5000)]
+    tags: list[str] = Field(default_factory=list[str])
+
+
+class VariableCreate(Body):
+    """What creates a variable."""
+
+    name: Annotated[str, Field(max_length=255)]
+    value: Annotated[str, Field(max_length=5000)]
+    tags: list[str] = Field(default_factory=list[str])
+
+
+class VariableFilterId(Body):
+    """Variables by their id."""
+
+    any_: list[UUID] | None = None
+
+
+class VariableFilterName(Body):
+    """Variables by their name."""
+
+    any_: list[str] | None = None
+    like_: str | None = None
+
+
+class VariableFilterTags(Body):
+    """Variables by their tags."""
+
+    operator: Operator = Operator.and_
+    all_: list[str] | None = None
+    is_null_: bool | None = None
+
+
+class VariableFilterValue(Body):
+    """Variables by their value."""
+
+    any_: list[str] | None = None
+    like_: str | None = None
+
+
+class VariableFilter(Body):
+    """Which variables to take; a field that is None takes all."""
+
+    operator: Operator = Operator.and_
+    id: VariableFilterId | None = None
+    name: VariableFilterName | None = None
+    value: VariableFilterValue | None = None
+    tags: VariableFilterTags | None = None
+
+
+class VariableUpdate(Body):
+    """What can be changed of a variable; a field that is left out stays."""
+
+    name: Annotated[str, Field(max_length=255)] | None = None
+    value: Annotated[str, Field(max_length=5000)] | None = None
+    tags: list[str] | None = None

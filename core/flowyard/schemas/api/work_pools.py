@@ -1,0 +1,243 @@
+"""Work pools, as the REST API has them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field
+
+from flowyard.schemas.api.base import Body, DateTime, Model, Operator
+from flowyard.schemas.api.flow_runs import FlowRun
+from flowyard.schemas.ids import new_id
+
+
+class WorkPoolStatus(StrEnum):
+    """A work pool status."""
+
+    READY = "READY"
+    NOT_READY = "NOT_READY"
+    PAUSED = "PAUSED"
+
+
+class WorkQueueStatus(StrEnum):
+    """A work queue status."""
+
+    READY = "READY"
+    NOT_READY = "NOT_READY"
+    PAUSED = "PAUSED"
+
+
+class WorkerStatus(StrEnum):
+    """A worker status."""
+
+    ONLINE = "ONLINE"
+    OFFLINE = "OFFLINE"
+
+
+class QueueFilter(Model):
+    """Which queues to take; a field that is None takes all."""
+
+    tags: list[str] | None = None
+    deployment_ids: list[UUID] | None = None
+
+
+class WorkPool(Model):
+    """A work pool."""
+
+    id: UUID = Field(default_factory=new_id)
+    created: DateTime | None = None
+    updated: DateTime | None = None
+    name: str
+    description: str | None = None
+    type: str
+    base_job_template: dict[str, Any] = Field(default_factory=dict[str, Any])
+    is_paused: bool = False
+    concurrency_limit: int | None = None
+    status: WorkPoolStatus | None = None
+    default_queue_id: UUID | None = None
+
+
+class WorkPoolCreate(Body):
+    """What creates a work pool."""
+
+    name: str
+    description: str | None = None
+    type: str = "prefect-agent"
+    base_job_template: dict[str, Any] = Field(default_factory=dict[str, Any])
+    is_paused: bool = False
+    concurrency_limit: int | None = None
+
+
+class WorkPoolFilterId(Body):
+    """Work pools by their id."""
+
+    any_: list[UUID] | None = None
+
+
+class WorkPoolFilterName(Body):
+    """Work pools by their name."""
+
+    any_: list[str] | None = None
+
+
+class WorkPoolFilterType(Body):
+    """Work pools by their type."""
+
+    any_: list[str] | None = None
+
+
+class WorkPoolFilter(Body):
+    """Which work pools to take; a field that is None takes all."""
+
+    operator: Operator = Operator.and_
+    id: WorkPoolFilterId | None = None
+    name: WorkPoolFilterName | None = None
+    type: WorkPoolFilterType | None = None
+
+
+class WorkPoolUpdate(Body):
+    """What can be changed of a work pool; a field that is left out stays."""
+
+    description: str | None = None
+    is_paused: bool | None = None
+    base_job_template: dict[str, Any] | None = None
+    concurrency_limit: int | None = None
+
+
+class WorkQueue(Model):
+    """A work queue."""
+
+    id: UUID = Field(default_factory=new_id)
+    created: DateTime | None = None
+    updated: DateTime | None = None
+    name: str
+    description: str | None = ""
+    is_paused: bool = False
+    concurrency_limit: int | None = None
+    priority: int = 1
+    work_pool_id: UUID | None = None
+    filter: QueueFilter | None = None
+    last_polled: DateTime | None = None
+
+
+class WorkQueueCreate(Body):
+    """What creates a work queue."""
+
+    name: str
+    description: str | None = ""
+    is_paused: bool = False
+    concurrency_limit: int | None = None
+    priority: int | None = None
+    filter: QueueFilter | None = None
+
+
+class WorkQueueFilterId(Body):
+    """Work queues by their id."""
+
+    any_: list[UUID] | None = None
+
+
+class WorkQueueFilterName(Body):
+    """Work queues by their name."""
+
+    any_: list[str] | None = None
+    startswith_: list[str] | None = None
+
+
+class WorkQueueFilter(Body):
+    """Which work queues to take; a field that is None takes all."""
+
+    operator: Operator = Operator.and_
+    id: WorkQueueFilterId | None = None
+    name: WorkQueueFilterName | None = None
+
+
+class WorkQueueHealthPolicy(Model):
+    """A work queue health policy."""
+
+    maximum_late_runs: int | None = 0
+    maximum_seconds_since_last_polled: int | None = 60
+
+
+class WorkQueueResponse(Model):
+    """A work queue, as the API answers."""
+
+    id: UUID = Field(default_factory=new_id)
+    created: DateTime | None = None
+    updated: DateTime | None = None
+    name: str
+    description: str | None = ""
+    is_paused: bool = False
+    concurrency_limit: int | None = None
+    priority: int = 1
+    work_pool_id: UUID | None = None
+    filter: QueueFilter | None = None
+    last_polled: DateTime | None = None
+    work_pool_name: str | None = None
+    status: WorkQueueStatus | None = None
+
+
+class WorkQueueStatusDetail(Model):
+    """A work queue status detail."""
+
+    healthy: bool
+    late_runs_count: int = 0
+    last_polled: DateTime | None = None
+    health_check_policy: WorkQueueHealthPolicy
+
+
+class WorkQueueUpdate(Body):
+    """What can be changed of a work queue; a field that is left out stays."""
+
+    name: str | None = None
+    description: str | None = None
+    is_paused: bool = False
+    concurrency_limit: int | None = None
+    priority: int | None = None
+    last_polled: DateTime | None = None
+    filter: QueueFilter | None = None
+
+
+class WorkerFilterLastHeartbeatTime(Body):
+    """Workers by their last heartbeat time."""
+
+    before_: DateTime | None = None
+    after_: DateTime | None = None
+
+
+class WorkerFilterStatus(Body):
+    """Workers by their status."""
+
+    any_: list[WorkerStatus] | None = None
+    not_any_: list[WorkerStatus] | None = None
+
+
+class WorkerFilter(Body):
+    """Which workers to take; a field that is None takes all."""
+
+    operator: Operator = Operator.and_
+    last_heartbeat_time: WorkerFilterLastHeartbeatTime | None = None
+    status: WorkerFilterStatus | None = None
+
+
+class WorkerFlowRunResponse(Model):
+    """A worker flow run, as the API answers."""
+
+    work_pool_id: UUID
+    work_queue_id: UUID
+    flow_run: FlowRun
+
+
+class WorkerResponse(Model):
+    """A worker, as the API answers."""
+
+    id: UUID = Field(default_factory=new_id)
+    created: DateTime | None = None
+    updated: DateTime | None = None
+    name: str
+    work_pool_id: UUID
+    last_heartbeat_time: DateTime | None = None
+    heartbeat_interval_seconds: int | None = None
+    status: WorkerStatus = WorkerStatus.OFFLINE

@@ -1,0 +1,10 @@
+"""The routes, one module a noun."""
+
+from __future__ import annotations
+
+from flowyard.server.api import flows, root
+
+ROUTERS = (root.router, flows.router)
+"""Every router of the API, in the order of its documentation."""
+
+__all__ = ["ROUTERS"]

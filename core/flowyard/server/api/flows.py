@@ -1,0 +1,75 @@
+"""Flows: registered by name, listed, tagged, deleted."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Response, status
+
+from flowyard.schemas.api.flows import Flow, FlowCreate, FlowUpdate
+from flowyard.schemas.api.sorting import FlowSort
+from flowyard.schemas.runs import utcnow
+from flowyard.server import answers
+from flowyard.server.dependencies import Database, Limit, Offset, changes_of
+from flowyard.server.filters import FlowsFiltered
+from flowyard.store import registered_flows
+
+router = APIRouter(prefix="/flows", tags=["Flows"])
+
+
+@router.post("/", operation_id="create_flow", response_model=Flow)
+def create(body: FlowCreate, database: Database) -> Response:
+    """Register a flow by its name, or find the one that has it."""
+    made, is_new = database.change(
+        lambda connection: registered_flows.register(connection, body.name, body.tags, now=utcnow())
+    )
+    return answers.created(made, is_new=is_new)
+
+
+@router.patch("/{id}", operation_id="update_flow", status_code=status.HTTP_204_NO_CONTENT)
+def update(id: UUID, body: FlowUpdate, database: Database) -> None:
+    """Change the tags of a flow."""
+    changes = changes_of(body)
+    database.change(lambda connection: registered_flows.change(connection, id, changes, now=utcnow()))
+
+
+@router.post("/count", operation_id="count_flows")
+def count(filters: FlowsFiltered, database: Database) -> int:
+    """Count flows."""
+    return database.read(lambda connection: registered_flows.count(connection, database.dialect, filters))
+
+
+@router.get("/name/{name}", operation_id="read_flow_by_name", response_model=Flow)
+def read_by_name(name: str, database: Database) -> Response:
+    """Return the flow of a name."""
+    return answers.one(database.read(lambda connection: registered_flows.read_by_name(connection, name)))
+
+
+@router.get("/{id}", operation_id="read_flow", response_model=Flow)
+def read(id: UUID, database: Database) -> Response:
+    """Return a flow."""
+    return answers.one(database.read(lambda connection: registered_flows.read(connection, id)))
+
+
+@router.post("/filter", operation_id="read_flows", response_model=list[Flow])
+def read_many(
+    filters: FlowsFiltered,
+    database: Database,
+    limit: Limit,
+    offset: Offset = 0,
+    sort: Annotated[FlowSort, Body()] = FlowSort.NAME_ASC,
+) -> Response:
+    """Return flows."""
+    found = database.read(
+        lambda connection: registered_flows.read_many(
+            connection, database.dialect, filters, sort=sort, limit=limit, offset=offset
+        )
+    )
+    return answers.many(Flow, found)
+
+
+@router.delete("/{id}", operation_id="delete_flow", status_code=status.HTTP_204_NO_CONTENT)
+def delete(id: UUID, database: Database) -> None:
+    """Delete a flow; its runs stay."""
+    database.change(lambda connection: registered_flows.delete(connection, id))

@@ -1,0 +1,98 @@
+"""What a client gets when its request fails; bodies and statuses are Prefect 2.20's (see `docs/reference/api`)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request, status
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from flowyard.exceptions import BackendUnavailable, ObjectAlreadyExists, ObjectNotFound, RecordsNotDurable
+
+_logger = logging.getLogger("flowyard.server")
+# What clients of Prefect 2 match on are the names of pydantic 1.
+_OLD_TYPES = {
+    "missing": "value_error.missing",
+    "extra_forbidden": "value_error.extra",
+    "enum": "type_error.enum",
+    "json_invalid": "value_error.jsondecode",
+    "string_type": "type_error.str",
+    "bool_type": "type_error.bool",
+    "bool_parsing": "type_error.bool",
+    "int_type": "type_error.integer",
+    "int_parsing": "type_error.integer",
+    "int_from_float": "type_error.integer",
+    "float_type": "type_error.float",
+    "float_parsing": "type_error.float",
+    "list_type": "type_error.list",
+    "dict_type": "type_error.dict",
+    "model_type": "type_error.dict",
+    "model_attributes_type": "type_error.dict",
+    "uuid_type": "type_error.uuid",
+    "uuid_parsing": "type_error.uuid",
+    "datetime_type": "type_error.datetime",
+    "datetime_parsing": "value_error.datetime",
+    "datetime_from_date_parsing": "value_error.datetime",
+    "literal_error": "value_error.const",
+    "greater_than_equal": "value_error.number.not_ge",
+    "less_than_equal": "value_error.number.not_le",
+    "greater_than": "value_error.number.not_gt",
+    "string_too_long": "value_error.any_str.max_length",
+    "string_too_short": "value_error.any_str.min_length",
+}
+
+
+def install(app: FastAPI) -> None:
+    """Give an app the answers to what its routes raise."""
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ObjectNotFound, _not_found)
+    app.add_exception_handler(ObjectAlreadyExists, _conflict)
+    app.add_exception_handler(BackendUnavailable, _unavailable)
+    app.add_exception_handler(RecordsNotDurable, _unavailable)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    details = [
+        {
+            "loc": detail["loc"],
+            "msg": detail["msg"],
+            "type": _OLD_TYPES.get(detail["type"], "value_error"),
+            **({"ctx": _shown(detail["ctx"])} if detail.get("ctx") else {}),
+        }
+        for detail in error.errors()
+    ]
+    body = {
+        "exception_message": "Invalid request received.",
+        "exception_detail": details,
+        "request_body": error.body,
+    }
+    return JSONResponse(jsonable_encoder(body), status.HTTP_422_UNPROCESSABLE_CONTENT)
+
+
+def _shown(context: dict[str, Any]) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Exception) else value for name, value in context.items()}
+
+
+def _not_found(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": f"{error}"}, status.HTTP_404_NOT_FOUND)
+
+
+def _conflict(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": f"{error}"}, status.HTTP_409_CONFLICT)
+
+
+def _unavailable(request: Request, error: Exception) -> JSONResponse:
+    _logger.warning("%s %s: %s", request.method, request.url.path, error)
+    body = {"exception_message": "Service Unavailable"}
+    # Passing: clients of Prefect 2 and ours try again after it.
+    return JSONResponse(body, status.HTTP_503_SERVICE_UNAVAILABLE, headers={"Retry-After": "1"})
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    _logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return JSONResponse({"exception_message": "Internal Server Error"}, status.HTTP_500_INTERNAL_SERVER_ERROR)

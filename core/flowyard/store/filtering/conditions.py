@@ -1,0 +1,64 @@
+"""The parts that filters of all nouns are made of. A field that is None filters nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Column, and_, or_, true
+from sqlalchemy.sql import ColumnElement
+
+from flowyard.schemas.api.base import Operator
+from flowyard.store.dialects import Dialect
+
+Condition = ColumnElement[bool]
+
+
+def combined(conditions: Iterable[Condition], operator: Operator = Operator.and_) -> Condition:
+    """Put the conditions of one filter together; none at all hold for everything."""
+    conditions = list(conditions)
+    if not conditions:
+        return true()
+    return or_(*conditions) if operator is Operator.or_ else and_(*conditions)
+
+
+def is_any(column: Column[Any], values: Sequence[Any] | None) -> Iterable[Condition]:
+    """`any_`: the value is in the list."""
+    if values is not None:
+        yield column.in_(values)
+
+
+def is_not_any(column: Column[Any], values: Sequence[Any] | None) -> Iterable[Condition]:
+    """`not_any_`: the value is not in the list."""
+    if values is not None:
+        yield column.not_in(values)
+
+
+def is_like(column: Column[Any], text: str | None) -> Iterable[Condition]:
+    """`like_`: the text is in the value, whatever its case; `%` and `_` in it are wildcards, as in SQL."""
+    if text is not None:
+        yield column.ilike(f"%{text}%")
+
+
+def is_null(column: Column[Any], wanted: bool | None) -> Iterable[Condition]:
+    """`is_null_`: there is no value, or there is one."""
+    if wanted is not None:
+        yield column.is_(None) if wanted else column.is_not(None)
+
+
+def is_between(column: ColumnElement[Any], *, before: Any, after: Any) -> Iterable[Condition]:
+    """`before_` and `after_`, both inclusive."""
+    if before is not None:
+        yield column <= before
+    if after is not None:
+        yield column >= after
+
+
+def has_tags(
+    dialect: Dialect, column: Column[Any], *, all_: Sequence[str] | None, is_null_: bool | None
+) -> Iterable[Condition]:
+    """`all_`: each of these tags is there; `is_null_`: there are none, or there are some."""
+    for tag in all_ or ():
+        yield dialect.json_array_has(column, tag)
+    if is_null_ is not None:
+        yield column == [] if is_null_ else column != []

@@ -1,0 +1,56 @@
+"""The routes of flows."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import httpx
+
+
+def test_a_flow_is_made_once_and_found_again(api: httpx.Client) -> None:
+    made = api.post("/flows/", json={"name": "etl", "tags": ["x"]})
+    again = api.post("/flows/", json={"name": "etl"})
+
+    assert (made.status_code, again.status_code) == (201, 200)
+    assert made.json() == again.json()
+    assert set(made.json()) == {"id", "created", "updated", "name", "tags"}
+    assert made.json()["created"].endswith("+00:00")
+
+
+def test_a_flow_is_read_by_id_and_by_name(api: httpx.Client) -> None:
+    made = api.post("/flows/", json={"name": "etl"}).json()
+    assert api.get(f"/flows/{made['id']}").json() == made
+    assert api.get("/flows/name/etl").json() == made
+
+
+def test_flows_are_filtered_sorted_and_paged(api: httpx.Client) -> None:
+    for name, tags in [("b", ["x"]), ("a", ["x", "y"]), ("c", [])]:
+        api.post("/flows/", json={"name": name, "tags": tags})
+
+    def names(**body: object) -> list[str]:
+        return [flow["name"] for flow in api.post("/flows/filter", json=body).json()]
+
+    assert names() == ["a", "b", "c"]
+    assert names(sort="NAME_DESC", limit=2, offset=1) == ["b", "a"]
+    assert names(flows={"tags": {"all_": ["x"]}}) == ["a", "b"]
+    assert names(flows={"tags": {"is_null_": True}}) == ["c"]
+    assert names(flows={"operator": "or_", "name": {"like_": "C"}, "tags": {"all_": ["y"]}}) == ["a", "c"]
+    assert api.post("/flows/count", json={"flows": {"name": {"any_": ["a", "z"]}}}).json() == 1
+
+
+def test_the_tags_of_a_flow_are_changed(api: httpx.Client) -> None:
+    made = api.post("/flows/", json={"name": "etl", "tags": ["x"]}).json()
+    assert api.patch(f"/flows/{made['id']}", json={"tags": ["y"]}).status_code == 204
+    assert api.get(f"/flows/{made['id']}").json()["tags"] == ["y"]
+
+
+def test_a_flow_is_deleted_once(api: httpx.Client) -> None:
+    made = api.post("/flows/", json={"name": "etl"}).json()
+    assert api.delete(f"/flows/{made['id']}").status_code == 204
+    assert api.delete(f"/flows/{made['id']}").status_code == 404
+
+
+def test_a_flow_that_is_not_there_is_not_found(api: httpx.Client) -> None:
+    answer = api.get(f"/flows/{uuid4()}")
+    assert answer.status_code == 404
+    assert "flow" in answer.json()["detail"]
