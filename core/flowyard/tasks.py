@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Generic, Literal, ParamSpec, Self, overload
 
 from typing_extensions import TypeVar
 
 from flowyard.annotations import NotSet
-from flowyard.cache_policies import CachePolicy, hashed_flow_parameters, policy_of, task_input_hash
+from flowyard.cache_policies import CachePolicy, policy_of, task_input_hash
 from flowyard.context import current
 from flowyard.duality import returns_awaitable
 from flowyard.engine.batching import BatchSize
-from flowyard.engine.caching import CacheOptions
 from flowyard.engine.calls import Submitter, call_task_now
 from flowyard.engine.prepared import TaskTemplate
 from flowyard.futures.future import AsyncFlowyardFuture, FlowyardFuture
 from flowyard.futures.sequences import states_of, states_of_async
-from flowyard.logging.loggers import get_logger
 from flowyard.options import (
     check_cache_expiration,
     check_function,
@@ -31,16 +29,13 @@ from flowyard.options import (
     is_async_function,
 )
 from flowyard.parameters.binding import CallSignature, raise_for_reserved_arguments
-from flowyard.results.factory import ResultFactory
 from flowyard.results.fingerprints import code_digest
-from flowyard.results.options import task_result_options
 from flowyard.rules.retries import exponential_backoff, resolve_delays
-from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.states import State
-from flowyard.settings import Settings, get_current_settings
 from flowyard.task_mapping import map_calls
-from flowyard.task_runners.base import TaskRunner, TaskSpec
-from flowyard.task_runners.registry import resolve_task_runner, task_runner_named
+from flowyard.task_runners.base import TaskRunner
+from flowyard.task_runners.registry import resolve_task_runner
+from flowyard.task_templates import runner_named, task_template
 
 __all__ = ["Task", "exponential_backoff", "task", "task_input_hash"]
 
@@ -236,8 +231,7 @@ class Task(Generic[P, R]):
             wait_for: futures and states that every call waits for.
             task_runner: where the calls execute, if not where the flow's do.
             window: pull inputs at most this far ahead of what is done, and return a stream that is iterated once; so
-            it is
-                with iterators, which have no length.
+                it is with iterators, which have no length.
             batch_size: how many calls a cluster executes as one piece of work; "auto" aims at 100 ms.
             kwargs: keyword arguments of the task.
 
@@ -292,83 +286,11 @@ class Task(Generic[P, R]):
         run = here.task_run or here.flow_run
         scope = run.scope if run is not None else None
         if scope is None:
-            return self._make_template(None, None)
+            return task_template(self, None, None)
         template = scope.templates.get(self)
         if template is None:
-            template = scope.templates[self] = self._make_template(scope, here.flow_run)
+            template = scope.templates[self] = task_template(self, scope, here.flow_run)
         return template
-
-    def _make_template(self, scope: Any, flow_context: Any) -> TaskTemplate:
-        settings = get_current_settings()
-        retries = self.retries if self.retries is not None else settings.FLOWYARD_TASK_DEFAULT_RETRIES
-        delays = self.retry_delay_seconds
-        if delays is None:
-            delays = settings.FLOWYARD_TASK_DEFAULT_RETRY_DELAY_SECONDS
-        crash_retries = self.crash_retries
-        if crash_retries is None:
-            crash_retries = settings.FLOWYARD_TASK_DEFAULT_CRASH_RETRIES
-        log_prints = self.log_prints
-        if log_prints is None:
-            log_prints = flow_context.log_prints if flow_context is not None else settings.FLOWYARD_LOGGING_LOG_PRINTS
-        results = task_result_options(
-            self,
-            settings,
-            flow=flow_context.flow if flow_context is not None else None,
-            flow_results=scope.results if scope is not None else None,
-        )
-        spec = TaskSpec(
-            task=self,
-            fn=self.fn,
-            signature=self.signature,
-            name=self.name,
-            is_async=self.isasync,
-            timeout_seconds=self.timeout_seconds,
-            log_prints=log_prints,
-            retry_condition_fn=self.retry_condition_fn,
-            task_run_name=self.task_run_name,
-            # None is the fast path of most tasks: the value is only wrapped.
-            results=None if results.keeps_in_memory_only else results,
-            cache=self._cache_options(settings, results, flow_context),
-        )
-        return TaskTemplate(
-            spec=spec,
-            task_key=self.task_key,
-            version=self.version,
-            tags=self.tags,
-            policy=RetryPolicy(
-                retries=retries,
-                delays=resolve_delays(retries, delays),
-                jitter_factor=self.retry_jitter_factor,
-                crash_retries=crash_retries,
-            ),
-            runner=_runner(self.task_runner),
-            on_completion=self.on_completion,
-            on_failure=self.on_failure,
-            on_commit=tuple(self.on_commit_hooks),
-            on_rollback=tuple(self.on_rollback_hooks),
-        )
-
-    def _cache_options(self, settings: Settings, results: ResultFactory, flow_context: Any) -> CacheOptions | None:
-        if self.key_policy is None:
-            return None
-        if not results.persist_result:
-            get_logger("tasks").warning(
-                "Task %r has a cache and `persist_result=False`, so no later run could use a value of it: "
-                "it is not cached. Leave `persist_result` out",
-                self.name,
-            )
-            return None
-        refresh = self.refresh_cache
-        parameters: Mapping[str, Any] = {} if flow_context is None else flow_context.parameters
-        return CacheOptions(
-            policy=self.key_policy,
-            expiration=self.cache_expiration,
-            refresh=settings.FLOWYARD_TASKS_REFRESH_CACHE if refresh is None else refresh,
-            lock=self.cache_lock,
-            longest_key=settings.FLOWYARD_API_TASK_CACHE_KEY_MAX_LENGTH,
-            runs_hooks=settings.FLOWYARD_RUN_ON_COMPLETION_HOOKS_ON_CACHED,
-            flow_parameters=hashed_flow_parameters(self.key_policy, parameters),
-        )
 
     # --- copies ---------------------------------------------------------------------------------------------
 
@@ -464,13 +386,9 @@ class Task(Generic[P, R]):
         return f"<Task {self.name!r}>"
 
 
-def _runner(runner: TaskRunner | str | None) -> TaskRunner | None:
-    return task_runner_named(runner) if isinstance(runner, str) else runner
-
-
 def _started_elsewhere(runner: TaskRunner | type[TaskRunner] | str | None) -> TaskRunner | None:
     """Return the runner that one call asks for; None, the common case, is the flow's."""
-    return None if runner is None else _runner(resolve_task_runner(runner))
+    return None if runner is None else runner_named(resolve_task_runner(runner))
 
 
 def _rebuild_task(cls: type[Task[Any, Any]], fn: Callable[..., Any], options: dict[str, Any]) -> Task[Any, Any]:
@@ -538,8 +456,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # noq
         task_run_name: a template over the parameters, or a function without arguments.
         retries: how often a run that raised is tried again.
         retry_delay_seconds: seconds before each retry: a number, a list (the last one repeats), or a function of the
-        number of
-            retries that returns a list, such as `exponential_backoff(10)`.
+            number of retries that returns a list, such as `exponential_backoff(10)`.
         retry_jitter_factor: spreads the delays: up to `(1 + factor)` times as long, the mean stays.
         persist_result: keep results in storage; None: only where a feature needs it.
         result_storage: where results are kept.
@@ -555,7 +472,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # noq
         viz_return_value: what the task returns in `flow.visualize()`.
         crash_retries: how often a run whose worker died is executed again; errors of the function never use this.
         task_runner: where runs of this task execute, if not where the flow's other tasks do: a runner, its class or
-        its name.
+            its name.
     """
     if fn is None:
         return functools.partial(Task, **options)
