@@ -7,7 +7,6 @@ in which things were said. `benchmarks --only journal` guards the speed.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import itertools
 import logging
 import os
@@ -16,20 +15,19 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from typing_extensions import override
 
 from flowyard.exceptions import BackendError, LeaseLost, RecordsNotDurable
-from flowyard.journal.batches import Entry, Group, Operation, Segment, Source, cut, not_durable
+from flowyard.journal.batches import Entry, Operation, Segment, Source, cut, not_durable
+from flowyard.journal.group_commit import GroupCommit, cause_of
 from flowyard.ports import Journal, Lease, Recorder
 from flowyard.schemas.events import JournalEvent
 from flowyard.store import leases
 from flowyard.store.database import Database
 from flowyard.store.plain import PlainConnection
-from flowyard.store.projection import Projection
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -77,7 +75,6 @@ class SqlJournal(Journal):
         # `_is_idle` and `_is_busy` need no lock: see `_next_entries` and `flush` for the order that makes them safe.
         self._is_idle = False
         self._is_busy = False
-        self._is_durable = True
         self._is_closed = False
         self._is_forked = False
         self._dropped_in_fork = 0
@@ -89,9 +86,7 @@ class SqlJournal(Journal):
         self._wakeup = threading.Event()
         self._urgency = threading.Event()
         self._room = threading.Condition()
-        self._connection: PlainConnection | None = None
-        self._projection: Projection | None = None
-        self._has_entered = False
+        self._transactions = GroupCommit(database, owner)
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._write_forever, name="flowyard-journal", daemon=True)
         self._thread.start()
@@ -125,7 +120,7 @@ class SqlJournal(Journal):
         if self._is_closed or self._is_forked:
             raise BackendError(self._closed_message())
         # In this order: the writer is busy before it takes entries, and until they are committed.
-        if not self._pending and not self._is_busy and self._is_durable and self._fault is None:
+        if not self._pending and not self._is_busy and self._transactions.is_durable and self._fault is None:
             return
         self.perform(None)
 
@@ -165,7 +160,7 @@ class SqlJournal(Journal):
         if self._is_closed or self._is_forked:
             return
         try:
-            if self._has_entered:
+            if self._transactions.has_entered:
                 owner_id = self._owner.id
                 self.perform(lambda connection: leases.leave(connection, owner_id))
             self.barrier()
@@ -180,13 +175,13 @@ class SqlJournal(Journal):
 
     def forget(self, flow_run_ids: Collection[UUID]) -> None:
         """Say that an operation changed the task runs of these flow runs."""
-        if self._projection is not None:
-            self._projection.forget(flow_run_ids)
+        if self._transactions.projection is not None:
+            self._transactions.projection.forget(flow_run_ids)
 
     def note_run_count(self, flow_run_id: UUID, run_count: int) -> None:
         """Say which attempt of a flow run has begun."""
-        if self._projection is not None:
-            self._projection.note_run_count(flow_run_id, run_count)
+        if self._transactions.projection is not None:
+            self._transactions.projection.note_run_count(flow_run_id, run_count)
 
     # --- appending ------------------------------------------------------------------------------------------
 
@@ -249,7 +244,7 @@ class SqlJournal(Journal):
                 self._room.notify_all()
             if self._is_closed and not self._pending:
                 break
-        self._disconnect()
+        self._transactions.disconnect()
 
     def _next_entries(self, last_taken: float) -> list[Entry]:
         """Wait until something is due and take it from the queue."""
@@ -279,14 +274,14 @@ class SqlJournal(Journal):
         is_careful = False
         while True:
             try:
-                self._commit(segments, is_careful=is_careful)
+                self._lost.extend(self._transactions.commit(segments, is_careful=is_careful))
             except Exception as error:
-                self._abandon_transaction()
-                if isinstance(error, self._database.errors) and self._database.dialect.is_transient(error):
+                self._transactions.abandon()
+                if self._transactions.is_transient(error):
                     if time.monotonic() + pause > deadline or self._is_closed:
                         self._give_up(segments, error)
                         return
-                    _logger.warning("could not commit, trying again in %.2f s: %s", pause, _cause(error))
+                    _logger.warning("could not commit, trying again in %.2f s: %s", pause, cause_of(error))
                     time.sleep(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
                 elif not is_careful:
@@ -306,98 +301,12 @@ class SqlJournal(Journal):
             if segment.operation is not None:
                 segment.operation.answer()
 
-    def _commit(self, segments: list[Segment], *, is_careful: bool) -> None:
-        connection, projection = self._connect()
-        is_durable = any(segment.operation is not None for segment in segments)
-        self._database.dialect.begin_write(connection, is_durable=is_durable)
-        refused: list[tuple[Source, LeaseLost | RecordsNotDurable]] = []
-        has_written = False
-        for segment in segments:
-            for group in segment.groups:
-                has_written = True
-                if is_careful:
-                    self._write_carefully(connection, projection, group, refused)
-                elif not self._write_group(connection, projection, group):
-                    refused.append((group.source, _lost(group)))
-            operation = segment.operation
-            if operation is not None and operation.act is not None:
-                has_written = True
-                self._operate(connection, operation)
-        if is_durable and not has_written and not self._is_durable:
-            self._database.dialect.touch(connection)
-        connection.commit()
-        self._is_durable = is_durable
-        projection.settle()
-        for source, fault in refused:
-            if source.fault is None:
-                source.fault = fault
-                if isinstance(fault, LeaseLost):
-                    self._lost.append(fault)
-                else:
-                    _logger.error("%s", fault)
-                if source.lease is not None:
-                    projection.forget({source.lease.flow_run_id})
-
-    def _write_group(self, connection: PlainConnection, projection: Projection, group: Group) -> bool:
-        """Write the events of one source; False when they are refused."""
-        source = group.source
-        if source.fault is not None:
-            return True  # already said
-        lease = source.lease or self._enter_process(connection)
-        verdict = leases.advance(connection, lease.flow_run_id, lease.token, group.batch)
-        if verdict is leases.Advance.ACCEPTED:
-            projection.apply(connection, group.events)
-        elif verdict is leases.Advance.REPEATED:
-            # Committed before, although the answer got lost; what is in memory may be older than that.
-            projection.forget_all()
-        return verdict is not leases.Advance.REFUSED
-
-    def _write_carefully(
-        self,
-        connection: PlainConnection,
-        projection: Projection,
-        group: Group,
-        refused: list[tuple[Source, LeaseLost | RecordsNotDurable]],
-    ) -> None:
-        savepoint = connection.savepoint()
-        try:
-            if not self._write_group(connection, projection, group):
-                refused.append((group.source, _lost(group)))
-        except Exception as error:
-            if isinstance(error, self._database.errors) and self._database.dialect.is_transient(error):
-                raise
-            savepoint.rollback()
-            projection.forget_all()
-            self._has_entered = False
-            refused.append((group.source, not_durable([Segment([group], None)], _cause(error))))
-        else:
-            savepoint.commit()
-
-    def _operate(self, connection: PlainConnection, operation: Operation[Any]) -> None:
-        assert operation.act is not None
-        savepoint = connection.savepoint()
-        try:
-            operation.keep(operation.act(connection), None)
-        except Exception as error:
-            if isinstance(error, self._database.errors) and self._database.dialect.is_transient(error):
-                raise
-            savepoint.rollback()
-            operation.keep(None, error)
-        else:
-            savepoint.commit()
-
-    def _enter_process(self, connection: PlainConnection) -> Lease:
-        if not self._has_entered:
-            leases.enter_process(connection, self._owner, datetime.now(UTC))
-            self._has_entered = True
-        return Lease(self._owner.id, 1)
-
     def _give_up(self, segments: list[Segment], error: BaseException) -> None:
         """Keep the events for later, answer the operations with the error, and take nothing more until it works."""
         advice: list[str] = []
         if isinstance(error, self._database.errors):
             advice.append(self._database.unavailable(error).advice)
-        fault = not_durable(segments, f"{_cause(error)} (in {self._database.where})", *advice)
+        fault = not_durable(segments, f"{cause_of(error)} (in {self._database.where})", *advice)
         # Not SQLAlchemy's own error: it quotes the statement, which can have a thousand rows. And not the frames of the
         # driver's: they are always the same.
         cause: BaseException = getattr(error, "orig", None) or error
@@ -411,25 +320,6 @@ class SqlJournal(Journal):
             if segment.operation is not None:
                 segment.operation.keep(None, _again(fault))
                 segment.operation.answer()
-
-    def _connect(self) -> tuple[PlainConnection, Projection]:
-        if self._connection is None:
-            self._connection = self._database.connect()
-        if self._projection is None:
-            self._projection = Projection(self._database.dialect)
-        return self._connection, self._projection
-
-    def _abandon_transaction(self) -> None:
-        self._has_entered = False
-        if self._projection is not None:
-            self._projection.forget_all()
-        self._disconnect()
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(*self._database.errors):
-                connection.close()
 
     # --- the end ----------------------------------------------------------------------------------------------
 
@@ -445,7 +335,7 @@ class SqlJournal(Journal):
         """Become useless, in a process that was forked from the one that owns this journal."""
         self._is_forked = self._is_blocked = True
         self._pending = deque()
-        self._connection = None
+        self._transactions.drop_connection()
         self._database.forget_connections()
 
 
@@ -474,15 +364,6 @@ class SqlRecorder(Recorder):
         pending.append((source, event))
         if journal._is_idle:  # pyright: ignore[reportPrivateUsage]
             journal._wakeup.set()  # pyright: ignore[reportPrivateUsage]
-
-
-def _lost(group: Group) -> LeaseLost:
-    lease = group.source.lease
-    return LeaseLost(str(lease.flow_run_id) if lease is not None else "(tasks outside of a flow)")
-
-
-def _cause(error: BaseException) -> str:
-    return f"{type(error).__name__}: {getattr(error, 'orig', None) or error}"
 
 
 def _again(fault: LeaseLost | RecordsNotDurable) -> BackendError:

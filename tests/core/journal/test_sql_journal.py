@@ -45,11 +45,14 @@ def open_backend(tmp_path: Path) -> Iterator[Callable[..., LocalBackend]]:
         backend.close()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def comes_true(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Wait until something is so; False when it never was."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.005)
+    return True
 
 
 def committed(backend: LocalBackend, table: str = "task_run") -> int:
@@ -90,7 +93,7 @@ def test_events_are_committed_without_anybody_asking(open_backend: Callable[...,
     backend = open_backend()
     run, lease = begin(backend)
     record(backend.journal.recorder(lease), make_task_run(run.id))
-    wait_until(lambda: committed(backend) == 1)
+    assert comes_true(lambda: committed(backend) == 1)
 
 
 def test_events_wait_for_others_until_somebody_asks(open_backend: Callable[..., LocalBackend]) -> None:
@@ -159,7 +162,7 @@ def test_finished_task_runs_do_not_stay_in_memory(open_backend: Callable[..., Lo
     for number in range(500):
         record(recorder, make_task_run(run.id, number))
     backend.journal.flush()
-    projection = backend.journal._projection
+    projection = backend.journal._transactions.projection
     assert projection is not None
     assert len(projection) == 1
     enter(recorder, waiting, (S.COMPLETED,))
@@ -178,7 +181,7 @@ def test_more_unfinished_task_runs_than_fit_in_memory_are_read_again(
     for task_run in runs:
         record(recorder, task_run, (S.PENDING, S.RUNNING))
     backend.journal.flush()
-    assert len(backend.journal._projection or ()) == 10
+    assert len(backend.journal._transactions.projection or ()) == 10
     for task_run in runs:
         enter(recorder, task_run, (S.COMPLETED,))
     assert backend.control.task_run_counts(run.id) == {("work", "Completed"): 50}
@@ -199,7 +202,7 @@ def test_the_value_of_a_task_is_not_kept_by_an_idle_journal(open_backend: Callab
     recorder.append(TaskRunEntered(task_run.id, State(S.COMPLETED, data=value)))
     del value
     backend.journal.flush()
-    wait_until(lambda: reference() is None)
+    assert comes_true(lambda: reference() is None)
 
 
 # --- durability ---------------------------------------------------------------------------------------------
@@ -230,7 +233,7 @@ def test_a_barrier_commits_with_full_sync_and_the_rest_without(
     assert set(levels) == {FULL}
     levels.clear()
     record(backend.journal.recorder(lease), make_task_run(run.id))
-    wait_until(lambda: committed(backend) == 1)
+    assert comes_true(lambda: committed(backend) == 1)
     assert levels == [NORMAL]
     backend.control.propose_flow_run_state(run.id, State(S.COMPLETED), lease=lease)
     assert levels == [NORMAL, FULL]
@@ -242,8 +245,8 @@ def test_a_flush_with_nothing_to_write_makes_earlier_commits_durable(
     backend = open_backend()
     run, lease = begin(backend)
     record(backend.journal.recorder(lease), make_task_run(run.id))
-    wait_until(lambda: committed(backend) == 1)
-    wait_until(lambda: not backend.journal._is_busy)
+    assert comes_true(lambda: committed(backend) == 1)
+    assert comes_true(lambda: not backend.journal._is_busy)
     levels.clear()
     before = (tmp_path / "flowyard.db-wal").stat().st_mtime_ns
     backend.journal.flush()
@@ -303,7 +306,7 @@ def test_a_journal_that_gave_up_recovers_by_itself(open_backend: Callable[..., L
     with pytest.raises(RecordsNotDurable):
         backend.journal.flush()
     disk.empty()
-    wait_until(lambda: committed(backend) == 100)
+    assert comes_true(lambda: committed(backend) == 100)
 
 
 def failing_commits(monkeypatch: pytest.MonkeyPatch, failures: Iterator[str]) -> None:

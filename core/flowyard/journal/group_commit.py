@@ -1,0 +1,172 @@
+"""The transactions of the journal's writer: what has gathered is committed together, under the leases that it names."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from flowyard.exceptions import LeaseLost, RecordsNotDurable
+from flowyard.journal.batches import Group, Operation, Segment, Source, not_durable
+from flowyard.ports import Lease
+from flowyard.store import leases
+from flowyard.store.database import Database
+from flowyard.store.plain import PlainConnection
+from flowyard.store.projection import Projection
+
+_logger = logging.getLogger("flowyard.journal")
+_Refusals = list[tuple[Source, LeaseLost | RecordsNotDurable]]
+
+
+class GroupCommit:
+    """Commits segments, one transaction at a time. For the thread of the writer."""
+
+    def __init__(self, database: Database, owner: leases.Owner) -> None:
+        self._database = database
+        self._owner = owner
+        self._connection: PlainConnection | None = None
+        self.projection: Projection | None = None
+        """The unfinished task runs in memory; None before the first commit."""
+        self.is_durable = True
+        """Whether the last commit waited for the disk. Any thread may look."""
+        self.has_entered = False
+        """Whether this process has a lease of its own, for what happens outside of flow runs. Any thread may look."""
+
+    def commit(self, segments: list[Segment], *, is_careful: bool) -> list[LeaseLost]:
+        """Write segments in one transaction and return the leases that are found lost with it.
+
+        Whatever it raises, nothing was written; call `abandon` then. Operations have their results, but are not
+        answered.
+
+        Args:
+            segments: in the order in which they were said.
+            is_careful: what cannot be stored is refused by itself, and costs the others nothing.
+        """
+        connection, projection = self._connect()
+        is_durable = any(segment.operation is not None for segment in segments)
+        self._database.dialect.begin_write(connection, is_durable=is_durable)
+        refused: _Refusals = []
+        has_written = False
+        for segment in segments:
+            for group in segment.groups:
+                has_written = True
+                if is_careful:
+                    self._write_carefully(connection, projection, group, refused)
+                elif not self._write_group(connection, projection, group):
+                    refused.append((group.source, _lost(group)))
+            operation = segment.operation
+            if operation is not None and operation.act is not None:
+                has_written = True
+                self._operate(connection, operation)
+        if is_durable and not has_written and not self.is_durable:
+            self._database.dialect.touch(connection)
+        connection.commit()
+        self.is_durable = is_durable
+        projection.settle()
+        return _note(refused, projection)
+
+    def abandon(self) -> None:
+        """Forget a transaction that failed: what is in memory may not be what is on disk."""
+        self.has_entered = False
+        if self.projection is not None:
+            self.projection.forget_all()
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close the connection; the next commit opens one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*self._database.errors):
+                connection.close()
+
+    def drop_connection(self) -> None:
+        """Let go of the connection of another process, without a word to the database."""
+        self._connection = None
+
+    def _connect(self) -> tuple[PlainConnection, Projection]:
+        if self._connection is None:
+            self._connection = self._database.connect()
+        if self.projection is None:
+            self.projection = Projection(self._database.dialect)
+        return self._connection, self.projection
+
+    def _write_group(self, connection: PlainConnection, projection: Projection, group: Group) -> bool:
+        """Write the events of one source; False when they are refused."""
+        source = group.source
+        if source.fault is not None:
+            return True  # already said
+        lease = source.lease or self._enter_process(connection)
+        verdict = leases.advance(connection, lease.flow_run_id, lease.token, group.batch)
+        if verdict is leases.Advance.ACCEPTED:
+            projection.apply(connection, group.events)
+        elif verdict is leases.Advance.REPEATED:
+            # Committed before, although the answer got lost; what is in memory may be older than that.
+            projection.forget_all()
+        return verdict is not leases.Advance.REFUSED
+
+    def _write_carefully(
+        self, connection: PlainConnection, projection: Projection, group: Group, refused: _Refusals
+    ) -> None:
+        savepoint = connection.savepoint()
+        try:
+            if not self._write_group(connection, projection, group):
+                refused.append((group.source, _lost(group)))
+        except Exception as error:
+            if self.is_transient(error):
+                raise
+            savepoint.rollback()
+            projection.forget_all()
+            self.has_entered = False
+            refused.append((group.source, not_durable([Segment([group], None)], cause_of(error))))
+        else:
+            savepoint.commit()
+
+    def _operate(self, connection: PlainConnection, operation: Operation[Any]) -> None:
+        assert operation.act is not None
+        savepoint = connection.savepoint()
+        try:
+            operation.keep(operation.act(connection), None)
+        except Exception as error:
+            if self.is_transient(error):
+                raise
+            savepoint.rollback()
+            operation.keep(None, error)
+        else:
+            savepoint.commit()
+
+    def is_transient(self, error: Exception) -> bool:
+        """Say whether the same transaction may succeed a little later."""
+        return isinstance(error, self._database.errors) and self._database.dialect.is_transient(error)
+
+    def _enter_process(self, connection: PlainConnection) -> Lease:
+        if not self.has_entered:
+            leases.enter_process(connection, self._owner, datetime.now(UTC))
+            self.has_entered = True
+        return Lease(self._owner.id, 1)
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the driver's own words for an error, in one line."""
+    return f"{type(error).__name__}: {getattr(error, 'orig', None) or error}"
+
+
+def _note(refused: _Refusals, projection: Projection) -> list[LeaseLost]:
+    """Take nothing more from the sources that were refused; return the leases that were lost."""
+    lost: list[LeaseLost] = []
+    for source, fault in refused:
+        if source.fault is not None:
+            continue
+        source.fault = fault
+        if isinstance(fault, LeaseLost):
+            lost.append(fault)
+        else:
+            _logger.error("%s", fault)
+        if source.lease is not None:
+            projection.forget({source.lease.flow_run_id})
+    return lost
+
+
+def _lost(group: Group) -> LeaseLost:
+    lease = group.source.lease
+    return LeaseLost(str(lease.flow_run_id) if lease is not None else "(tasks outside of a flow)")
