@@ -14,9 +14,8 @@ from typing import Any
 from typing_extensions import override
 
 from flowyard.serializers.base import Part, Serializer, import_library
+from flowyard.serializers.buffers import LargeBuffers
 
-LARGE_BUFFER = 64 * 1024
-"""From how many bytes on a buffer is a piece by itself instead of being copied into the pickle."""
 _PICKLE_START = b"\x80"  # the PROTOCOL opcode, with which every pickle of protocol 2 and later begins
 _PROTOCOL = 5
 _SCALARS = frozenset({bool, int, float, str, bytes})
@@ -52,21 +51,10 @@ class PickleSerializer(Serializer):
     def dump_parts(self, obj: Any) -> Sequence[Part]:
         if self.picklelib != "cloudpickle" or obj.__class__ in _SCALARS:
             return [self.dumps(obj)]
-        buffers: list[memoryview] = []
-
-        def keep(buffer: pickle.PickleBuffer) -> bool:
-            try:
-                raw = buffer.raw()
-            except BufferError:  # not contiguous: pickle copies it
-                return True
-            if raw.nbytes < LARGE_BUFFER:
-                return True
-            buffers.append(raw)
-            return False
-
+        buffers = LargeBuffers()
         file = io.BytesIO()
         library = importlib.import_module(self.picklelib)
-        library.Pickler(file, protocol=_PROTOCOL, buffer_callback=keep).dump(obj)
+        library.Pickler(file, protocol=_PROTOCOL, buffer_callback=buffers.keep).dump(obj)
         return [file.getvalue(), *buffers]
 
     @override

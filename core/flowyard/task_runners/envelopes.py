@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, cast
 from flowyard.exceptions import UnknownWireFormat
 from flowyard.schemas.wire import VERSION
 from flowyard.schemas.wire_values import unpackb
-from flowyard.task_runners.pickling import LARGE, Buffer, Pickled
+from flowyard.serializers.buffers import LARGE
+from flowyard.task_runners.pickling import Buffer, Pickled
 
 _COUNT = struct.Struct("<I")
 _LENGTH = struct.Struct("<Q")

@@ -30,10 +30,9 @@ import cloudpickle  # pyright: ignore[reportMissingTypeStubs]
 from typing_extensions import override
 
 from flowyard.exceptions import UnpicklableValue
+from flowyard.serializers.buffers import LargeBuffers
 
 PROTOCOL = 5
-LARGE = 64 * 1024
-"""From how many bytes on a buffer travels by itself."""
 _SCALARS = frozenset({type(None), bool, int, float, str})
 _DEEPEST_BLAME = 6
 _WIDEST_BLAME = 1000
@@ -72,19 +71,8 @@ def pickled(value: object, *, in_one_piece: bool = False, reducers: Reducers | N
     if type(value) in _SCALARS:
         return Pickled(pickle.dumps(value, PROTOCOL))
     file = io.BytesIO()
-    buffers: list[memoryview] = []
-
-    def keep(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous: pickle copies it
-            return True
-        if raw.nbytes < LARGE:
-            return True
-        buffers.append(raw)
-        return False
-
-    pickler = _Pickler(file, None if in_one_piece else keep, reducers)
+    buffers = LargeBuffers()
+    pickler = _Pickler(file, None if in_one_piece else buffers.keep, reducers)
     pickler.dump(value)  # pyright: ignore[reportUnknownMemberType]  cloudpickle is not typed
     return Pickled(file.getvalue(), buffers)
 

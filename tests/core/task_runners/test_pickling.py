@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowyard.exceptions import RemoteException, UnpicklableValue
+from flowyard.serializers.buffers import LARGE
 from flowyard.task_runners.envelopes import Envelope, put, take
 from flowyard.task_runners.packing_errors import describe, pack_error, unpack_error
-from flowyard.task_runners.pickling import LARGE, Pickled, is_importable, pickled, pickled_or_blame
+from flowyard.task_runners.pickling import Pickled, is_importable, pickled, pickled_or_blame
 
 
 def load_elsewhere(value: Pickled, path: Path, expression: str) -> str:

@@ -20,10 +20,11 @@ from ray.exceptions import RayError
 from flowyard.exceptions import MissingResult, RemoteException, UnpicklableValue
 from flowyard.schemas.states import StateType
 from flowyard.schemas.wire_values import packb, unpackb
+from flowyard.serializers.buffers import LARGE
 from flowyard.task_runners.base import Held, Outcome
 from flowyard.task_runners.packing_errors import describe
 from flowyard.task_runners.packing_outcomes import RemoteResult, fail_unpicklable
-from flowyard.task_runners.pickling import LARGE, Buffer, Pickled, Reducers, pickled_or_blame
+from flowyard.task_runners.pickling import Buffer, Pickled, Reducers, pickled_or_blame
 from flowyard_ray.api import ray
 
 _UNREAD = object()
