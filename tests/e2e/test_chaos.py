@@ -200,7 +200,7 @@ def _runs(home: Path, keys: Any) -> list[dict[str, Any]]:
 def test_what_a_killed_flow_recorded_is_kept_and_its_run_is_found_crashed(
     home: Path, seed: int, runner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    print(check_a_kill(seed, runner, home, monkeypatch))
+    assert check_a_kill(seed, runner, home, monkeypatch).endswith("ran again")
 
 
 @pytest.mark.slow
@@ -212,6 +212,7 @@ def test_a_flow_that_is_killed_at_any_moment_loses_nothing_that_was_committed(
     verdict = check_a_kill(seed, RUNNERS[seed % len(RUNNERS)], home, monkeypatch)
     with capsys.disabled():
         print(f"\n{verdict}", end=" ")
+    assert verdict.endswith("ran again")
 
 
 @pytest.mark.parametrize(

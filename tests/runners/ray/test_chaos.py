@@ -67,3 +67,4 @@ def test_what_dies_at_any_moment_neither_hangs_a_flow_nor_completes_it(
     verdict = trial.verdict()
     with capsys.disabled():
         print(f"\n{verdict}", end=" ")
+    assert verdict.endswith("ran again")

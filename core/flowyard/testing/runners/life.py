@@ -50,6 +50,8 @@ class LifeContract(RunnerUnderTest):
     def test_a_runner_that_did_nothing_ends(self, runner: TaskRunner) -> None:
         with runner.start():
             pass
+        with pytest.raises(TaskRunnerNotStarted):
+            runner.submit(make_call(identity, x=1).call)
 
     # --- identity ----------------------------------------------------------------------------------------
 
