@@ -1,9 +1,10 @@
-"""A flow of 200 tasks that a test kills and resumes; each execution of a task is a line in a file.
+"""A flow of 200 tasks that a test kills and resumes; when a task begins and when it ends is a line in a file.
 
-    python resumable.py RUNNER MODE FOLDER [RESUME FLOW_RUN_ID]
+    python resumable.py FOLDER        runs the flow
+    python resumable.py resume        finds its run, says what state it is in, and resumes it by its entrypoint
 
-MODE: "plain"; "completion" submits the second half in the order in which the first completes; "edited" has another
-flow function, with a task more, when it is resumed. RUNNER: sequential, concurrent, process, dask or ray.
+In the environment: RESUMABLE_RUNNER, and RESUMABLE_ADDRESS of the cluster for dask and ray. RESUMABLE_ORDER: "given",
+or "completion", which submits the second half in the order in which the first completes.
 """
 
 from __future__ import annotations
@@ -16,19 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from flowyard import flow, task
+from flowyard.client import get_client
 from flowyard.futures import as_completed
 from flowyard.recovery import resume_flow_run
+from flowyard.runtime import task_run
 from flowyard.task_runners import ConcurrentTaskRunner, ProcessPoolTaskRunner, SequentialTaskRunner
 
 HALF = 100
-LOG = "executions"
+LOG = "log"
 
 
-def note(folder: str, key: str) -> None:
-    """Write that a task begins; one write to a file that is opened to append is whole, whoever else writes."""
+def note(folder: str, moment: str, name: str) -> None:
+    """Write what happens; one write to a file that is opened to append is whole, whoever else writes."""
     descriptor = os.open(Path(folder, LOG), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
-        os.write(descriptor, f"{key}\n".encode())
+        os.write(descriptor, f"{moment} {name} {task_run.id}\n".encode())
     finally:
         os.close(descriptor)
 
@@ -36,36 +39,39 @@ def note(folder: str, key: str) -> None:
 @task(persist_result=True)
 def first(folder: str, number: int) -> int:
     """Make a number."""
-    note(folder, f"first {number}")
+    note(folder, "begin", f"first-{number}")
     time.sleep(random.uniform(0, 0.004))
+    note(folder, "end", f"first-{number}")
     return number
 
 
 @task(persist_result=True)
 def second(folder: str, number: int) -> int:
     """Use one."""
-    note(folder, f"second {number}")
+    note(folder, "begin", f"second-{number}")
     time.sleep(random.uniform(0, 0.004))
+    note(folder, "end", f"second-{number}")
     return number * 1000
 
 
 @task(persist_result=True)
 def extra(folder: str) -> int:
     """Be what an edit adds."""
-    note(folder, "extra 0")
+    note(folder, "begin", "extra-0")
+    note(folder, "end", "extra-0")
     return 7
 
 
 def runner_of(name: str) -> Any:
-    """Return a runner with room for two tasks."""
+    """Return a runner with room for a few tasks."""
     if name == "dask":
         from flowyard_dask import DaskTaskRunner
 
-        return DaskTaskRunner(address=os.environ["RESUMABLE_DASK"])
+        return DaskTaskRunner(address=os.environ["RESUMABLE_ADDRESS"])
     if name == "ray":
         from flowyard_ray import RayTaskRunner
 
-        return RayTaskRunner(address=os.environ["RESUMABLE_RAY"])
+        return RayTaskRunner(address=os.environ["RESUMABLE_ADDRESS"])
     return {
         "sequential": SequentialTaskRunner(),
         "concurrent": ConcurrentTaskRunner(max_workers=4),
@@ -73,31 +79,26 @@ def runner_of(name: str) -> Any:
     }[name]
 
 
-def plain(folder: str) -> int:
-    """Submit in one order."""
-    made = [first.submit(folder, number) for number in range(HALF)]
+@flow(task_runner=runner_of(os.environ["RESUMABLE_RUNNER"]))
+def halves(folder: str) -> int:
+    """Make numbers, use them, and add up."""
+    made: Any
+    if os.environ["RESUMABLE_ORDER"] == "completion":
+        made = as_completed(list(first.map(folder, random.sample(range(HALF), HALF))))
+    else:
+        made = [first.submit(folder, number) for number in range(HALF)]
     return sum(future.result() for future in [second.submit(folder, future) for future in made])
-
-
-def completion(folder: str) -> int:
-    """Submit in the order in which things complete."""
-    made = first.map(folder, random.sample(range(HALF), HALF))
-    return sum(future.result() for future in [second.submit(folder, future) for future in as_completed(list(made))])
-
-
-def edited(folder: str) -> int:
-    """Have one task more than `plain`, in the middle, and another order."""
-    made = [first.submit(folder, number) for number in reversed(range(HALF))]
-    more = extra.submit(folder)
-    return sum(future.result() for future in [second.submit(folder, future) for future in made]) + more.result()
 
 
 def main() -> None:
     """Run or resume the flow and print its value."""
-    runner, mode, folder, *resumed = sys.argv[1:]
-    function = {"plain": plain, "completion": completion, "edited": edited if resumed else plain}[mode]
-    halves = flow(function).with_options(name="halves", task_runner=runner_of(runner))
-    value = resume_flow_run(resumed[1], flow=halves).result() if resumed else halves(folder)
+    if sys.argv[1] == "resume":
+        with get_client(sync_client=True) as client:
+            (run,) = client.read_flow_runs()
+        print("found", run.state_name, flush=True)
+        value = resume_flow_run(run.id).result()
+    else:
+        value = halves(sys.argv[1])
     print("value", value, flush=True)
 
 
