@@ -8,7 +8,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from flowyard.blocks.core import Block
+from flowyard.duality import dual
 
 
 class ReadableFileSystem(Block, ABC):
@@ -81,3 +84,33 @@ class WritableDeploymentStorage(ReadableDeploymentStorage, ABC):
             FileNotFoundError: there is no such folder, or no such ignore file.
             ValueError: `to_path` is outside of the base.
         """
+
+
+class FileSystemBlock(WritableFileSystem, WritableDeploymentStorage, ABC):
+    """The methods in both colours of a block whose work is done by plain, blocking ones."""
+
+    @abstractmethod
+    def read_file(self, path: str) -> bytes:
+        """Do what `read_path` does; blocks, whatever the colour of the caller."""
+
+    @abstractmethod
+    def write_file(self, path: str, content: bytes) -> str:
+        """Do what `write_path` does, and return where the file is; blocks, whatever the colour of the caller."""
+
+    @abstractmethod
+    def _get(self, from_path: str | None, local_path: str | None) -> None: ...
+
+    @dual
+    @override
+    def read_path(self, path: str) -> bytes:
+        return self.read_file(path)
+
+    @dual
+    @override
+    def write_path(self, path: str, content: bytes) -> str:
+        return self.write_file(path, content)
+
+    @dual
+    @override
+    def get_directory(self, from_path: str | None = None, local_path: str | None = None) -> None:
+        self._get(from_path, local_path)

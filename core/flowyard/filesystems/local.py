@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from flowyard.duality import dual
-from flowyard.filesystems.base import WritableDeploymentStorage, WritableFileSystem
+from flowyard.filesystems.base import FileSystemBlock
 from flowyard.filesystems.folder import LocalFiles
 from flowyard.filesystems.ignoring import files_to_copy
 
 
-class LocalFileSystem(LocalFiles, WritableFileSystem, WritableDeploymentStorage):
+class LocalFileSystem(LocalFiles, FileSystemBlock):
     """A folder of this machine.
 
     Without `basepath` paths are relative to the current folder, and any path is allowed.
@@ -38,26 +38,12 @@ class LocalFileSystem(LocalFiles, WritableFileSystem, WritableDeploymentStorage)
 
     @dual
     @override
-    def read_path(self, path: str) -> bytes:
-        return self.read_file(path)
-
-    @dual
-    @override
-    def write_path(self, path: str, content: bytes) -> str:
-        return self.write_file(path, content)
-
-    @dual
-    @override
-    def get_directory(self, from_path: str | None = None, local_path: str | None = None) -> None:
-        self._get(from_path, local_path)
-
-    @dual
-    @override
     def put_directory(
         self, local_path: str | None = None, to_path: str | None = None, ignore_file: str | None = None
     ) -> int:
         return self._put(local_path, to_path, ignore_file)
 
+    @override
     def _get(self, from_path: str | None, local_path: str | None) -> None:
         source = self.resolve(from_path or ".")
         target = Path(local_path or ".").expanduser().resolve()

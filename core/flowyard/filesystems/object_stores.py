@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC
 from typing import Any, ClassVar
 
 from pydantic import SecretStr
@@ -11,7 +12,21 @@ from typing_extensions import override
 from flowyard.filesystems.remote import RemoteFiles
 
 
-class S3(RemoteFiles):
+class _Bucket(RemoteFiles, ABC):
+    """A folder of a bucket, which its name finds everywhere."""
+
+    _scheme: ClassVar[str]
+
+    bucket_path: str
+    """`bucket/folder`."""
+
+    @property
+    def basepath(self) -> str:
+        """The URL of the folder."""
+        return f"{self._scheme}://{self.bucket_path}"
+
+
+class S3(_Bucket):
     """A folder of a bucket of Amazon S3, or of a store that speaks its protocol.
 
     Without keys those of the environment are used (variables, `~/.aws`, the role of the machine).
@@ -25,28 +40,17 @@ class S3(RemoteFiles):
 
     _block_type_name: ClassVar[str | None] = "S3"
     _is_protected: ClassVar[bool] = True
+    _scheme: ClassVar[str] = "s3"
 
-    bucket_path: str
-    """`bucket/folder`."""
     aws_access_key_id: SecretStr | None = None
     aws_secret_access_key: SecretStr | None = None
-
-    @property
-    def basepath(self) -> str:
-        """The URL of the folder."""
-        return f"s3://{self.bucket_path}"
-
-    @property
-    @override
-    def base_url(self) -> str:
-        return self.basepath
 
     @override
     def connection_settings(self) -> dict[str, Any]:
         return _known(key=self.aws_access_key_id, secret=self.aws_secret_access_key)
 
 
-class GCS(RemoteFiles):
+class GCS(_Bucket):
     """A folder of a bucket of Google Cloud Storage.
 
     Without account information the application default credentials are used.
@@ -60,22 +64,11 @@ class GCS(RemoteFiles):
 
     _block_type_name: ClassVar[str | None] = "GCS"
     _is_protected: ClassVar[bool] = True
+    _scheme: ClassVar[str] = "gcs"
 
-    bucket_path: str
-    """`bucket/folder`."""
     service_account_info: SecretStr | None = None
     """The content of a service account's key file."""
     project: str | None = None
-
-    @property
-    def basepath(self) -> str:
-        """The URL of the folder."""
-        return f"gcs://{self.bucket_path}"
-
-    @property
-    @override
-    def base_url(self) -> str:
-        return self.basepath
 
     @override
     def connection_settings(self) -> dict[str, Any]:
@@ -122,11 +115,6 @@ class Azure(RemoteFiles):
             return f"az://{self.azure_storage_container.get_secret_value()}/{self.bucket_path}"
         return f"az://{self.bucket_path}"
 
-    @property
-    @override
-    def base_url(self) -> str:
-        return self.basepath
-
     @override
     def connection_settings(self) -> dict[str, Any]:
         return _known(
@@ -164,11 +152,6 @@ class SMB(RemoteFiles):
     def basepath(self) -> str:
         """The URL of the folder."""
         return f"smb://{self.smb_host.rstrip('/')}/{self.share_path.strip('/')}"
-
-    @property
-    @override
-    def base_url(self) -> str:
-        return self.basepath
 
     @override
     def connection_settings(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from flowyard.duality import dual
 from flowyard.exceptions import MissingStorageDriver
-from flowyard.filesystems.base import WritableDeploymentStorage, WritableFileSystem
+from flowyard.filesystems.base import FileSystemBlock
 from flowyard.filesystems.ignoring import files_to_copy
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ _NOT_THERE = (0xC000000F, 0xC0000034, 0xC000003A)
 """How SMB says that a file, or the folder it is in, does not exist; not all of it reaches us as that error."""
 
 
-class RemoteFiles(WritableFileSystem, WritableDeploymentStorage, ABC):
-    """Files below a URL. A subclass says which, and how to connect."""
+class RemoteFiles(FileSystemBlock, ABC):
+    """Files below a URL, `basepath`. A subclass says which, and how to connect."""
 
     @property
-    @abstractmethod
     def base_url(self) -> str:
         """The URL of the base, with its scheme."""
+        return cast("Any", self).basepath  # a field of some subclasses, and a property of others
 
     @abstractmethod
     def connection_settings(self) -> dict[str, Any]:
@@ -89,8 +89,8 @@ class RemoteFiles(WritableFileSystem, WritableDeploymentStorage, ABC):
             raise ValueError(f"path {path!r} is outside of the base path {self.base_url!r}; give a path inside of it")
         return f"{base.scheme}://{found}"
 
+    @override
     def read_file(self, path: str) -> bytes:
-        """Return the content of a file; blocks, whatever the colour of the caller."""
         filesystem: Any = self.filesystem
         url = self.resolve_url(path)
         try:
@@ -100,28 +100,13 @@ class RemoteFiles(WritableFileSystem, WritableDeploymentStorage, ABC):
                 raise FileNotFoundError(f"there is no file {url!r}") from error
             raise
 
+    @override
     def write_file(self, path: str, content: bytes) -> str:
-        """Write a file and return its URL; blocks, whatever the colour of the caller."""
         url = self.resolve_url(path)
         filesystem: Any = self.filesystem
         self._make_folder(filesystem, url)
         filesystem.pipe_file(url, content)
         return url
-
-    @dual
-    @override
-    def read_path(self, path: str) -> bytes:
-        return self.read_file(path)
-
-    @dual
-    @override
-    def write_path(self, path: str, content: bytes) -> str:
-        return self.write_file(path, content)
-
-    @dual
-    @override
-    def get_directory(self, from_path: str | None = None, local_path: str | None = None) -> None:
-        self._get(from_path, local_path)
 
     @dual
     @override
@@ -148,6 +133,7 @@ class RemoteFiles(WritableFileSystem, WritableDeploymentStorage, ABC):
             with contextlib.suppress(FileExistsError):  # somebody else was faster
                 filesystem.mkdir(folder, create_parents=False)
 
+    @override
     def _get(self, from_path: str | None, local_path: str | None) -> None:
         filesystem: Any = self.filesystem
         filesystem.invalidate_cache()  # others write here too
@@ -227,11 +213,6 @@ class RemoteFileSystem(RemoteFiles):
         if scheme == "file":
             raise ValueError("basepath is a local folder; use `LocalFileSystem`")
         return value
-
-    @property
-    @override
-    def base_url(self) -> str:
-        return self.basepath
 
     @override
     def connection_settings(self) -> dict[str, Any]:
