@@ -22,7 +22,7 @@ from flowyard.engine.effects import Call, Raised, Record, SleepUntil, WaitFor
 from flowyard.engine.final_state import final_state_of, unfinished_in
 from flowyard.engine.local_shim import LocalShim
 from flowyard.engine.mirrors import mirror_run, mirror_state, where_it_starts
-from flowyard.engine.naming import random_name, render_name
+from flowyard.engine.naming import render_name
 from flowyard.engine.prepared import Hook
 from flowyard.engine.replay import Earlier, Fingerprint, reusable_state
 from flowyard.engine.scope import Scope
@@ -49,6 +49,7 @@ from flowyard.results.handles import UnpersistedResult
 from flowyard.results.parameters import is_json, keep_parameters
 from flowyard.rules.bookkeeping import enter_state, stamp
 from flowyard.rules.crashes import crash_message, crashed_state
+from flowyard.schemas.names import random_name
 from flowyard.schemas.orchestration import OrchestrationResult, Verdict
 from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
 from flowyard.schemas.runs import FORKED_FROM, FlowRun, StartInfo, TaskRun, utcnow

@@ -38,10 +38,3 @@ def flow_key(fn: Callable[..., Any]) -> str:
     if code is not None and (module == "__main__" or module.startswith("__flowyard_loader_")):
         module = PurePath(code.co_filename).stem
     return f"{module}.{fn.__qualname__}"
-
-
-def random_name() -> str:
-    """Return two words, such as `brave-otter`."""
-    import coolname  # noqa: PLC0415  40 ms that a command line without runs need not pay
-
-    return str(coolname.generate_slug(2))

@@ -17,7 +17,7 @@ from flowyard.store.encoding import from_microseconds
 IDS = frozenset(
     {
         *("id", "flow_id", "flow_run_id", "task_run_id", "parent_task_run_id", "deployment_id", "state_id"),
-        "owner_id",
+        *("owner_id", "work_queue_id", "infrastructure_document_id"),
     }
 )
 TIMES = frozenset(
@@ -30,7 +30,7 @@ DURATIONS = frozenset({"total_run_time"})
 DOCUMENTS = frozenset(
     {
         *("parameters", "context", "empirical_policy", "tags", "start_info", "state_details", "data", "task_inputs"),
-        "metrics",
+        *("metrics", "created_by", "job_variables"),
     }
 )
 STATE_PREFIX = "state__"

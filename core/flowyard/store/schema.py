@@ -12,14 +12,37 @@ from sqlalchemy import delete, insert, inspect
 from sqlalchemy.engine import Connection
 
 from flowyard.exceptions import BackendUnavailable
-from flowyard.store import artifacts, block_documents, blocks, configuration, limits, variables, versions
+from flowyard.store import (
+    api_keys,
+    artifacts,
+    block_documents,
+    blocks,
+    configuration,
+    deployment_tables,
+    flow_run_inputs,
+    limits,
+    reported_task_runs,
+    variables,
+    versions,
+)
 from flowyard.store.tables import alembic_version, metadata, version_metadata
 from flowyard.store.versions import read_version
 
 if TYPE_CHECKING:
     from flowyard.store.database import Database
 
-NOUNS = (artifacts, blocks, block_documents, configuration, limits, variables)
+NOUNS = (
+    api_keys,
+    artifacts,
+    block_documents,
+    blocks,
+    configuration,
+    deployment_tables,
+    flow_run_inputs,
+    limits,
+    reported_task_runs,
+    variables,
+)
 """The modules that add tables to `metadata`; imported before it is used."""
 
 

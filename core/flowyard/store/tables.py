@@ -7,7 +7,19 @@ SQLite the tables are clustered by their primary key (`WITHOUT ROWID`): one b-tr
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, SmallInteger, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 from flowyard.store.types import Duration, Identifier, Json, PlainText, Timestamp
 
@@ -56,6 +68,14 @@ flow_run = Table(
     Column("total_run_time", DURATION, nullable=False),
     Column("created", TIME, nullable=False),
     Column("updated", TIME, nullable=False),
+    # What only a server knows of a run; NULL for those that it did not hand out.
+    Column("deployment_version", TEXT),
+    Column("work_queue_id", ID),
+    Column("work_queue_name", TEXT),
+    Column("auto_scheduled", Boolean),
+    Column("infrastructure_document_id", ID),
+    Column("created_by", JSON),
+    Column("job_variables", JSON),
     # Runs of one flow, newest first; a creation with an idempotency key finds the run that is there already.
     Index("ix_flow_run__flow_id", "flow_id", "id"),
     Index("uq_flow_run__flow_id_idempotency_key", "flow_id", "idempotency_key", unique=True),
@@ -63,6 +83,30 @@ flow_run = Table(
     Index("ix_flow_run__state_type", "state_type", "id"),
     # The subflow run of a task run.
     Index("ix_flow_run__parent_task_run_id", "parent_task_run_id"),
+    # The orders of lists, each with the id that breaks ties and begins the next page. A flow run is written about
+    # three times, each time durably: four more entries a time are not seen beside that.
+    Index("ix_flow_run__name", "name", "id"),
+    Index("ix_flow_run__expected_start_time", "expected_start_time", "id"),
+    Index("ix_flow_run__start", text("coalesce(start_time, expected_start_time)"), "id"),
+    Index("ix_flow_run__end_time", "end_time", "id"),
+    # What is handed out to workers, and the runs of a deployment; on SQLite without an entry for runs that have none
+    # (the same for PostgreSQL would load its side of SQLAlchemy in every script that makes a database).
+    Index(
+        "ix_flow_run__work_queue_id",
+        *("work_queue_id", "next_scheduled_start_time"),
+        sqlite_where=text("work_queue_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_flow_run__deployment_id",
+        *("deployment_id", "id"),
+        sqlite_where=text("deployment_id IS NOT NULL"),
+    ),
+    # What is due: late runs, and lists of what comes next.
+    Index(
+        "ix_flow_run__next_scheduled_start_time",
+        *("next_scheduled_start_time", "id"),
+        sqlite_where=text("next_scheduled_start_time IS NOT NULL"),
+    ),
 )
 
 flow_run_state = Table(
@@ -77,6 +121,8 @@ flow_run_state = Table(
     Column("timestamp", TIME, nullable=False),
     Column("state_details", JSON),
     Column("data", JSON),
+    # A state by its own id, for the REST API. States of task runs, on the hot path, are found another way.
+    Index("ix_flow_run_state__id", "id"),
     sqlite_with_rowid=False,
 )
 
