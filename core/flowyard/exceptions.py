@@ -394,6 +394,19 @@ class BackendUnavailable(BackendError):
         return f"cannot use the state backend {self.where!r}: {self.cause}; {self.advice}"
 
 
+class ServerNotStarted(FlowyardError):
+    """A server cannot listen where it was told to, or must not."""
+
+    def __init__(self, place: str, cause: str, advice: str) -> None:
+        super().__init__(place, cause, advice)
+        self.place = place
+        self.cause = cause
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"the server cannot listen on {self.place}: {self.cause}; {self.advice}"
+
+
 class RecordsNotDurable(BackendError):
     """Records could not be written; says how many and of which runs."""
 

@@ -7,15 +7,22 @@ from contextlib import asynccontextmanager
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
 
-from flowyard import __version__
+from flowyard._version import __version__
 from flowyard.local import open_backend
 from flowyard.local.backend import LocalBackend
+from flowyard.schemas.keys import ApiKey
 from flowyard.server import errors
 from flowyard.server.api import ROUTERS
 from flowyard.server.dependencies import check_api_version
 from flowyard.server.gateway import Gateway
+from flowyard.server.security.authentication import Authentication, Authenticator
+from flowyard.server.security.rates import Rates
+from flowyard.server.security.sizes import BodyLimit
 from flowyard.settings import Settings
+from flowyard.store import api_keys
 
 _THREADS = 64
 
@@ -46,4 +53,45 @@ def create_app(settings: Settings, *, backend: LocalBackend | None = None) -> Fa
         api.include_router(router)
     app.include_router(api)
     errors.install(app)
+    _add_middleware(app, settings)
     return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Put what every request passes in front of the routes; the last one added is the first one passed."""
+    # A list of 200 runs is 200 kB; a higher level takes longer than the query and saves little.
+    app.add_middleware(GZipMiddleware, minimum_size=2_000, compresslevel=1)
+
+    def find_key(prefix: str) -> ApiKey | None:
+        gateway: Gateway = app.state.gateway
+        return gateway.read(lambda connection: api_keys.find(connection, prefix))
+
+    app.state.authenticator = Authenticator(
+        find_key,
+        auth_string=settings.FLOWYARD_SERVER_API_AUTH_STRING,
+        is_required=needs_authentication(settings),
+    )
+    per_second = settings.FLOWYARD_SERVER_API_RATE_LIMIT
+    app.add_middleware(
+        Authentication,
+        authenticator=app.state.authenticator,
+        rates=None if per_second is None else Rates(per_second),
+    )
+    app.add_middleware(BodyLimit, most=settings.FLOWYARD_SERVER_API_MAX_BODY_BYTES)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=_words(settings.FLOWYARD_SERVER_CORS_ALLOWED_ORIGINS),
+        allow_methods=_words(settings.FLOWYARD_SERVER_CORS_ALLOWED_METHODS),
+        allow_headers=_words(settings.FLOWYARD_SERVER_CORS_ALLOWED_HEADERS),
+    )
+
+
+def needs_authentication(settings: Settings) -> bool:
+    """Say whether requests have to show who they are."""
+    if settings.FLOWYARD_SERVER_API_AUTH is None:
+        return settings.FLOWYARD_SERVER_API_AUTH_STRING is not None
+    return settings.FLOWYARD_SERVER_API_AUTH
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]

@@ -160,6 +160,9 @@ class EngineFields(SettingFields):
     FLOWYARD_API_KEY: Setting[str | None] = Setting(
         optional(STR), None, "Key that is sent to the server.", is_secret=True
     )
+    FLOWYARD_API_AUTH_STRING: Setting[str | None] = Setting(
+        optional(STR), None, "`user:password` that is sent to the server when there is no key.", is_secret=True
+    )
     FLOWYARD_API_REQUEST_TIMEOUT = Setting(at_least(FLOAT, 0), 60.0, "Seconds a request to the server may take.")
     FLOWYARD_API_ENABLE_HTTP2 = Setting(BOOL, False, "Whether the client speaks HTTP/2.")
     FLOWYARD_API_SSL_CERT_FILE: Setting[str | None] = Setting(

@@ -24,6 +24,25 @@ class ServerFields(SettingFields):
     FLOWYARD_SERVER_API_HOST = Setting(STR, "127.0.0.1", "Address the server listens on.")
     FLOWYARD_SERVER_API_PORT = Setting(at_least(INT, 0), 4200, "Port the server listens on.")
     FLOWYARD_SERVER_API_KEEPALIVE_TIMEOUT = Setting(at_least(INT, 0), 5, "Seconds the server keeps an idle connection.")
+    FLOWYARD_SERVER_API_AUTH: Setting[bool | None] = Setting(
+        optional(BOOL),
+        None,
+        "Whether requests need an API key or the user and password of FLOWYARD_SERVER_API_AUTH_STRING; none asks for "
+        "them if that is set, and lets nobody listen beyond the loopback interface otherwise.",
+    )
+    FLOWYARD_SERVER_API_AUTH_STRING: Setting[str | None] = Setting(
+        optional(STR), None, "`user:password` that the server takes instead of an API key.", is_secret=True
+    )
+    FLOWYARD_SERVER_API_MAX_BODY_BYTES = Setting(at_least(INT, 1), 32_000_000, "Bytes of one request at most.")
+    FLOWYARD_SERVER_API_RATE_LIMIT: Setting[float | None] = Setting(
+        optional(at_least(FLOAT, 0.001)), None, "Requests a second that one API key may make; none is any number."
+    )
+    FLOWYARD_SERVER_TLS_CERT_FILE: Setting[str | None] = Setting(
+        optional(STR), None, "File of the certificate, and of its chain, with which the server speaks TLS."
+    )
+    FLOWYARD_SERVER_TLS_KEY_FILE: Setting[str | None] = Setting(
+        optional(STR), None, "File of the private key of that certificate."
+    )
     FLOWYARD_SERVER_CORS_ALLOWED_ORIGINS = Setting(
         STR, "*", "Origins that may call the API from a browser, separated by commas."
     )

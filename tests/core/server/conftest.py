@@ -3,54 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
 from flowyard.server.app import create_app
 from flowyard.settings import Settings
-
-DEADLINE = 20.0
-
-
-class RunningServer:
-    """An application behind uvicorn on a thread of this process."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self.app = app
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.address = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._uvicorn = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
-        self._thread = threading.Thread(target=self._uvicorn.run, kwargs={"sockets": [self._socket]})
-
-    def start(self) -> None:
-        self._thread.start()
-        with httpx.Client(base_url=self.address, timeout=DEADLINE) as client:
-            # The socket listens already: the request waits until the application has started.
-            assert client.get("/api/health").status_code == 200
-
-    def stop(self) -> None:
-        self._uvicorn.should_exit = True
-        self._thread.join(DEADLINE)
-        assert not self._thread.is_alive()
-        self._socket.close()
-
-
-@contextlib.contextmanager
-def serving(app: FastAPI) -> Generator[RunningServer]:
-    """Serve an application for the block."""
-    server = RunningServer(app)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+from flowyard.testing.servers import DEADLINE, RunningServer, serving
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
