@@ -10,7 +10,6 @@ from uuid import UUID
 from flowyard.exceptions import LeaseLost, RecordsNotDurable
 from flowyard.ports import Lease
 from flowyard.schemas.events import JournalEvent
-from flowyard.store.plain import PlainConnection
 
 T = TypeVar("T")
 
@@ -20,7 +19,7 @@ class Operation(Generic[T]):
 
     __slots__ = ("_done", "_error", "_result", "act", "flow_run_id")
 
-    def __init__(self, act: Callable[[PlainConnection], T] | None, flow_run_id: UUID | None) -> None:
+    def __init__(self, act: Callable[[Any], T] | None, flow_run_id: UUID | None) -> None:
         self.act = act
         """None for a mere barrier. It may be called again when the transaction fails and is tried again."""
         self.flow_run_id = flow_run_id
@@ -125,3 +124,8 @@ def not_durable(segments: Iterable[Segment], cause: str, *advice: str) -> Record
             if segment.operation.flow_run_id is not None:
                 runs[str(segment.operation.flow_run_id)] = None
     return RecordsNotDurable(records, tuple(runs), cause, *advice)
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the driver's own words for an error, in one line."""
+    return f"{type(error).__name__}: {getattr(error, 'orig', None) or error}"

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flowyard.exceptions import LeaseLost, RecordsNotDurable
-from flowyard.journal.batches import Group, Operation, Segment, Source, not_durable
+from flowyard.journal.batches import Group, Operation, Segment, Source, cause_of, not_durable
+from flowyard.journal.write_behind import Transactions
 from flowyard.ports import Lease
 from flowyard.store import leases
 from flowyard.store.database import Database
@@ -19,7 +20,7 @@ _logger = logging.getLogger("flowyard.journal")
 _Refusals = list[tuple[Source, LeaseLost | RecordsNotDurable]]
 
 
-class GroupCommit:
+class GroupCommit(Transactions):
     """Commits segments, one transaction at a time. For the thread of the writer."""
 
     def __init__(self, database: Database, owner: leases.Owner) -> None:
@@ -139,16 +140,23 @@ class GroupCommit:
         """Say whether the same transaction may succeed a little later."""
         return isinstance(error, self._database.errors) and self._database.dialect.is_transient(error)
 
+    def fault(self, segments: list[Segment], error: BaseException) -> RecordsNotDurable:
+        """Return the error that says what is not on disk, and what to do about it."""
+        advice: list[str] = []
+        if isinstance(error, self._database.errors):
+            advice.append(self._database.unavailable(error).advice)
+        fault = not_durable(segments, f"{cause_of(error)} (in {self._database.where})", *advice)
+        # Not SQLAlchemy's own error: it quotes the statement, which can have a thousand rows. And not the frames of the
+        # driver's: they are always the same.
+        cause: BaseException = getattr(error, "orig", None) or error
+        fault.__cause__ = cause.with_traceback(None) if isinstance(error, self._database.errors) else cause
+        return fault
+
     def _enter_process(self, connection: PlainConnection) -> Lease:
         if not self.has_entered:
             leases.enter_process(connection, self._owner, datetime.now(UTC))
             self.has_entered = True
         return Lease(self._owner.id, 1)
-
-
-def cause_of(error: BaseException) -> str:
-    """Return the driver's own words for an error, in one line."""
-    return f"{type(error).__name__}: {getattr(error, 'orig', None) or error}"
 
 
 def _note(refused: _Refusals, projection: Projection) -> list[LeaseLost]:

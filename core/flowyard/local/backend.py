@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from typing_extensions import override
 
@@ -13,6 +15,9 @@ from flowyard.ports import Backend
 from flowyard.services.lease_keeper import LeaseKeeper
 from flowyard.services.ownership import Presence
 from flowyard.store.database import Database, open_database
+
+if TYPE_CHECKING:
+    from flowyard.local.guests import Guests
 
 
 class LocalBackend(Backend):
@@ -32,9 +37,8 @@ class LocalBackend(Backend):
         self._presence = presence
         self._journal = journal
         self._keeper = keeper
-        self._control = LocalControlPlane(
-            database, journal, presence.owner, keeper, encryption_key=encryption_key, key_folder=key_folder
-        )
+        self._secrets: dict[str, Any] = {"encryption_key": encryption_key, "key_folder": key_folder}
+        self._control = LocalControlPlane(database, journal, presence.owner, keeper, **self._secrets)
 
     @classmethod
     def open(
@@ -88,6 +92,12 @@ class LocalBackend(Backend):
     @override
     def control(self) -> LocalControlPlane:
         return self._control
+
+    @cached_property
+    def guests(self) -> Guests:
+        """The processes that report here, when this is the backend of a server."""
+        # By name: it needs SQLAlchemy, and embedded flows do not need it.
+        return importlib.import_module("flowyard.local.guests").Guests(self._database, self._journal, **self._secrets)
 
     @property
     def database(self) -> Database:

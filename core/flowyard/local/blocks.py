@@ -28,6 +28,11 @@ class LocalBlocks(BlockStore):
         self._read = Reader(database, journal)
         self._vault = Vault(database.dialect, key=key, folder=folder)
 
+    @property
+    def vault(self) -> Vault:
+        """What encrypts secrets here."""
+        return self._vault
+
     @override
     def register_type(self, record: BlockTypeRecord) -> BlockTypeRecord:
         return self._journal.execute(lambda connection: blocks.register_type(connection, self._dialect, record))

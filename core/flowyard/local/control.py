@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from typing_extensions import override
@@ -29,7 +29,7 @@ from flowyard.schemas.orchestration import OrchestrationResult
 from flowyard.schemas.runs import Flow, FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
 from flowyard.services import orchestration, ownership, reaper
-from flowyard.services.lease_keeper import LEASE_SECONDS, LeaseKeeper
+from flowyard.services.lease_keeper import LEASE_SECONDS
 from flowyard.store import flow_runs, flows, leases, queries, states
 from flowyard.store.database import Database
 from flowyard.store.leases import Owner
@@ -42,6 +42,14 @@ _ROWS_AT_A_TIME = 2_000
 _logger = logging.getLogger("flowyard.local")
 
 
+class Keeper(Protocol):
+    """Renews the leases of an owner, where leases expire."""
+
+    def start(self) -> None:
+        """Begin with it, unless it is at it."""
+        ...
+
+
 class LocalControlPlane(ControlPlane):
     """Runs and their records in the database of this process."""
 
@@ -50,7 +58,7 @@ class LocalControlPlane(ControlPlane):
         database: Database,
         journal: SqlJournal,
         owner: Owner,
-        keeper: LeaseKeeper | None,
+        keeper: Keeper | None,
         *,
         encryption_key: str | None = None,
         key_folder: Path | None = None,
@@ -147,6 +155,17 @@ class LocalControlPlane(ControlPlane):
     def propose_flow_run_state(
         self, flow_run_id: UUID, state: State[Any], *, lease: Lease | None = None, force: bool = False
     ) -> OrchestrationResult:
+        try:
+            return self._propose(flow_run_id, state, lease=lease, force=force)
+        except RecordsNotDurable as error:
+            if lease is not None:
+                # Its engine gives the run up now, and nobody takes it from a process that lives.
+                self._unrecorded[flow_run_id] = error.cause
+            raise
+
+    def _propose(
+        self, flow_run_id: UUID, state: State[Any], *, lease: Lease | None, force: bool
+    ) -> OrchestrationResult:
         def propose(connection: PlainConnection) -> OrchestrationResult:
             run, result = orchestration.propose_flow_run_state(
                 connection, flow_run_id, state, lease=lease, force=force, now=datetime.now(UTC)
@@ -155,13 +174,7 @@ class LocalControlPlane(ControlPlane):
                 self._journal.note_run_count(flow_run_id, run.run_count)
             return result
 
-        try:
-            return self._journal.perform(propose, flow_run_id=flow_run_id)
-        except RecordsNotDurable as error:
-            if lease is not None:
-                # Its engine gives the run up now, and nobody takes it from a process that lives.
-                self._unrecorded[flow_run_id] = error.cause
-            raise
+        return self._journal.perform(propose, flow_run_id=flow_run_id)
 
     @override
     def update_flow_run(self, flow_run_id: UUID, **changes: Any) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from typing_extensions import override
 from flowyard.journal.sql import SqlJournal
 from flowyard.local.reading import Reader
 from flowyard.ports.limits import LimitStore
+from flowyard.rules.limits import check_limit
 from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotRequest
 from flowyard.services import ownership
 from flowyard.store import leases, limits
@@ -24,7 +24,6 @@ from flowyard.store.leases import Owner
 from flowyard.store.plain import PlainConnection
 
 T = TypeVar("T")
-_UNUSABLE = re.compile(r"[/%&><]")
 _CHANGEABLE = ("active", "active_slots", "limit", "name", "slot_decay_per_second")
 # A look at the processes that hold slots, while somebody waits for them.
 _RECLAIM_SECONDS = 1.0
@@ -37,10 +36,19 @@ class LocalLimits(LimitStore):
 
     Denied requests of this process are told at once when another thread gives slots back. A request that is repeated
     costs a read until it can be granted: a queue does not write.
+
+    Args:
+        database: where the ledger is.
+        journal: its writer.
+        owner: the process that the slots are for.
+        lease_seconds: how long it holds them unless it renews its leases; None when its life is seen otherwise.
     """
 
-    def __init__(self, database: Database, journal: SqlJournal, owner: Owner) -> None:
+    def __init__(
+        self, database: Database, journal: SqlJournal, owner: Owner, *, lease_seconds: float | None = None
+    ) -> None:
         self._database = database
+        self._lease_seconds = lease_seconds
         self._journal = journal
         self._owner = owner
         self._reader = Reader(database, journal)
@@ -53,7 +61,7 @@ class LocalLimits(LimitStore):
 
     @override
     def create(self, limit: ConcurrencyLimit) -> ConcurrencyLimit:
-        _require_usable(limit)
+        check_limit(limit)
 
         def create(connection: Connection) -> ConcurrencyLimit:
             now = datetime.now(UTC)
@@ -99,7 +107,7 @@ class LocalLimits(LimitStore):
                 )
             for attribute, value in changes.items():
                 setattr(limit, attribute, value)
-            _require_usable(limit)
+            check_limit(limit)
             limits.store(connection, limit, now, frees_all=changes.get("active_slots") == 0)
             return limits.read(connection, str(limit.id), now)
 
@@ -133,7 +141,9 @@ class LocalLimits(LimitStore):
     def _acquire(self, connection: PlainConnection, request: SlotRequest) -> SlotAnswer:
         now = datetime.now(UTC)
         # Others tell from this lease whether the process that holds the slots lives.
-        leases.enter_process(connection, self._owner, now)
+        seconds = self._lease_seconds
+        expires = None if seconds is None else now + timedelta(seconds=seconds)
+        leases.enter_process(connection, self._owner, now, expires=expires)
         return limits.acquire(connection.core, connection.dialect, request, owner_id=self._owner.id, now=now)
 
     def _peek(self, request: SlotRequest) -> SlotAnswer | None:
@@ -199,12 +209,3 @@ class LocalLimits(LimitStore):
     def _read(self, query: Callable[[Connection], T]) -> T:
         # No barrier: the ledger is never behind, and who waits asks often.
         return self._reader(query, is_barrier=False)
-
-
-def _require_usable(limit: ConcurrencyLimit) -> None:
-    if not limit.name or _UNUSABLE.search(limit.name):
-        raise ValueError(f"name={limit.name!r} cannot be the name of a concurrency limit: it has none of / % & > <")
-    for attribute in ("limit", "active_slots", "slot_decay_per_second"):
-        value = getattr(limit, attribute)
-        if value < 0:
-            raise ValueError(f"{attribute}={value!r} of a concurrency limit must be 0 or more")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from sqlalchemy.engine import Connection
 
+from flowyard.journal.reported import ReportedBatch, write_reported
 from flowyard.local.backend import LocalBackend
+from flowyard.local.guests import GuestControlPlane
 from flowyard.local.reading import Reader
 from flowyard.ports import ControlPlane
 from flowyard.settings import Settings
+from flowyard.store.block_documents import Cipher
 from flowyard.store.dialects import Dialect
+from flowyard.store.leases import Advance, Owner
 from flowyard.store.plain import PlainConnection
+
+if TYPE_CHECKING:
+    from flowyard.local.blocks import LocalBlocks
 
 T = TypeVar("T")
 
@@ -33,6 +40,23 @@ class Gateway:
     def control(self) -> ControlPlane:
         """What the embedded backend offers too: blocks with their secrets, variables, artifacts, limits."""
         return self._backend.control
+
+    def control_of(self, owner: Owner) -> GuestControlPlane:
+        """Return the control plane for a process that reports here."""
+        return self._backend.guests.control_of(owner)
+
+    def take(self, owner: Owner, batches: Sequence[ReportedBatch]) -> list[Advance]:
+        """Write batches of the journal of a process that reports here; see `write_reported`."""
+        return write_reported(self._backend.journal, owner, batches)
+
+    def is_unavailable(self, error: Exception) -> bool:
+        """Say whether an error of the database is a passing one."""
+        return isinstance(error, self._backend.database.errors) and self.dialect.is_transient(error)
+
+    @property
+    def cipher(self) -> Cipher:
+        """What encrypts the secrets of blocks."""
+        return cast("LocalBlocks", self._backend.control.blocks).vault
 
     @property
     def dialect(self) -> Dialect:

@@ -20,6 +20,7 @@ _ENTRY = (
     "process_start_time",
     "lock_path",
     "acquired",
+    "expires",
 )
 
 
@@ -57,6 +58,8 @@ class Advance(enum.Enum):
     """It was committed before: do not write it again."""
     REFUSED = enum.auto()
     """Somebody else owns the run now, or it was deleted."""
+    EARLY = enum.auto()
+    """One before it has not come: do not write it yet."""
 
 
 def acquire(
@@ -85,10 +88,10 @@ def acquire(
     return before + 1
 
 
-def enter_process(connection: PlainConnection, owner: Owner, now: datetime) -> None:
+def enter_process(connection: PlainConnection, owner: Owner, now: datetime, *, expires: datetime | None = None) -> None:
     """Make the lease under which a process records what happens outside of flow runs; its key is the owner's id."""
     host = (owner.id, owner.host, owner.pid, owner.process_start_time, owner.lock_path)
-    connection.execute(f"{insert_text('lease', _ENTRY)} ON CONFLICT DO NOTHING", owner.id, 1, 0, *host, now)
+    connection.execute(f"{insert_text('lease', _ENTRY)} ON CONFLICT DO NOTHING", owner.id, 1, 0, *host, now, expires)
 
 
 def advance(connection: PlainConnection, flow_run_id: UUID, token: int, batch: int) -> Advance:
@@ -97,6 +100,17 @@ def advance(connection: PlainConnection, flow_run_id: UUID, token: int, batch: i
     if connection.update("lease", {"last_batch": batch}, condition, flow_run_id, token, batch):
         return Advance.ACCEPTED
     return Advance.REPEATED if is_current(connection, flow_run_id, token) else Advance.REFUSED
+
+
+def advance_in_order(connection: PlainConnection, flow_run_id: UUID, token: int, batch: int) -> Advance:
+    """Do what `advance` does for batches that are counted without gaps, and come over a network."""
+    condition = "flow_run_id = ? AND token = ? AND last_batch = ?"
+    if connection.update("lease", {"last_batch": batch}, condition, flow_run_id, token, batch - 1):
+        return Advance.ACCEPTED
+    if not is_current(connection, flow_run_id, token):
+        return Advance.REFUSED
+    last = connection.value("SELECT last_batch FROM lease WHERE flow_run_id = ?", flow_run_id)
+    return Advance.REPEATED if batch <= last else Advance.EARLY
 
 
 def is_current(connection: PlainConnection, flow_run_id: UUID, token: int) -> bool:
@@ -119,6 +133,21 @@ def revoke(connection: PlainConnection, flow_run_id: UUID) -> None:
 def renew(connection: PlainConnection, owner_id: UUID, expires: datetime) -> None:
     """Put off when the leases of a process expire."""
     connection.update("lease", {"expires": expires}, "owner_id = ? AND expires IS NOT NULL", owner_id)
+
+
+def renew_all(connection: PlainConnection, expires: datetime) -> None:
+    """Put off when the leases end that nobody could renew while there was no server."""
+    connection.update("lease", {"expires": expires}, "owner_id IS NOT NULL AND expires < ?", expires)
+
+
+def asked_of(connection: PlainConnection, owner_id: UUID) -> list[Row]:
+    """Return the flow runs of an owner that somebody has put into a state which its process is to act upon."""
+    return connection.rows(
+        "SELECT flow_run.id AS flow_run_id, flow_run.state_type, flow_run.state_name FROM lease "
+        "JOIN flow_run ON flow_run.id = lease.flow_run_id "
+        "WHERE lease.owner_id = ? AND flow_run.state_type IN ('CANCELLING', 'PAUSED', 'SCHEDULED')",
+        owner_id,
+    )
 
 
 def leave(connection: PlainConnection, owner_id: UUID) -> None:
