@@ -13,20 +13,25 @@ from flowyard.schemas.runs import utcnow
 from flowyard.task_runners.base import Outcome
 from flowyard.task_runners.outcomes import crashed
 from flowyard.task_runners.packing_outcomes import unpack_outcome
+from flowyard.task_runners.versions import Versions
 from flowyard_dask.jobs import DaskHandle, Job, Parcel
 from flowyard_dask.losses import lost_with
 from flowyard_dask.pending import Pending
 from flowyard_dask.reports import Report, unpack_message, unpack_report
 from flowyard_dask.results import DaskResult
 from flowyard_dask.values import Values
+from flowyard_dask.versions import VersionCheck
 
 
 class Listener:
     """Takes messages in. All of it happens on one thread, which is not the client's event loop."""
 
-    def __init__(self, pending: Pending, values: Values, ask: Callable[[Parcel | None], None]) -> None:
+    def __init__(
+        self, pending: Pending, values: Values, versions: VersionCheck, ask: Callable[[Parcel | None], None]
+    ) -> None:
         self._pending = pending
         self._values = values
+        self._versions = versions
         self._ask = ask
         """Asks for what a Dask task left, where it is."""
         self._log = get_logger("task_runners.dask")
@@ -37,6 +42,9 @@ class Listener:
             job = self._pending.job(key, index)
             if job is not None:
                 self.report(job, unpack_report(data))
+        versions = message.get("versions")
+        if versions is not None:
+            self._versions.note({versions[0]: Versions(*versions[1])})
         for key in message.get("lost", ()):
             parcel = self._pending.parcel(key)
             if parcel is not None:

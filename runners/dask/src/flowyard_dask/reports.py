@@ -73,9 +73,17 @@ def without_events(report: bytes) -> tuple[bytes, int]:
     return packb([wire[0], wire[1], [], None, False, 0, len(wire[2]) + wire[6]]), len(wire[2])
 
 
-def pack_message(began: list[str], ended: list[str], reports: list[list[Any]]) -> dict[str, Any]:
-    """Return what a worker tells at once. The scheduler reads who began and ended; the reports are bytes to it."""
-    return {"began": began, "ended": ended, "reports": packb(reports) if reports else b""}
+def pack_message(
+    began: list[str], ended: list[str], reports: list[list[Any]], *, versions: tuple[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
+    """Return what a worker tells at once. The scheduler reads who began and ended; the reports are bytes to it.
+
+    `versions` has the worker, and what it runs (see `flowyard.task_runners.versions`): in its first message.
+    """
+    message: dict[str, Any] = {"began": began, "ended": ended, "reports": packb(reports) if reports else b""}
+    if versions is not None:
+        message["versions"] = versions
+    return message
 
 
 def unpack_message(message: dict[str, Any]) -> list[tuple[str, int | None, bytes]]:

@@ -29,6 +29,7 @@ from flowyard_dask.sending import Sender
 from flowyard_dask.station import PREFIX, station_of
 from flowyard_dask.upcalls import Answers
 from flowyard_dask.values import Values
+from flowyard_dask.versions import VersionCheck
 from flowyard_dask.watching import Watch
 
 _WATCH_SECONDS = 0.1
@@ -49,7 +50,8 @@ class Session:
         self._values = Values(client, brings_values=brings_values)
         self._sender = Sender(client, self.topic, self._pending, self._later)
         self._watch = Watch(client, self._pending, self._sender.queue)
-        self._listener = Listener(self._pending, self._values, self._watch.ask)
+        versions = VersionCheck()
+        self._listener = Listener(self._pending, self._values, versions, self._watch.ask)
         self._watch.report = self._listener.report
         self._incoming: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._answers = Answers(client)
@@ -61,6 +63,7 @@ class Session:
         ]
         for thread in self._threads:
             thread.start()
+        versions.ask(client)
 
     def _install_plugin(self) -> bool:
         try:

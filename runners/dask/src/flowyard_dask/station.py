@@ -25,6 +25,7 @@ from flowyard.settings.model import find_setting
 from flowyard.task_runners.base import CallContext, Outcome, Shim, TaskSpec
 from flowyard.task_runners.metering import Gauge
 from flowyard.task_runners.packing import unpack_context, unpack_spec
+from flowyard.task_runners.versions import versions_here
 from flowyard_dask.reports import pack_end, pack_message, pack_progress, without_events
 
 EXTENSION: Final = "flowyard"
@@ -160,6 +161,8 @@ class Station:
         self._wake_at: float | None = None
         self._timer: Any = None
         self._withdrawn: OrderedDict[tuple[str, int | None], None] = OrderedDict()
+        self._told: OrderedDict[str, None] = OrderedDict()
+        """Flow runs that know what versions this worker runs."""
         self._settings: Mapping[str, str] = {}
         self._settings_stack = ExitStack()
         self.where = f"Dask worker {worker.address}"
@@ -306,7 +309,11 @@ class Station:
         for topic, key in ended:
             message(topic)[1].append(key)
         for topic, content in messages.items():
-            self.worker.log_event(topic, pack_message(*content))
+            versions = None if topic in self._told else (self.where, tuple(versions_here()))
+            self._told[topic] = None
+            if len(self._told) > _KEPT_SHARED:
+                self._told.popitem(last=False)
+            self.worker.log_event(topic, pack_message(*content, versions=versions))
         if (waits or is_early) and self._wake_at is None:
             seconds = _BUSY_SECONDS if is_early else _PROGRESS_SECONDS - _BUSY_SECONDS
             self._wake_at = at = self.worker.loop.time() + seconds
