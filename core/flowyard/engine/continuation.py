@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
 from uuid import UUID
+
+from typing_extensions import override
 
 from flowyard.engine.replay import Earlier, Identity, Kept, affected_by
 from flowyard.filesystems.folder import LocalFiles
 from flowyard.ports import ControlPlane
 from flowyard.results.commits import Commits
 from flowyard.results.factory import ResultFactory
-from flowyard.results.records import stored_results
+from flowyard.results.records import StoredResult, stored_results
 from flowyard.rules.decision import has_persisted_result
 from flowyard.schemas.filters import FlowRunFilter, TaskRunFilter
 from flowyard.schemas.recorded_result import RecordedResult
@@ -37,7 +41,12 @@ class Continuation:
         """Return what the source has done: one query, and one look into its folder of results."""
         runs = control.read_task_runs(TaskRunFilter(flow_run_ids=(self.source.id,)), limit=_ALL)
         kept = _kept(runs, results)
-        kept = dict(_stored(results, self.source.id, kept)) | kept
+        stored = _stored(results, self.source.id, kept)
+        if self.from_task is not None:
+            # Of what a call used that is not recorded, nobody knows: it may be what is to be made again.
+            recorded = {(run.task_key, run.dynamic_key) for run in runs}
+            stored = {identity: call for identity, call in stored.items() if identity in recorded}
+        kept |= stored
         if self.from_task is not None:
             for identity in affected_by(runs, self.from_task):
                 kept.pop(identity, None)
@@ -71,22 +80,67 @@ def _kept(runs: Iterable[TaskRun], results: ResultFactory) -> dict[Identity, Kep
     return kept
 
 
-def _stored(results: ResultFactory, flow_run_id: UUID, kept: dict[Identity, Kept]) -> Iterable[tuple[Identity, Kept]]:
-    """Yield the calls whose value is there although the process died before their completion was recorded."""
-    if not isinstance(results.storage, LocalFiles):
-        return
-    commits = Commits(results.storage, results.signing_key)
-    known = {kept_call.state.data.to_record().get("storage_key", "") for kept_call in kept.values()}
-    for key, header in stored_results(results.storage, flow_run_id, results.signing_key, known=known):
+def _stored(results: ResultFactory, flow_run_id: UUID, kept: Mapping[Identity, Kept]) -> dict[Identity, Kept]:
+    """Return the calls whose value is there although the process died before their completion was recorded."""
+    storage = results.storage
+    if not isinstance(storage, LocalFiles):
+        return {}
+    commits = Commits(storage, results.signing_key)
+    known = _Known(results, kept.values())
+    found: dict[Identity, Kept] = {}
+    everything = stored_results(storage, flow_run_id, results.signing_key, known=known)
+    for stored in sorted(everything, key=lambda stored: stored.header.created):
+        header = stored.header
         if header.task_key is None or header.dynamic_key is None or header.state_type != StateType.COMPLETED:
             continue
         if not commits.has(header.transaction):
             continue
-        record = {
-            "type": "reference",
-            "storage_key": key,
-            "serializer_type": header.serializer["type"],
-            "fingerprint": header.fingerprint,
-        }
-        state = State(StateType.COMPLETED, data=RecordedResult(record))
-        yield (header.task_key, header.dynamic_key), Kept(header.dynamic_key, state, header.fingerprint)
+        identity = header.task_key, header.dynamic_key
+        call = _kept_as_stored(results, stored)
+        before = found.get(identity) or kept.get(identity)
+        if before is not None and before.state.timestamp > call.state.timestamp:
+            continue
+        if before is not None and before.fingerprint != call.fingerprint:
+            # A further attempt executed the call of this number with other inputs. What was made of the first ones is
+            # found by them: a flow that calls in the order of completion asks for it under another number.
+            found[header.task_key, f"{header.dynamic_key} until {header.created}"] = before
+        found[identity] = call
+    return found
+
+
+class _Known(Container[tuple[str, int | None]]):
+    """The places of results whose states are recorded, as a listing of their storage has them."""
+
+    def __init__(self, results: ResultFactory, kept: Iterable[Kept]) -> None:
+        records = [call.state.data.to_record() for call in kept]
+        self._places = {(record.get("storage_key"), record.get("offset")) for record in records}
+        self._results = results
+        self._keys: dict[str, str] = {}
+
+    @override
+    def __contains__(self, place: object) -> bool:
+        key, offset = cast("tuple[str, int | None]", place)
+        recorded = self._keys.get(key)
+        if recorded is None:
+            recorded = self._keys[key] = self._results.recorded_key(key)
+        return (recorded, offset) in self._places
+
+
+def _kept_as_stored(results: ResultFactory, stored: StoredResult) -> Kept:
+    header = stored.header
+    assert header.dynamic_key is not None
+    record: dict[str, Any] = {
+        "type": "reference",
+        "storage_key": results.recorded_key(stored.key),
+        "storage_block_id": None if results.storage_block_id is None else str(results.storage_block_id),
+        "serializer_type": header.serializer["type"],
+        "size": header.size,
+        "value_type": header.value_type,
+        "checksum": header.checksum,
+        "fingerprint": header.fingerprint,
+    }
+    if stored.offset is not None:
+        record["offset"] = stored.offset
+    made = datetime.fromisoformat(header.created)
+    state = State(StateType.COMPLETED, data=RecordedResult(record), timestamp=made)
+    return Kept(header.dynamic_key, state, header.fingerprint)

@@ -25,6 +25,7 @@ from flowyard.ports import ControlPlane, Recorder
 from flowyard.process.control import control_plane
 from flowyard.process.loops import BackgroundLoop
 from flowyard.progress import ProgressView
+from flowyard.results.packs import Packs
 from flowyard.rules.aggregate import aggregate
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
@@ -65,6 +66,7 @@ class Scope:
         is_remote: bool = False,
         control: ControlPlane | None = None,
         log: RunLog | None = None,
+        packs: Packs | None = None,
     ) -> None:
         self.flow_run = flow_run
         self.flow_name = flow_name
@@ -85,6 +87,9 @@ class Scope:
         self.control = control
         """On a worker, what stands for the control plane of the flow's process; None where the settings tell."""
         self.context: FlowRunContext | None = None
+        self.packs = packs if packs is not None else Packs()
+        """Where small results go; a worker has one `Packs` for all its calls, and closes it."""
+        self._owns_packs = packs is None
         self.results: Any = None
         """How the flow keeps results: tasks inherit what they do not set themselves."""
         self.templates: dict[Any, Any] = {}
@@ -147,6 +152,8 @@ class Scope:
     def close(self) -> None:
         """Refuse further calls: the flow run has ended."""
         self.is_closed = True
+        if self._owns_packs:
+            self.packs.close()
         if self.slots is not None:
             self.slots.close()
         if self._spare is not None:

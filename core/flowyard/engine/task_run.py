@@ -131,7 +131,7 @@ async def _run_task(
                 value = (
                     UnpersistedResult(value)
                     if spec.results is None
-                    else await _persist(call, value, StateType.COMPLETED)
+                    else await _persist(call, value, StateType.COMPLETED, scope)
                 )
             if value.__class__ is Raised:
                 state = await _settle_failure(call, value, facts, here, log)
@@ -206,7 +206,7 @@ async def _settle_failure(
         log.error("Crash detected! %s", state.message)
         log.log(logging.DEBUG, "Crash details:", exc_info=error)
         return _enter(call, state)
-    proposed = _failed(raised, details, await _keep_error(call, error, log))
+    proposed = _failed(raised, details, await _keep_error(call, error, log, _scope_of(here)))
     if not raised.is_timeout:
         log.error("Encountered exception during execution:", exc_info=error)
     elif raised.is_stuck:
@@ -252,7 +252,7 @@ async def _settle_returned(
     data = cast("State[Any]", value).data if isinstance(value, State) else None
     kept: Any = UnpersistedResult(data)
     if call.spec.results is not None and isinstance(value, State) and value.is_completed():
-        kept = await _persist(call, data, StateType.COMPLETED)
+        kept = await _persist(call, data, StateType.COMPLETED, _scope_of(here))
         if isinstance(kept, Raised):
             return await _settle_failure(call, kept, facts, here, log)
     state = returned_state(value, lambda _data: kept)
@@ -294,9 +294,11 @@ def _failed(raised: Raised, details: StateDetails, data: Any) -> State[Any]:
     return State(StateType.FAILED, message=message, data=data, state_details=details)
 
 
-async def _persist(call: TaskCall, value: Any, state_type: StateType) -> Any:
+async def _persist(call: TaskCall, value: Any, state_type: StateType, scope: Any) -> Any:
     """Return the handle of a value that the task's options keep in storage; `Raised` when it cannot be written."""
     flow_run = call.context.flow_run
+    # A value of the cache has a file of its own: it stays when all else of its flow run is deleted.
+    packs = None if scope is None or call.spec.cache is not None else scope.packs
 
     def write() -> Any:
         arguments = _with_held_values(call) if call.needs else call.arguments
@@ -310,7 +312,7 @@ async def _persist(call: TaskCall, value: Any, state_type: StateType) -> Any:
             transaction=call.context.transaction,
         )
         try:
-            return call.spec.results.create_result(value, origin)
+            return call.spec.results.create_result(value, origin, packs)
         except Exception as error:
             return Raised(error)
 
@@ -325,11 +327,15 @@ async def _keep_for_others(call: TaskCall, handle: Any, details: StateDetails, l
     return replace(details, cache_key=call.cache.key, cache_expiration=expires)
 
 
-async def _keep_error(call: TaskCall, error: BaseException, log: RunLog) -> Any:
+def _scope_of(here: RunContext) -> Any:
+    return None if here.task_run is None else here.task_run.scope
+
+
+async def _keep_error(call: TaskCall, error: BaseException, log: RunLog, scope: Any) -> Any:
     """Return the handle of an exception; one that cannot be persisted is kept in memory, and the log says so."""
     if call.spec.results is None:
         return _in_memory(error)
-    kept = await _persist(call, error, StateType.FAILED)
+    kept = await _persist(call, error, StateType.FAILED, scope)
     if isinstance(kept, Raised):
         log.warning("The exception of task run '%s' could not be persisted: %s", call.task_run.name, kept.error)
         return _in_memory(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from flowyard.context import FlowRunContext, Slot
@@ -9,7 +10,9 @@ from flowyard.engine.drivers import run_async, run_blocking
 from flowyard.engine.local_shim import LocalShim
 from flowyard.engine.scope import Scope
 from flowyard.engine.task_run import run_task
+from flowyard.process.backends import PROCESS
 from flowyard.process.loops import BackgroundLoop
+from flowyard.results.packs import Packs
 from flowyard.settings import get_current_settings
 from flowyard.task_runners.base import Outcome, TaskCall
 from flowyard.task_runners.sequential import SequentialTaskRunner
@@ -21,20 +24,23 @@ class WorkerShim:
 
     def __init__(self) -> None:
         self._background = BackgroundLoop()
+        self._packs = Packs()
 
     def execute(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
         """Run a call in this thread."""
         runner = SequentialTaskRunner()
         with runner.start():
             scope = self._scope(call, runner)
-            return run_blocking(run_task(call, scope.context, scope, slot))
+            with _known_to_threads(scope):
+                return run_blocking(run_task(call, scope.context, scope, slot))
 
     async def execute_async(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
         """Run a call of an async task on the running event loop."""
         runner = SequentialTaskRunner()
         with runner.start():
             scope = self._scope(call, runner)
-            return await run_async(run_task(call, scope.context, scope, slot))
+            with _known_to_threads(scope):
+                return await run_async(run_task(call, scope.context, scope, slot))
 
     def _scope(self, call: TaskCall, runner: SequentialTaskRunner) -> Scope:
         """Return the bookkeeping for what the task calls: nested tasks run here, and ride in its outcome."""
@@ -51,6 +57,7 @@ class WorkerShim:
             background=self._background,
             deadline=call.context.deadline,
             is_remote=True,
+            packs=self._packs,
             control=upcall_control_plane(call.upcalls, timeout=settings.FLOWYARD_TASK_RUNNER_UPCALL_TIMEOUT_SECONDS),
         )
         inner.scope = scope
@@ -65,6 +72,12 @@ class WorkerShim:
                 scope=scope,
             )
         return scope
+
+
+def _known_to_threads(scope: Scope) -> AbstractContextManager[None]:
+    assert scope.control is not None
+    flow_run = scope.flow_run
+    return PROCESS.remote_calls.executing(None if flow_run is None else flow_run.id, scope.control)
 
 
 def shim() -> Any:

@@ -91,6 +91,14 @@ class LocalFiles:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.resolve(path))
 
+    def file_size(self, path: str) -> int:
+        """Return how many bytes a file has.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        return self.resolve(path).stat().st_size
+
     def iter_paths(self, folder: str) -> Iterator[str]:
         """Yield the files in a folder and below, as paths relative to `basepath`; nothing if there is no folder."""
         base = self.resolve(".")

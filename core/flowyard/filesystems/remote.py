@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import posixpath
 from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -36,6 +37,16 @@ _OBJECT_STORES = frozenset(set(_EXTRAS) - {"smb"})
 _COPIES_AT_A_TIME = 8
 _NOT_THERE = (0xC000000F, 0xC0000034, 0xC000003A)
 """How SMB says that a file, or the folder it is in, does not exist; not all of it reaches us as that error."""
+
+
+@contextlib.contextmanager
+def _saying_what_is_missing(path: str) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        if getattr(error, "ntstatus", None) in _NOT_THERE:
+            raise FileNotFoundError(f"there is no file {path!r}") from error
+        raise
 
 
 class RemoteFiles(FileSystemBlock, ABC):
@@ -93,12 +104,8 @@ class RemoteFiles(FileSystemBlock, ABC):
     def read_file(self, path: str) -> bytes:
         filesystem: Any = self.filesystem
         url = self.resolve_url(path)
-        try:
+        with _saying_what_is_missing(url):
             return filesystem.cat_file(url)
-        except OSError as error:
-            if getattr(error, "ntstatus", None) in _NOT_THERE:
-                raise FileNotFoundError(f"there is no file {url!r}") from error
-            raise
 
     @override
     def write_file(self, path: str, content: bytes) -> str:
@@ -107,6 +114,44 @@ class RemoteFiles(FileSystemBlock, ABC):
         self._make_folder(filesystem, url)
         filesystem.pipe_file(url, content)
         return url
+
+    def iter_paths(self, folder: str) -> Iterator[str]:
+        """Yield the files in a folder and below, as paths relative to the base; nothing if there is no folder.
+
+        Asks the store each time: others write here too. Blocks, whatever the colour of the caller.
+        """
+        filesystem, place = self._located(folder)
+        base = str(filesystem._strip_protocol(self.resolve_url(None))).rstrip("/")
+        filesystem.invalidate_cache()
+        try:
+            found = cast("list[str]", filesystem.find(place))
+        except FileNotFoundError:
+            return
+        for path in sorted(found):
+            if not path.endswith("/"):
+                yield str(filesystem._strip_protocol(path)).removeprefix(base).lstrip("/")
+
+    def delete_file(self, path: str) -> None:
+        """Delete a file; one that is not there is no error. Blocks, whatever the colour of the caller."""
+        filesystem, place = self._located(path)
+        with contextlib.suppress(FileNotFoundError), _saying_what_is_missing(path):
+            filesystem.rm_file(place)
+
+    def file_size(self, path: str) -> int:
+        """Return how many bytes a file has.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        filesystem, place = self._located(path)
+        filesystem.invalidate_cache()
+        with _saying_what_is_missing(path):
+            return int(filesystem.size(place) or 0)
+
+    def _located(self, path: str) -> tuple[Any, str]:
+        """Return the fsspec file system and a path in it, as the methods take it that know no URLs."""
+        filesystem: Any = self.filesystem
+        return filesystem, str(filesystem._strip_protocol(self.resolve_url(path))).rstrip("/")
 
     @dual
     @override

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
@@ -54,6 +54,9 @@ class CacheRecord:
         """Say whether the value does not count any more."""
         expiration = self.expiration()
         return expiration is not None and expiration <= now
+
+
+_KNOWN_FIELDS = frozenset(field.name for field in fields(CacheRecord))
 
 
 def record_path(key: str, folder: str = CACHE_FOLDER) -> str:
@@ -112,7 +115,8 @@ def _read(storage: Any, path: str, signing_key: str | None) -> CacheRecord:
         if facts.pop("format", None) != _FORMAT:
             raise CorruptResult(path, f"it is no cache record of the format {_FORMAT!r}")
         try:
-            return CacheRecord(**facts)
+            # A newer version may say more; what it says of old fields means the same, or it were another format.
+            return CacheRecord(**{name: value for name, value in facts.items() if name in _KNOWN_FIELDS})
         except TypeError as error:
             raise CorruptResult(path, f"it is damaged ({error})") from error
 

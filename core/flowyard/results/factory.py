@@ -15,7 +15,7 @@ from flowyard.exceptions import SerializationError
 from flowyard.filesystems.contract import WritableFiles
 from flowyard.filesystems.folder import LocalFiles
 from flowyard.logging.loggers import get_logger
-from flowyard.results.blob import make_blob
+from flowyard.results.blob import Blob, make_blob
 from flowyard.results.handles import (
     LITERAL_TYPES,
     BaseResult,
@@ -23,7 +23,8 @@ from flowyard.results.handles import (
     PersistedResult,
     UnpersistedResult,
 )
-from flowyard.results.storage import write_parts
+from flowyard.results.packs import LARGEST, Packs
+from flowyard.results.storage import append_to_pack, write_parts
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import StateType
 from flowyard.serializers.base import Serializer
@@ -69,8 +70,12 @@ class ResultFactory:
         """Whether `create_result` would only wrap the value: callers on a hot path then do that themselves."""
         return not self.persist_result and self.cache_result_in_memory
 
-    def create_result(self, value: Any, origin: ResultOrigin | None = None) -> BaseResult[Any]:
+    def create_result(
+        self, value: Any, origin: ResultOrigin | None = None, packs: Packs | None = None
+    ) -> BaseResult[Any]:
         """Return a handle for a value, after writing it to storage if results are persisted.
+
+        `packs`: a small result of a flow run in a folder goes there, if no name was chosen for it.
 
         Raises:
             SerializationError: the value must be persisted (`must_persist`), and the serializer refuses it.
@@ -82,7 +87,6 @@ class ResultFactory:
         origin = origin or _NOWHERE
         if value.__class__ in LITERAL_TYPES:
             return LiteralResult(value, fingerprint=origin.fingerprint)
-        key = self.key_for(origin)
         flow_run_id = _flow_run_id(origin)
         run = origin.task_run
         try:
@@ -109,10 +113,19 @@ class ResultFactory:
                 error,
             )
             return UnpersistedResult(value)
-        write_parts(self.storage, key, blob.pieces)
+        offset = None
+        folder = self._folder
+        if packs is not None and flow_run_id is not None and folder is not None and self._fits_in_pack(blob):
+            frame = append_to_pack(packs, folder, run_folder(flow_run_id), flow_run_id, blob.to_bytes())
+            key, offset = frame.path if self._is_found_by_path else frame.key, frame.offset
+        else:
+            key = self.key_for(origin)
+            write_parts(self.storage, key, blob.pieces)
+            key = self.recorded_key(key)
         return PersistedResult(
             storage=self.storage,
-            storage_key=self._recorded_key(key),
+            storage_key=key,
+            offset=offset,
             serializer_type=self.serializer.type,
             storage_block_id=self.storage_block_id,
             cache_object=self.cache_result_in_memory,
@@ -150,11 +163,23 @@ class ResultFactory:
             raise ValueError(f"result_storage_key={template!r} gives an empty key; name a file")
         return key
 
-    def _recorded_key(self, key: str) -> str:
+    def _fits_in_pack(self, blob: Blob) -> bool:
+        # Large buffers are read from their place in the file, without a copy.
+        return self.storage_key is None and len(blob.pieces) == 2 and sum(map(len, blob.pieces)) <= LARGEST
+
+    def recorded_key(self, key: str) -> str:
+        """Return the key of a file as references to it have it."""
+        folder = self._folder
+        return str(folder.resolve(key)) if folder is not None and self._is_found_by_path else key
+
+    @property
+    def _folder(self) -> LocalFiles | None:
+        return self.storage if isinstance(self.storage, LocalFiles) else None
+
+    @property
+    def _is_found_by_path(self) -> bool:
         # Another process knows the default storage from its settings; any other folder must be in the key.
-        if isinstance(self.storage, LocalFiles) and not self.is_default_storage and self.storage_block_id is None:
-            return str(self.storage.resolve(key))
-        return key
+        return isinstance(self.storage, LocalFiles) and not self.is_default_storage and self.storage_block_id is None
 
 
 def _flow_run_id(origin: ResultOrigin) -> UUID | None:

@@ -137,6 +137,7 @@ class PersistedResult(BaseResult[R]):
         "cache_object",
         "checksum",
         "fingerprint",
+        "offset",
         "serializer_type",
         "size",
         "storage",
@@ -161,9 +162,12 @@ class PersistedResult(BaseResult[R]):
         value: Any = NotSet,
         signing_key: str | None = None,
         fingerprint: str | None = None,
+        offset: int | None = None,
     ) -> None:
         self.storage = storage
         self.storage_key = storage_key
+        self.offset = offset
+        """Where in the file the value is, if that is a pack; None when the file has this value alone."""
         self.serializer_type = serializer_type
         self.storage_block_id = storage_block_id
         self.cache_object = cache_object
@@ -201,7 +205,7 @@ class PersistedResult(BaseResult[R]):
         with located(self.storage, self.storage_key):
             if opened is not None:
                 return opened.value()
-            with open_file(self.storage, self.storage_key) as file:
+            with open_file(self.storage, self.storage_key, self.offset) as file:
                 return Opened(file, self.storage_key, self._key()).value()
 
     def _key(self) -> str | None:
@@ -215,7 +219,7 @@ class PersistedResult(BaseResult[R]):
             FileNotFoundError: it is gone.
             MissingResult: it is damaged, or its storage does not answer.
         """
-        with located(self.storage, self.storage_key), open_file(self.storage, self.storage_key) as file:
+        with located(self.storage, self.storage_key), open_file(self.storage, self.storage_key, self.offset) as file:
             opened = Opened(file, self.storage_key, self._key())
             if opened.is_small:
                 opened.verify()
@@ -235,6 +239,8 @@ class PersistedResult(BaseResult[R]):
             "storage_block_id": None if self.storage_block_id is None else str(self.storage_block_id),
             "storage_key": self.storage_key,
         }
+        if self.offset is not None:
+            record["offset"] = self.offset
         if self.size is not None:
             record |= {"size": self.size, "value_type": self.value_type, "checksum": self.checksum}
         if self.fingerprint is not None:
@@ -251,10 +257,11 @@ class PersistedResult(BaseResult[R]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PersistedResult):
             return NotImplemented
-        return (self.storage, self.storage_key) == (other.storage, other.storage_key)  # pyright: ignore[reportUnknownMemberType]
+        own, others = (self.storage_key, self.offset), (other.storage_key, other.offset)  # pyright: ignore[reportUnknownMemberType]
+        return own == others and self.storage == other.storage  # pyright: ignore[reportUnknownMemberType]
 
     def __hash__(self) -> int:
-        return hash(self.storage_key)
+        return hash((self.storage_key, self.offset))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Not the signing key: a pickle may go anywhere.
@@ -271,6 +278,7 @@ _PICKLED = (
     "value_type",
     "checksum",
     "fingerprint",
+    "offset",
 )
 
 

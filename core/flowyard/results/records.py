@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import contextlib
+from collections.abc import Container, Iterator, Mapping
+from io import BytesIO
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from flowyard.exceptions import MissingResult
@@ -14,7 +16,8 @@ from flowyard.results.blob import BlobHeader
 from flowyard.results.blocks import load_storage
 from flowyard.results.factory import run_folder
 from flowyard.results.handles import LiteralResult, PersistedResult, UnpersistedResult
-from flowyard.results.reading import Opened
+from flowyard.results.packs import SUFFIX, iter_frames
+from flowyard.results.reading import BinaryFile, Opened
 from flowyard.results.storage import location_of
 from flowyard.schemas.states import ResultHandle
 from flowyard.schemas.unknown_result import UnknownResult
@@ -51,6 +54,7 @@ def result_from_record(record: Mapping[str, Any], storage: ReadableFiles) -> Res
             value_type=record.get("value_type"),
             checksum=record.get("checksum"),
             fingerprint=record.get("fingerprint"),
+            offset=record.get("offset"),
         )
     raise ValueError(
         f"a result of type {kind!r} is not known to this version of Flowyard; upgrade it to read {record!r}"
@@ -66,20 +70,50 @@ def recorded_value(record: Mapping[str, Any]) -> Any:
     return result_from_record(record, Folder(basepath=str(get_current_settings().FLOWYARD_LOCAL_STORAGE_PATH))).get()
 
 
-def stored_results(
-    storage: LocalFiles, flow_run_id: UUID, signing_key: str | None = None, *, known: Collection[str] = ()
-) -> Iterator[tuple[str, BlobHeader]]:
-    """Yield the key and the header of every readable result in a flow run's folder: one listing, no value is read.
+class StoredResult(NamedTuple):
+    """A result that was found in the folder of its flow run."""
 
-    A result whose run's state never reached the journal counts as what its header says. Damaged files are left out:
-    their tasks run again. With a signing key those that it did not sign count as damaged. Files whose keys are `known`
-    are not opened.
+    key: str
+    header: BlobHeader
+    offset: int | None = None
+    """Where in the file it is, if that is a pack."""
+
+
+def stored_results(
+    storage: LocalFiles,
+    flow_run_id: UUID,
+    signing_key: str | None = None,
+    *,
+    known: Container[tuple[str, int | None]] = (),
+) -> Iterator[StoredResult]:
+    """Yield every readable result in a flow run's folder: one listing, no value is read.
+
+    A result whose run's state never reached the journal counts as what its header says. Damaged ones are left out:
+    their tasks run again. With a signing key those that it did not sign count as damaged. Those whose key and offset
+    are `known` are left out too, and not looked at.
     """
     for key in storage.iter_paths(run_folder(flow_run_id)):
-        if key in known:
+        if (key, None) in known:
             continue
         try:
             with storage.open_file(key) as file:
-                yield key, Opened(file, location_of(storage, key), signing_key).header
+                if key.endswith(SUFFIX):
+                    yield from _in_pack(file, storage, key, signing_key, known)
+                else:
+                    yield StoredResult(key, Opened(file, location_of(storage, key), signing_key).header)
         except (MissingResult, FileNotFoundError):
             continue
+
+
+def _in_pack(
+    file: BinaryFile,
+    storage: LocalFiles,
+    key: str,
+    signing_key: str | None,
+    known: Container[tuple[str, int | None]],
+) -> Iterator[StoredResult]:
+    where = location_of(storage, key)
+    for offset, content in iter_frames(file):
+        if (key, offset) not in known:
+            with contextlib.suppress(MissingResult):
+                yield StoredResult(key, Opened(BytesIO(content), where, signing_key).header, offset)

@@ -8,10 +8,12 @@ import threading
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from io import BytesIO, FileIO
 from typing import Any, cast
+from uuid import UUID
 
 from flowyard.exceptions import CorruptResult, ResultStorageFailed
 from flowyard.filesystems.contract import ReadableFiles, WritableFiles
 from flowyard.filesystems.folder import LocalFiles
+from flowyard.results.packs import Frame, Packs, read_frame
 
 
 def read_bytes(storage: ReadableFiles, key: str) -> bytes:
@@ -25,17 +27,23 @@ def read_bytes(storage: ReadableFiles, key: str) -> bytes:
     return _finish(storage.read_path(key))
 
 
-def open_file(storage: ReadableFiles, key: str) -> FileIO | BytesIO:
+def open_file(storage: ReadableFiles, key: str, offset: int | None = None) -> FileIO | BytesIO:
     """Return an open file; of a storage that is not a folder, all of it is in memory.
+
+    `offset`: the file is a pack, and what is at that offset in it is opened.
 
     Raises:
         FileNotFoundError: there is no such file.
         IsADirectoryError, ValueError: the key names no file.
+        CorruptResult: there is no whole result at the offset.
         ResultStorageFailed: the storage does not answer.
     """
     try:
+        if offset is not None:
+            with storage.open_file(key) if isinstance(storage, LocalFiles) else BytesIO(read_bytes(storage, key)) as f:
+                return BytesIO(read_frame(f, offset, key))
         return storage.open_file(key) if isinstance(storage, LocalFiles) else BytesIO(read_bytes(storage, key))
-    except (FileNotFoundError, IsADirectoryError, ValueError):
+    except (FileNotFoundError, IsADirectoryError, ValueError, CorruptResult):
         raise
     except Exception as error:
         raise _failed("read", storage, key, error) from error
@@ -59,7 +67,21 @@ def write_parts(storage: WritableFiles, key: str, parts: Sequence[bytes | bytear
         raise _failed("written", storage, key, error) from error
 
 
-def _failed(what: str, storage: ReadableFiles, key: str, error: Exception) -> ResultStorageFailed:
+def append_to_pack(packs: Packs, storage: LocalFiles, folder: str, flow_run_id: UUID, content: bytes) -> Frame:
+    """Write a small result to the pack of a flow run in a folder.
+
+    Raises:
+        ResultStorageFailed: the storage does not take it.
+    """
+    try:
+        return packs.append(storage, folder, flow_run_id, content)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise _failed("written", storage, folder, error) from error
+
+
+def _failed(what: str, storage: ReadableFiles | LocalFiles, key: str, error: Exception) -> ResultStorageFailed:
     return ResultStorageFailed(what, location_of(storage, key), f"{type(error).__name__}: {error}")
 
 

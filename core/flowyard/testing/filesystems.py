@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from flowyard.filesystems import WritableFileSystem
+from flowyard.filesystems.contract import ListedFiles
 
 
 class FileSystemContract:
@@ -101,6 +102,20 @@ class FileSystemContract:
             filesystem.put_directory(str(folder / "no-such-folder"))
         with pytest.raises(FileNotFoundError, match="no-such-folder"):
             filesystem.get_directory("no-such-folder", str(folder))
+
+    def test_files_are_listed_and_deleted_where_that_is_known(self, filesystem: Any) -> None:
+        if not isinstance(filesystem, ListedFiles):
+            pytest.skip("this file system has no iter_paths and delete_file: caches and `flowyard gc` do without")
+        assert list(filesystem.iter_paths("runs/1")) == []
+        for name in ("runs/1/b", "runs/1/sub/a", "runs/10/c"):
+            filesystem.write_path(name, b"123")
+        assert list(filesystem.iter_paths("runs/1")) == ["runs/1/b", "runs/1/sub/a"]
+        assert filesystem.file_size("runs/1/b") == 3
+        filesystem.delete_file("runs/1/b")
+        filesystem.delete_file("runs/1/b")
+        assert list(filesystem.iter_paths("runs/1")) == ["runs/1/sub/a"]
+        with pytest.raises(FileNotFoundError):
+            filesystem.file_size("runs/1/b")
 
     def test_async_callers_await(self, filesystem: Any) -> None:
         async def call() -> bytes:

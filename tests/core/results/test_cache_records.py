@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from flowyard.exceptions import CorruptResult, MissingResult
 from flowyard.filesystems import LocalFileSystem
 from flowyard.results import ResultFactory
+from flowyard.results.blob import header_line
 from flowyard.results.cache_locks import CacheLocks
 from flowyard.results.cache_records import (
     iter_records,
@@ -102,6 +104,13 @@ def test_a_damaged_record_says_so(factory, storage, content):
     assert [record for _, record in iter_records(storage)] == [None]
 
 
+def test_a_record_that_says_more_than_this_version_knows_counts(factory, storage):
+    put(factory, "k", [1])
+    path = storage.resolve(record_path("k"))
+    path.write_bytes(header_line({**json.loads(path.read_bytes()), "later": {"than": ["this"]}}, None))
+    assert get(storage, "k") == [1]
+
+
 def test_a_record_that_was_cut_off_is_damaged(factory, storage):
     put(factory, "k", [1])
     path = storage.resolve(record_path("k"))
@@ -164,6 +173,7 @@ def test_who_closes_gives_everything_back(locks):
 HOLD = """
 import sys
 from flowyard.filesystems import LocalFileSystem
+from flowyard.results.blob import header_line
 from flowyard.results.cache_locks import CacheLocks
 
 locks = CacheLocks(LocalFileSystem(basepath=sys.argv[1]))

@@ -203,7 +203,8 @@ def test_any_process_can_read_a_file_whatever_serializer_its_settings_name(stora
 
 def test_the_header_says_whose_result_it_is(factory, origin, storage):
     factory.create_result([1], origin)
-    ((key, header),) = stored_results(storage, origin.flow_run.id)
+    ((key, header, offset),) = stored_results(storage, origin.flow_run.id)
+    assert offset is None
     assert key == f"runs/{origin.flow_run.id}/tasks/add-12345678/3"
     assert (header.task_key, header.dynamic_key, header.attempt) == ("add-12345678", "3", 2)
     assert header.flow_run_id == str(origin.flow_run.id)
