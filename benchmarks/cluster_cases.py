@@ -25,6 +25,8 @@ class ClusterSizes:
     busy: int = 10_000
     whole: int = 40
     peer: int = 200
+    files: int | None = None
+    """How many files the census measures; None for the whole standard library."""
     extra: Mapping[str, int] = field(default_factory=dict[str, int])
     """Sizes of what only one library is measured by."""
 
@@ -50,6 +52,7 @@ def cases_on(library: Library, sizes: ClusterSizes, peers: Sequence[str]) -> lis
         _over_raw(library, "busy", "batch", sizes.busy, 'tasks of 1 ms, by map(batch_size="auto")', 3.0, at_most=False),
         _whole(library, sizes),
         _over_peer(library, sizes, peers),
+        _census(library, sizes),
     ]
 
 
@@ -128,3 +131,23 @@ def _over_peer(library: Library, sizes: ClusterSizes, peers: Sequence[str]) -> C
 
     expected = {f"flowyard, {how}": Expected(tasks=tasks) for *_, how in pairs}
     return Case(f"{library.name}-peer", f"no-op tasks, {library.title}", tuple(arms), rows, expected)
+
+
+def _census(library: Library, sizes: ClusterSizes) -> Case:
+    """Return the case of the example that the README shows: the same program, with another word after `--runner`."""
+    alone, cluster = "one after another", f"on {library.title}"
+    limit = () if sizes.files is None else ("--limit", str(sizes.files))
+    arms = tuple(
+        Arm(label, workload("census", runner=runner) + limit)
+        for label, runner in ((alone, "sequential"), (cluster, library.name))
+    )
+
+    def rows(measured: Measured) -> list[Row]:
+        ours, theirs = measured.figure(cluster, "call_seconds"), measured.figure(alone, "call_seconds")
+        ratio = theirs.over(ours) if ours is not None and theirs is not None else None
+        files = measured.figure(cluster, "files")
+        count = f" of {files.median:,.0f} files" if files is not None else ""
+        what = f"examples/census.py{count}, --runner {library.name}, its cluster started for it: speed over one by one"
+        return [measured.row(what, cluster, ratio, note=f"{alone}: {theirs}, {cluster}: {ours}")]
+
+    return Case(f"{library.name}-census", f"the example on {library.title}", arms, rows)

@@ -14,7 +14,7 @@ from benchmarks.records import Expected
 DASK = Library("dask", "Dask", submit_over_peer=20.0, batch_over_peer=50.0)
 FULL = ClusterSizes(extra={"many": 100_000, "megabytes": 400, "million": 1_000_000})
 QUICK = ClusterSizes(
-    sleeping=50, noop=100, busy=200, whole=4, peer=10, extra={"many": 2_000, "megabytes": 20, "million": 5_000}
+    sleeping=50, noop=100, busy=200, whole=4, peer=10, files=5, extra={"many": 2_000, "megabytes": 20, "million": 5_000}
 )
 _LABEL = "flowyard on Dask"
 _HOUR = 3600.0

@@ -13,7 +13,7 @@ from benchmarks.records import Expected
 
 RAY = Library("ray", "Ray", submit_over_peer=80.0, batch_over_peer=100.0)
 FULL = ClusterSizes(extra={"megabytes": 400})
-QUICK = ClusterSizes(sleeping=50, noop=100, busy=200, whole=4, peer=10, extra={"megabytes": 20})
+QUICK = ClusterSizes(sleeping=50, noop=100, busy=200, whole=4, peer=10, files=5, extra={"megabytes": 20})
 _LABEL = "flowyard on Ray"
 
 
