@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from flowyard.logging.configuration import setup_logging
 from flowyard.ports import Backend, open_backend
 from flowyard.process.loops import BackgroundLoop
+from flowyard.process.remote_calls import RemoteCalls
 from flowyard.settings import Settings, get_current_settings
 
 
@@ -21,6 +22,7 @@ class Process:
         self._lock = threading.Lock()
         self._backends: dict[tuple[str, str], Backend] = {}
         self.background = BackgroundLoop()
+        self.remote_calls = RemoteCalls()
         # Registered first, so it runs last: the interpreter's own last collections then have nothing to walk through.
         # They free no memory that the end of the process does not, and took 0.1 of the 0.5 s of a script with one task.
         atexit.register(gc.freeze)
@@ -49,6 +51,11 @@ class Process:
                 self._backends[key] = backend
             return backend
 
+    @property
+    def has_backend(self) -> bool:
+        """Whether something is open: this process has flow runs of its own, or looks at those of others."""
+        return bool(self._backends)
+
     def close(self) -> None:
         """Write what is left and close every backend."""
         with self._lock:
@@ -62,6 +69,7 @@ class Process:
         self._lock = threading.Lock()
         self._backends = {}
         self.background = BackgroundLoop()
+        self.remote_calls = RemoteCalls()
 
 
 PROCESS = Process()

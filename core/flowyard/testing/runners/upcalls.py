@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
@@ -26,6 +28,17 @@ from flowyard.tasks import task
 from flowyard.testing.runners.fixtures import FlowsUnderTest
 from flowyard.upcalls.desk import UpcallDesk
 from flowyard.variables import Variable
+
+T = TypeVar("T")
+
+
+def _in_a_thread(function: Callable[[], T]) -> T:
+    """Call a function in a thread that has no context variables."""
+    found: list[T] = []
+    thread = threading.Thread(target=lambda: found.append(function()))
+    thread.start()
+    thread.join()
+    return found[0]
 
 
 class UpcallContract(FlowsUnderTest):
@@ -136,6 +149,46 @@ class UpcallContract(FlowsUnderTest):
             assert [found[artifact].data for artifact in ids] == [f"{name}-{number}" for number in range(3)]
             assert {found[artifact].task_run_id for artifact in ids} == {task_run_id}
             assert {found[artifact].flow_run_id for artifact in ids} != {None}
+
+    def test_a_thread_that_a_task_starts_finds_them_too(self, runner: TaskRunner) -> None:
+        @flow(task_runner=runner)
+        def asks() -> tuple[Any, UUID]:
+            Variable.set("in_a_thread", "of the flow", overwrite=True)
+
+            @task
+            def ask() -> tuple[Any, UUID]:
+                return _in_a_thread(
+                    lambda: (Variable.get("in_a_thread").value, create_markdown_artifact("x", key="threads-report"))
+                )
+
+            return ask.submit().result()
+
+        value, made = asks()
+        assert value == "of the flow"
+        stored = control_plane().artifacts.read_many(ArtifactFilter(keys=("threads-report",)))
+        assert made in [record.id for record in stored]
+
+    @pytest.mark.usefixtures("silence")
+    def test_a_thread_that_a_task_starts_asks_the_process_of_the_flow(self, runner: TaskRunner) -> None:
+        @task
+        def ask() -> tuple[int, str]:
+            def wait_for_an_answer() -> str:
+                try:
+                    Variable.get("anything")
+                except UpcallTimeout:
+                    return "asked"
+                return "looked"
+
+            return os.getpid(), _in_a_thread(wait_for_an_answer)
+
+        @flow(task_runner=runner)
+        def asks() -> tuple[int, str]:
+            Variable.set("anything", 1, overwrite=True)
+            return ask.submit().result()
+
+        # Dask's workers can be threads of the flow's process: who has the backend need not ask.
+        pid, how = asks()
+        assert how == ("looked" if pid == os.getpid() else "asked")
 
     def test_what_goes_wrong_is_raised_in_the_task_as_it_is(self, runner: TaskRunner) -> None:
         @task
