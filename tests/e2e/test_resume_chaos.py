@@ -100,7 +100,7 @@ def stored(home: Path) -> set[str]:
     """Return the task runs whose results lie in storage as a whole, whichever files they are in."""
     found: set[str] = set()
     for path in (home / "storage").rglob("*"):
-        if not path.is_file():
+        if not path.is_file() or path.name.startswith("."):  # not in its place yet
             continue
         content = path.read_bytes()
         for match in re.finditer(rb'\{"format": "flowyard-result/[^\n]*\n', content):
