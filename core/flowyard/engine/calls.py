@@ -260,10 +260,20 @@ def _make_again(
     async def again() -> None:
         settle(await call_task(prepared, runner, future, is_revival=True))
 
+    stops: list[BaseException] = []
+
+    def failed(error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            stops.append(error)
+        settle(crash_run(scope, prepared.run, error))
+
     scope.admit(future)
     prepared.attempts_lost += 1
     prepared.resubmissions += 1
-    run_detached(again(), lambda error: settle(crash_run(scope, prepared.run, error)))
+    run_detached(again(), failed)
+    if stops and scope.interrupts.signal is not None:
+        # Ctrl-C or SIGTERM hit right here, in the steps of a call that needs the value: the flow is what it is for.
+        raise stops[0]
 
 
 def _scope_here() -> Scope | None:
