@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
 
 from flowyard.schemas.api.base import Body, CreatedBy, DateTime, Model, Operator, UpdatedBy
 from flowyard.schemas.api.flow_runs import FlowRunPolicy
+from flowyard.schemas.api.names import Name
 from flowyard.schemas.api.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from flowyard.schemas.api.states import StateCreate
 from flowyard.schemas.ids import new_id
 
+MostRuns = Annotated[int, Field(ge=1, le=2**31 - 1)]
+"""A number of runs of one schedule."""
+
 
 class DeploymentStatus(StrEnum):
-    """A deployment status."""
+    """Whether somebody asks for the runs of a deployment: READY if the last poll is less than a minute ago."""
 
     READY = "READY"
     NOT_READY = "NOT_READY"
@@ -29,7 +33,7 @@ class DeploymentFilterId(Body):
 
 
 class DeploymentFilterIsScheduleActive(Body):
-    """Deployments by their is schedule active."""
+    """Deployments whose schedules are followed, or not: the opposite of `paused`."""
 
     eq_: bool | None = None
 
@@ -42,7 +46,7 @@ class DeploymentFilterName(Body):
 
 
 class DeploymentFilterPaused(Body):
-    """Deployments by their paused."""
+    """Deployments that are paused, or not."""
 
     eq_: bool | None = None
 
@@ -56,7 +60,7 @@ class DeploymentFilterTags(Body):
 
 
 class DeploymentFilterWorkQueueName(Body):
-    """Deployments by their work queue name."""
+    """Deployments by the name of their work queue."""
 
     any_: list[str] | None = None
 
@@ -74,11 +78,15 @@ class DeploymentFilter(Body):
 
 
 class DeploymentFlowRunCreate(Body):
-    """What creates a deployment flow run."""
+    """What creates a flow run of a deployment; what is not said here is taken from the deployment.
+
+    Without a state the run is scheduled for now.
+    """
 
     state: StateCreate | None = None
     name: str | None = None
     parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Put over those of the deployment; may hold placeholders (`__prefect_kind`)."""
     enforce_parameter_schema: bool | None = None
     context: dict[str, Any] = Field(default_factory=dict[str, Any])
     infrastructure_document_id: UUID | None = None
@@ -91,7 +99,7 @@ class DeploymentFlowRunCreate(Body):
 
 
 class DeploymentSchedule(Model):
-    """A deployment schedule."""
+    """A schedule of a deployment, which may have several."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None
@@ -105,7 +113,7 @@ class DeploymentSchedule(Model):
 
 
 class DeploymentResponse(Model):
-    """A deployment, as the API answers."""
+    """What is needed to run a flow somewhere else, whenever it is asked for or its schedules say so."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None
@@ -116,8 +124,11 @@ class DeploymentResponse(Model):
     description: str | None = None
     flow_id: UUID
     schedule: IntervalSchedule | CronSchedule | RRuleSchedule | None = None
+    """The schedule of a deployment that has exactly one."""
     is_schedule_active: bool = True
+    """The opposite of `paused`."""
     paused: bool = False
+    """Its schedules are not followed."""
     schedules: list[DeploymentSchedule] = Field(default_factory=list[DeploymentSchedule])
     job_variables: dict[str, Any] = Field(default_factory=dict[str, Any])
     parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -139,20 +150,24 @@ class DeploymentResponse(Model):
 
 
 class DeploymentScheduleCreate(Body):
-    """What creates a deployment schedule."""
+    """What creates a schedule of a deployment."""
 
     active: bool = True
     schedule: IntervalSchedule | CronSchedule | RRuleSchedule
-    max_active_runs: int | None = None
-    max_scheduled_runs: int | None = None
+    max_active_runs: MostRuns | None = None
+    max_scheduled_runs: MostRuns | None = None
     catchup: bool = False
 
 
 class DeploymentCreate(Body):
-    """What creates a deployment."""
+    """What creates a deployment, or changes the one of that flow and name.
+
+    `schedule`, `is_schedule_active` and `infra_overrides` are from before `schedules`, `paused` and `job_variables`;
+    they count where the others are not given.
+    """
 
     infra_overrides: dict[str, Any] | None = None
-    name: str
+    name: Name
     flow_id: UUID
     is_schedule_active: bool = True
     paused: bool = False
@@ -176,12 +191,12 @@ class DeploymentCreate(Body):
 
 
 class DeploymentScheduleUpdate(Body):
-    """What can be changed of a deployment schedule; a field that is left out stays."""
+    """What can be changed of a schedule; a field that is left out stays."""
 
     active: bool | None = None
     schedule: IntervalSchedule | CronSchedule | RRuleSchedule | None = None
-    max_active_runs: int | None = None
-    max_scheduled_runs: int | None = None
+    max_active_runs: MostRuns | None = None
+    max_scheduled_runs: MostRuns | None = None
     catchup: bool | None = None
 
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
 
 from flowyard.schemas.api.base import Body, DateTime, Model, Operator
 from flowyard.schemas.api.flow_runs import FlowRun
+from flowyard.schemas.api.names import Name
 from flowyard.schemas.ids import new_id
+
+_MOST = 2**31 - 1  # what a column holds
+RunLimit = Annotated[int, Field(ge=0, le=_MOST)]
+"""How many runs may be pending or running at once; 0 lets none start."""
+Priority = Annotated[int, Field(ge=1, le=_MOST)]
+"""Which queue of a pool is served first: 1 before all others."""
+WholeSeconds = Annotated[int, Field(ge=1, le=_MOST)]
+"""A number of seconds."""
 
 
 class WorkPoolStatus(StrEnum):
-    """A work pool status."""
+    """Whether runs of a pool find a worker: READY as long as one is online."""
 
     READY = "READY"
     NOT_READY = "NOT_READY"
@@ -22,7 +31,7 @@ class WorkPoolStatus(StrEnum):
 
 
 class WorkQueueStatus(StrEnum):
-    """A work queue status."""
+    """Whether somebody polls a queue: READY if the last poll is less than a minute ago."""
 
     READY = "READY"
     NOT_READY = "NOT_READY"
@@ -30,21 +39,21 @@ class WorkQueueStatus(StrEnum):
 
 
 class WorkerStatus(StrEnum):
-    """A worker status."""
+    """Whether a worker sends heartbeats."""
 
     ONLINE = "ONLINE"
     OFFLINE = "OFFLINE"
 
 
 class QueueFilter(Model):
-    """Which queues to take; a field that is None takes all."""
+    """Which runs a queue of Prefect 2.7 takes, in place of those that name it: all of these tags, one of these."""
 
     tags: list[str] | None = None
     deployment_ids: list[UUID] | None = None
 
 
 class WorkPool(Model):
-    """A work pool."""
+    """Where runs of one type of infrastructure wait for workers of that type, in queues."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None
@@ -53,6 +62,7 @@ class WorkPool(Model):
     description: str | None = None
     type: str
     base_job_template: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """`job_configuration`, with placeholders, and `variables`: the JSON schema of what fills them."""
     is_paused: bool = False
     concurrency_limit: int | None = None
     status: WorkPoolStatus | None = None
@@ -62,12 +72,12 @@ class WorkPool(Model):
 class WorkPoolCreate(Body):
     """What creates a work pool."""
 
-    name: str
+    name: Name
     description: str | None = None
     type: str = "prefect-agent"
     base_job_template: dict[str, Any] = Field(default_factory=dict[str, Any])
     is_paused: bool = False
-    concurrency_limit: int | None = None
+    concurrency_limit: RunLimit | None = None
 
 
 class WorkPoolFilterId(Body):
@@ -103,11 +113,11 @@ class WorkPoolUpdate(Body):
     description: str | None = None
     is_paused: bool | None = None
     base_job_template: dict[str, Any] | None = None
-    concurrency_limit: int | None = None
+    concurrency_limit: RunLimit | None = None
 
 
 class WorkQueue(Model):
-    """A work queue."""
+    """A line in which runs of a work pool wait."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None
@@ -125,11 +135,12 @@ class WorkQueue(Model):
 class WorkQueueCreate(Body):
     """What creates a work queue."""
 
-    name: str
+    name: Name
     description: str | None = ""
     is_paused: bool = False
-    concurrency_limit: int | None = None
-    priority: int | None = None
+    concurrency_limit: RunLimit | None = None
+    priority: Priority | None = None
+    """By default after all others of the pool; the queues from this place on move back by one."""
     filter: QueueFilter | None = None
 
 
@@ -155,7 +166,7 @@ class WorkQueueFilter(Body):
 
 
 class WorkQueueHealthPolicy(Model):
-    """A work queue health policy."""
+    """When a queue counts as healthy."""
 
     maximum_late_runs: int | None = 0
     maximum_seconds_since_last_polled: int | None = 60
@@ -180,7 +191,7 @@ class WorkQueueResponse(Model):
 
 
 class WorkQueueStatusDetail(Model):
-    """A work queue status detail."""
+    """How a queue is."""
 
     healthy: bool
     late_runs_count: int = 0
@@ -191,17 +202,17 @@ class WorkQueueStatusDetail(Model):
 class WorkQueueUpdate(Body):
     """What can be changed of a work queue; a field that is left out stays."""
 
-    name: str | None = None
+    name: Name | None = None
     description: str | None = None
     is_paused: bool = False
-    concurrency_limit: int | None = None
-    priority: int | None = None
+    concurrency_limit: RunLimit | None = None
+    priority: Priority | None = None
     last_polled: DateTime | None = None
     filter: QueueFilter | None = None
 
 
 class WorkerFilterLastHeartbeatTime(Body):
-    """Workers by their last heartbeat time."""
+    """Workers by when they sent their last heartbeat."""
 
     before_: DateTime | None = None
     after_: DateTime | None = None
@@ -223,7 +234,7 @@ class WorkerFilter(Body):
 
 
 class WorkerFlowRunResponse(Model):
-    """A worker flow run, as the API answers."""
+    """A flow run that is handed out to a worker, and where it waited."""
 
     work_pool_id: UUID
     work_queue_id: UUID
