@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from flowyard.blocks.registry import is_concrete
-from flowyard.blocks.schema import checksum_of, describe_fields, field_key
+from flowyard.blocks.schema import describe_fields, field_key
+from flowyard.rules.block_schemas import checksum_of
 
 if TYPE_CHECKING:
     from flowyard.blocks.core import Block
@@ -51,7 +52,14 @@ def fields_of(root: type[Block], kind: type[Block], within: tuple[type[Any], ...
         ]
         if found:
             references[field_key(name, field)] = found if len(found) > 1 else found[0]
-    return describe_fields(kind, kind.get_block_type_slug(), references)
+    schema = describe_fields(kind, kind.get_block_type_slug(), references)
+    definitions = schema.get("definitions", {})
+    for field in kind.model_fields.values():
+        for inner in blocks_in(root, field.annotation):
+            # Tells the server, which computes the checksum too, that this describes another block.
+            if inner.__name__ in definitions:
+                definitions[inner.__name__]["block_type_slug"] = inner.get_block_type_slug()
+    return schema
 
 
 def checksum_of_class(root: type[Block], kind: type[Block], within: tuple[type[Any], ...] = ()) -> str:

@@ -1,11 +1,9 @@
-"""The schema of a block class: its fields as JSON schema, which of them are secret, and a checksum over it."""
+"""The schema of a block class: its fields as JSON schema, and which of them are secret."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import inspect
-import json
 import typing
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -50,16 +48,6 @@ def describe_fields(model: type[BaseModel], slug: str, references: Mapping[str, 
     schema["secret_fields"] = [".".join(pattern) for pattern in dict.fromkeys(secret_patterns(model))]
     schema[_REFERENCES] = dict(references)
     return schema
-
-
-def checksum_of(fields: Mapping[str, Any], referenced_titles: frozenset[str] = frozenset()) -> str:
-    """Return the checksum of a schema: of everything but which fields are secret and what referenced blocks are."""
-    counted = {key: value for key, value in fields.items() if key != "secret_fields"}
-    definitions = {name: each for name, each in counted.pop("definitions", {}).items() if name not in referenced_titles}
-    if definitions:
-        counted["definitions"] = definitions
-    text = json.dumps([[counted], {}], sort_keys=True)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def field_key(name: str, field: FieldInfo) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +12,21 @@ from flowyard.exceptions import RateLimitWithoutDecay, SlotsOverLimit
 from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotMode, SlotRequest
 
 _SHORTEST_OCCUPANCY = 0.1
+_UNUSABLE = re.compile(r"[/%&><]")
+
+
+def check_limit(limit: ConcurrencyLimit) -> None:
+    """Refuse a limit that cannot be.
+
+    Raises:
+        ValueError: its name is empty or has one of `/ % & > <`, or a number is negative.
+    """
+    if not limit.name or _UNUSABLE.search(limit.name):
+        raise ValueError(f"name={limit.name!r} cannot be the name of a concurrency limit: it has none of / % & > <")
+    for attribute in ("limit", "active_slots", "slot_decay_per_second"):
+        value = getattr(limit, attribute)
+        if value < 0:
+            raise ValueError(f"{attribute}={value!r} of a concurrency limit must be 0 or more")
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,26 @@ def obfuscate(value: Any, patterns: Sequence[Pattern]) -> Any:
     return value
 
 
+def unmasked(value: Any, current: Any, patterns: Sequence[Pattern]) -> Any:
+    """Return a copy of JSON data in which asterisks in the place of a secret are what `current` has there."""
+    if not patterns:
+        return value
+    if value == OBFUSCATED and any(not pattern or pattern[0] == "**" for pattern in patterns):
+        return value if current is None else current
+    if isinstance(value, dict):
+        there = cast("dict[str, Any]", current) if isinstance(current, dict) else {}
+        items = cast("dict[str, Any]", value).items()
+        return {key: unmasked(item, there.get(key), _within(patterns, key)) for key, item in items}
+    if isinstance(value, list):
+        old = cast("list[Any]", current) if isinstance(current, list) else []
+        entries = cast("list[Any]", value)
+        return [
+            unmasked(item, old[index] if index < len(old) else None, _within(patterns, str(index)))
+            for index, item in enumerate(entries)
+        ]
+    return value
+
+
 def leaves(value: Any, patterns: Sequence[Pattern]) -> list[Any]:
     """Return the plain values that `obfuscate` would hide."""
     if not patterns:
@@ -66,6 +86,11 @@ def covers(patterns: Sequence[Pattern], path: Sequence[str]) -> bool:
 def _below(patterns: Sequence[Pattern], key: str) -> list[Pattern]:
     found = [pattern[1:] for pattern in patterns if pattern and pattern[0] in (key, "*")]
     return [*found, ("**",)] if any(pattern and pattern[0] == "**" for pattern in patterns) else found
+
+
+def _within(patterns: Sequence[Pattern], key: str) -> list[Pattern]:
+    """Return the patterns below a key; all that is in a secret container is secret."""
+    return [("**",)] if any(not pattern for pattern in patterns) else _below(patterns, key)
 
 
 def _mask(value: Any) -> Any:

@@ -52,6 +52,14 @@ def check_api_version(x_prefect_api_version: Annotated[str | None, Header()] = N
         raise HTTPException(status.HTTP_400_BAD_REQUEST, detail)
 
 
+def _speaks_prefect(user_agent: Annotated[str, Header(include_in_schema=False)] = "") -> bool:
+    return user_agent.startswith("prefect/")
+
+
+SpeaksPrefect = Annotated[bool, Depends(_speaks_prefect)]
+"""Whether the client is Prefect 2's, which takes less than ours in some places."""
+
+
 def changes_of(body: Any) -> dict[str, Any]:
     """Return the fields of an update that the client has set."""
     return {name: getattr(body, name) for name in body.model_fields_set}

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Generator
 from typing import Any
 
-from fastapi import FastAPI, Request, status
+from fastapi import FastAPI, HTTPException, Request, status
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from flowyard.exceptions import BackendUnavailable, ObjectAlreadyExists, ObjectNotFound, RecordsNotDurable
+from flowyard.exceptions import (
+    BackendUnavailable,
+    BlockCycle,
+    ObjectAlreadyExists,
+    ObjectNotFound,
+    ProtectedBlockError,
+    RecordsNotDurable,
+)
 
 _logger = logging.getLogger("flowyard.server")
 # What clients of Prefect 2 match on are the names of pydantic 1.
@@ -50,9 +59,20 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ObjectNotFound, _not_found)
     app.add_exception_handler(ObjectAlreadyExists, _conflict)
+    app.add_exception_handler(BlockCycle, _conflict)
+    app.add_exception_handler(ProtectedBlockError, _forbidden)
     app.add_exception_handler(BackendUnavailable, _unavailable)
     app.add_exception_handler(RecordsNotDurable, _unavailable)
     app.add_exception_handler(Exception, _unexpected)
+
+
+@contextlib.contextmanager
+def refused_as_invalid() -> Generator[None]:
+    """Answer with 422 what the rules refuse about a value in the block."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, str(error)) from error
 
 
 def _invalid(_: Request, error: Exception) -> JSONResponse:
@@ -84,6 +104,10 @@ def _not_found(_: Request, error: Exception) -> JSONResponse:
 
 def _conflict(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": f"{error}"}, status.HTTP_409_CONFLICT)
+
+
+def _forbidden(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": f"{error}"}, status.HTTP_403_FORBIDDEN)
 
 
 def _unavailable(request: Request, error: Exception) -> JSONResponse:

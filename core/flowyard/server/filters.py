@@ -8,7 +8,7 @@ from fastapi import Body, Depends
 
 from flowyard.schemas.api.deployments import DeploymentFilter
 from flowyard.schemas.api.filters import FlowFilter, FlowRunFilter, TaskRunFilter
-from flowyard.schemas.api.work_pools import WorkPoolFilter
+from flowyard.schemas.api.work_pools import WorkPoolFilter, WorkQueueFilter
 from flowyard.store.filtering.related import Filters
 
 
@@ -26,3 +26,73 @@ def _of_flows(
 
 FlowsFiltered = Annotated[Filters, Depends(_of_flows)]
 """Of a list of flows."""
+
+
+def _of_artifacts(
+    flows: Annotated[FlowFilter | None, Body()] = None,
+    flow_runs: Annotated[FlowRunFilter | None, Body()] = None,
+    task_runs: Annotated[TaskRunFilter | None, Body()] = None,
+    deployments: Annotated[DeploymentFilter | None, Body()] = None,
+) -> Filters:
+    return Filters(flows=flows, flow_runs=flow_runs, task_runs=task_runs, deployments=deployments)
+
+
+ArtifactsFiltered = Annotated[Filters, Depends(_of_artifacts)]
+"""Of a list of artifacts: what they belong to."""
+
+
+def _of_flow_runs(
+    flows: Annotated[FlowFilter | None, Body()] = None,
+    flow_runs: Annotated[FlowRunFilter | None, Body()] = None,
+    task_runs: Annotated[TaskRunFilter | None, Body()] = None,
+    deployments: Annotated[DeploymentFilter | None, Body()] = None,
+    work_pools: Annotated[WorkPoolFilter | None, Body()] = None,
+    work_pool_queues: Annotated[WorkQueueFilter | None, Body()] = None,
+) -> Filters:
+    return Filters(
+        flows=flows,
+        flow_runs=flow_runs,
+        task_runs=task_runs,
+        deployments=deployments,
+        work_pools=work_pools,
+        work_queues=work_pool_queues,
+    )
+
+
+FlowRunsFiltered = Annotated[Filters, Depends(_of_flow_runs)]
+"""Of a list of flow runs."""
+
+
+def _of_flow_run_history(
+    flows: Annotated[FlowFilter | None, Body()] = None,
+    flow_runs: Annotated[FlowRunFilter | None, Body()] = None,
+    task_runs: Annotated[TaskRunFilter | None, Body()] = None,
+    deployments: Annotated[DeploymentFilter | None, Body()] = None,
+    work_pools: Annotated[WorkPoolFilter | None, Body()] = None,
+    work_queues: Annotated[WorkQueueFilter | None, Body()] = None,
+) -> Filters:
+    return Filters(
+        flows=flows,
+        flow_runs=flow_runs,
+        task_runs=task_runs,
+        deployments=deployments,
+        work_pools=work_pools,
+        work_queues=work_queues,
+    )
+
+
+FlowRunHistoryFiltered = Annotated[Filters, Depends(_of_flow_run_history)]
+"""Of a history of flow runs, which has another name for work queues."""
+
+
+def _of_task_runs(
+    flows: Annotated[FlowFilter | None, Body()] = None,
+    flow_runs: Annotated[FlowRunFilter | None, Body()] = None,
+    task_runs: Annotated[TaskRunFilter | None, Body()] = None,
+    deployments: Annotated[DeploymentFilter | None, Body()] = None,
+) -> Filters:
+    return Filters(flows=flows, flow_runs=flow_runs, task_runs=task_runs, deployments=deployments)
+
+
+TaskRunsFiltered = Annotated[Filters, Depends(_of_task_runs)]
+"""Of a list of task runs."""

@@ -91,20 +91,20 @@ def read(connection: Connection, artifact_id: UUID) -> ArtifactRecord:
     row = connection.execute(select(artifact).where(artifact.c.id == artifact_id)).first()
     if row is None:
         raise ObjectNotFound("artifact", artifact_id)
-    return _record_of(row)
+    return record_of(row)
 
 
 def find_latest(connection: Connection, key: str) -> ArtifactRecord | None:
     """Return the latest version of a key, or None."""
     query = select(artifact).join(artifact_collection, artifact_collection.c.latest_id == artifact.c.id)
     row = connection.execute(query.where(artifact_collection.c.key == key)).first()
-    return None if row is None else _record_of(row)
+    return None if row is None else record_of(row)
 
 
 def read_many(connection: Connection, where: ArtifactFilter, *, limit: int, offset: int) -> list[ArtifactRecord]:
     """Return artifacts, newest first."""
     query = select(artifact).where(*_conditions(where)).order_by(artifact.c.id.desc()).limit(limit).offset(offset)
-    return [_record_of(row) for row in connection.execute(query)]
+    return [record_of(row) for row in connection.execute(query)]
 
 
 def count(connection: Connection, where: ArtifactFilter) -> int:
@@ -171,7 +171,8 @@ def _conditions(where: ArtifactFilter) -> list[ColumnElement[bool]]:
     return found
 
 
-def _record_of(row: Row[Any]) -> ArtifactRecord:
+def record_of(row: Row[Any]) -> ArtifactRecord:
+    """Return the record of a row."""
     return ArtifactRecord(
         key=row.key,
         type=row.type,

@@ -129,23 +129,40 @@ def read(connection: Connection, cipher: Cipher, document_id: UUID, *, include_s
         ObjectNotFound: there is none of that id, or one that it refers to is gone.
         WrongEncryptionKey: its secrets were encrypted with another key.
     """
+    found = read_closure(connection, cipher, {document_id}, include_secrets=include_secrets)
+    if document_id not in found:
+        raise ObjectNotFound("block document", document_id)
+    for record in found.values():
+        missing = sorted({target for _, target in _references(record.data)} - set(found))
+        if missing:
+            where = f" that block document {document_id} refers to,"
+            raise ObjectNotFound(f"block document{where}", missing[0])
+    document = found.pop(document_id)
+    document.references = {str(key): record for key, record in found.items()}
+    return document
+
+
+def read_closure(
+    connection: Connection, cipher: Cipher, ids: set[UUID], *, include_secrets: bool
+) -> dict[UUID, BlockDocumentRecord]:
+    """Return documents with what they refer to, by id, each with its type and its schema; what is gone is not there.
+
+    Raises:
+        WrongEncryptionKey: secrets are wanted, and were encrypted with another key.
+    """
     found: dict[UUID, BlockDocumentRecord] = {}
-    wanted = {document_id}
-    while wanted:
-        rows = connection.execute(select(block_document).where(block_document.c.id.in_(wanted))).all()
+    seen: set[UUID] = set()
+    while ids:
+        seen |= ids
+        rows = connection.execute(select(block_document).where(block_document.c.id.in_(ids))).all()
         records = [_record_of(connection, cipher, row, include_secrets=include_secrets) for row in rows]
         found |= {record.id: record for record in records}
-        for missing in sorted(wanted - set(found)):
-            where = "" if missing == document_id else f" that block document {document_id} refers to,"
-            raise ObjectNotFound(f"block document{where}", missing)
-        wanted = {target for record in records for _, target in _references(record.data)} - set(found)
+        ids = {target for record in records for _, target in _references(record.data)} - seen
     types = blocks.read_types_by_id(connection, {record.block_type_id for record in found.values()})
     schemas = blocks.read_schemas_by_id(connection, {record.block_schema_id for record in found.values()})
     for record in found.values():
         record.block_type, record.block_schema = types[record.block_type_id], schemas[record.block_schema_id]
-    document = found.pop(document_id)
-    document.references = {str(key): record for key, record in found.items()}
-    return document
+    return found
 
 
 def find(connection: Connection, slug: str, name: str) -> UUID:

@@ -133,6 +133,10 @@ class Dialect(ABC):
     def json_array_has(self, column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
         """Return the condition that a JSON array of strings in a column contains a string."""
 
+    @abstractmethod
+    def json_text(self, column: ColumnElement[Any]) -> ColumnElement[str]:
+        """Return the text of a JSON value in a column: a string without its quotes."""
+
 
 class SQLite(Dialect):
     """A file in WAL mode: many readers, one writer at a time, who waits for its turn up to a minute.
@@ -280,6 +284,10 @@ class SQLite(Dialect):
     @override
     def json_array_has(self, column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
         return _sqlite_core().json_array_has(column, text)
+
+    @override
+    def json_text(self, column: ColumnElement[Any]) -> ColumnElement[str]:
+        return _sqlite_core().json_text(column)
 
     @override
     def is_transient(self, error: BaseException) -> bool:

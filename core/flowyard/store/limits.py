@@ -31,12 +31,14 @@ from sqlalchemy.engine import Connection, Row
 
 from flowyard.exceptions import ObjectAlreadyExists, ObjectNotFound
 from flowyard.rules.limits import LimitUse, average_occupancy, decay, decide_slots
-from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotMode, SlotRequest
+from flowyard.schemas.limits import TAG_PREFIX, ConcurrencyLimit, SlotAnswer, SlotHolder, SlotMode, SlotRequest
 from flowyard.store.dialects import Dialect
 from flowyard.store.tables import metadata
 from flowyard.store.types import Identifier, PlainText, Timestamp
 
 _ID, _TEXT, _TIME = Identifier(), PlainText(), Timestamp()
+NOBODY = UUID(int=0)
+"""Holds slots for callers whose life nobody sees: they come back when they are given back, and not before."""
 WAITER_SECONDS = 10.0
 """A request that was not repeated for so long has lost its place."""
 
@@ -109,9 +111,14 @@ def read(connection: Connection, name: str, now: datetime) -> ConcurrencyLimit:
     return _limit_of(row, now)
 
 
-def read_many(connection: Connection, now: datetime, *, limit: int, offset: int) -> list[ConcurrencyLimit]:
-    """Return limits in the order of their names."""
+def read_many(
+    connection: Connection, now: datetime, *, limit: int, offset: int, of_tags: bool | None = None
+) -> list[ConcurrencyLimit]:
+    """Return limits in the order of their names; with `of_tags` only those of tags, or only the others."""
     query = _select(now).order_by(concurrency_limit.c.name).limit(limit).offset(offset)
+    if of_tags is not None:
+        is_of_tag = concurrency_limit.c.name.startswith(TAG_PREFIX, autoescape=True)
+        query = query.where(is_of_tag if of_tags else ~is_of_tag)
     return [_limit_of(row, now) for row in connection.execute(query)]
 
 
@@ -181,9 +188,15 @@ def peek(connection: Connection, request: SlotRequest, now: datetime) -> SlotAns
 
 
 def acquire(
-    connection: Connection, dialect: Dialect, request: SlotRequest, *, owner_id: UUID, now: datetime
+    connection: Connection,
+    dialect: Dialect,
+    request: SlotRequest,
+    *,
+    owner_id: UUID,
+    now: datetime,
+    is_queued: bool = True,
 ) -> SlotAnswer:
-    """Take the slots of a request, or put it into the queue of every limit it names.
+    """Take the slots of a request, or put it into the queue of every limit it names; without `is_queued` only ask.
 
     Raises:
         SlotsOverLimit, RateLimitWithoutDecay: it can never be granted.
@@ -207,6 +220,8 @@ def acquire(
     uses = _uses(connection, request, now)
     answer = decide_slots(request, uses)
     active = [use.limit for use in uses if use.limit.active]
+    if not answer.is_granted and not is_queued:
+        return answer
     if not answer.is_granted:
         waiting = dialect.insert(concurrency_waiter)
         connection.execute(
@@ -270,7 +285,8 @@ def release_of_runs(connection: Connection, run_ids: Sequence[UUID], *, now: dat
 
 def owners(connection: Connection) -> Sequence[UUID]:
     """Return the processes that hold slots."""
-    return connection.execute(select(concurrency_slot.c.owner_id).distinct()).scalars().all()
+    query = select(concurrency_slot.c.owner_id).where(concurrency_slot.c.owner_id != NOBODY).distinct()
+    return connection.execute(query).scalars().all()
 
 
 def release_of_owners(connection: Connection, owner_ids: Sequence[UUID], *, now: datetime) -> None:

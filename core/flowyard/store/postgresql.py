@@ -7,7 +7,7 @@ from typing import Any
 from typing import cast as as_type
 from uuid import UUID
 
-from sqlalchemy import Table, cast
+from sqlalchemy import Table, Text, cast, literal_column
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
@@ -133,6 +133,11 @@ class PostgreSQL(Dialect):
     @override
     def json_array_has(self, column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
         return cast(column, postgresql.JSONB).contains([text])
+
+    @override
+    def json_text(self, column: ColumnElement[Any]) -> ColumnElement[str]:
+        # Its path is a literal: a parameter would come as text, and the operator takes an array.
+        return cast(column, postgresql.JSONB).op("#>>", return_type=Text())(literal_column("'{}'"))
 
     @override
     def is_transient(self, error: BaseException) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Table, event, exists, func, select
+from sqlalchemy import Table, Text, event, exists, func, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection, Engine, create_engine
 from sqlalchemy.pool import QueuePool, StaticPool
@@ -37,3 +37,8 @@ def json_array_has(column: ColumnElement[Any], text: str) -> ColumnElement[bool]
     """Return the condition that a JSON array of strings in a column contains a string."""
     items = func.json_each(column).table_valued("value")
     return exists(select(items.c.value).where(items.c.value == text))
+
+
+def json_text(column: ColumnElement[Any]) -> ColumnElement[str]:
+    """Return the text of a JSON value in a column: a string without its quotes."""
+    return func.json_extract(column, "$", type_=Text())

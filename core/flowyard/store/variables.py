@@ -49,13 +49,13 @@ def change(connection: Connection, name: str, values: dict[str, Any], now: datet
 def find(connection: Connection, name: str) -> VariableRecord | None:
     """Return a variable, or None."""
     row = connection.execute(select(variable).where(variable.c.name == name)).first()
-    return None if row is None else _record_of(row)
+    return None if row is None else record_of(row)
 
 
 def read_many(connection: Connection, *, limit: int, offset: int) -> list[VariableRecord]:
     """Return variables in the order of their names."""
     rows = connection.execute(select(variable).order_by(variable.c.name).limit(limit).offset(offset))
-    return [_record_of(row) for row in rows]
+    return [record_of(row) for row in rows]
 
 
 def remove(connection: Connection, name: str) -> None:
@@ -68,7 +68,8 @@ def remove(connection: Connection, name: str) -> None:
         raise ObjectNotFound("variable", name)
 
 
-def _record_of(row: Row[Any]) -> VariableRecord:
+def record_of(row: Row[Any]) -> VariableRecord:
+    """Return the record of a row."""
     return VariableRecord(row.name, row.value, row.tags, row.id, row.created, row.updated)
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from pydantic import Field
 
 from flowyard.schemas.api.base import Body, DateTime, Model, Operator
+from flowyard.schemas.artifacts import ArtifactRecord
 from flowyard.schemas.ids import new_id
 
 
 class Artifact(Model):
-    """An artifact."""
+    """One version of what a run wants people to see."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None
@@ -25,9 +26,25 @@ class Artifact(Model):
     flow_run_id: UUID | None = None
     task_run_id: UUID | None = None
 
+    @classmethod
+    def of(cls, record: ArtifactRecord) -> Self:
+        """Return a stored artifact as the API shows it."""
+        return cls(
+            id=record.id,
+            created=record.created,
+            updated=record.updated,
+            key=record.key,
+            type=record.type,
+            description=record.description,
+            data=record.data,
+            metadata_=record.metadata,
+            flow_run_id=record.flow_run_id,
+            task_run_id=record.task_run_id,
+        )
+
 
 class ArtifactCollection(Model):
-    """An artifact collection."""
+    """A key, and what its latest version is."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None
@@ -43,7 +60,7 @@ class ArtifactCollection(Model):
 
 
 class ArtifactCollectionFilterFlowRunId(Body):
-    """Artifact collections by their flow run id."""
+    """Artifact collections of flow runs."""
 
     any_: list[UUID] | None = None
 
@@ -63,7 +80,7 @@ class ArtifactCollectionFilterLatestId(Body):
 
 
 class ArtifactCollectionFilterTaskRunId(Body):
-    """Artifact collections by their task run id."""
+    """Artifact collections of task runs."""
 
     any_: list[UUID] | None = None
 
@@ -99,7 +116,7 @@ class ArtifactCreate(Body):
 
 
 class ArtifactFilterFlowRunId(Body):
-    """Artifacts by their flow run id."""
+    """Artifacts of flow runs."""
 
     any_: list[UUID] | None = None
 
@@ -119,7 +136,7 @@ class ArtifactFilterKey(Body):
 
 
 class ArtifactFilterTaskRunId(Body):
-    """Artifacts by their task run id."""
+    """Artifacts of task runs."""
 
     any_: list[UUID] | None = None
 

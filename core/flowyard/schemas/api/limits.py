@@ -1,7 +1,8 @@
-"""Limits, as the REST API has them."""
+"""Concurrency limits, of tags and global, as the REST API has them."""
 
 from __future__ import annotations
 
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
@@ -9,9 +10,14 @@ from pydantic import Field
 from flowyard.schemas.api.base import Body, DateTime, Model
 from flowyard.schemas.ids import new_id
 
+MOST = 2**31 - 1
+"""More slots than this a database cannot count."""
+Slots = Annotated[int, Field(ge=0, le=MOST)]
+PerSecond = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 
 class ConcurrencyLimit(Model):
-    """A concurrency limit."""
+    """How many task runs with a tag may run at a time."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None
@@ -19,17 +25,18 @@ class ConcurrencyLimit(Model):
     tag: str
     concurrency_limit: int
     active_slots: list[UUID] = Field(default_factory=list[UUID])
+    """The task runs that hold a slot."""
 
 
 class ConcurrencyLimitCreate(Body):
-    """What creates a concurrency limit."""
+    """What creates the limit of a tag, or changes it."""
 
     tag: str
-    concurrency_limit: int
+    concurrency_limit: Annotated[int, Field(ge=0, le=MOST)]
 
 
 class ConcurrencyLimitV2(Model):
-    """A concurrency limit v2."""
+    """A number of slots under a name."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None
@@ -44,29 +51,29 @@ class ConcurrencyLimitV2(Model):
 
 
 class ConcurrencyLimitV2Create(Body):
-    """What creates a concurrency limit v2."""
+    """What creates a global concurrency limit."""
 
     active: bool = True
     name: str
-    limit: int
-    active_slots: int = 0
-    denied_slots: int = 0
-    slot_decay_per_second: float = 0
+    limit: Slots
+    active_slots: Slots = 0
+    denied_slots: Slots = 0
+    slot_decay_per_second: PerSecond = 0
 
 
 class ConcurrencyLimitV2Update(Body):
-    """What can be changed of a concurrency limit v2; a field that is left out stays."""
+    """What can be changed of a global concurrency limit; a field that is left out stays."""
 
     active: bool | None = None
     name: str | None = None
-    limit: int | None = None
-    active_slots: int | None = None
-    denied_slots: int | None = None
-    slot_decay_per_second: float | None = None
+    limit: Slots | None = None
+    active_slots: Slots | None = None
+    denied_slots: Slots | None = None
+    slot_decay_per_second: PerSecond | None = None
 
 
 class GlobalConcurrencyLimitResponse(Model):
-    """A global concurrency limit, as the API answers."""
+    """A global concurrency limit, and how many of its slots are taken now."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None
@@ -79,7 +86,7 @@ class GlobalConcurrencyLimitResponse(Model):
 
 
 class MinimalConcurrencyLimitResponse(Model):
-    """A minimal concurrency limit, as the API answers."""
+    """A limit that slots were taken of, or given back to."""
 
     id: UUID
     name: str

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import Field
 
 from flowyard.schemas.api.base import Body, DateTime, Model, Operator
 from flowyard.schemas.ids import new_id
+from flowyard.schemas.variables import VariableRecord
 
 
 class Variable(Model):
@@ -18,15 +20,25 @@ class Variable(Model):
     created: DateTime | None = None
     updated: DateTime | None = None
     name: Annotated[str, Field(max_length=255)]
-    value: Annotated[str, Field(max_length=5000)]
+    value: Any
+    """A string for clients of Prefect 2; otherwise anything that JSON can say."""
     tags: list[str] = Field(default_factory=list[str])
+
+    @classmethod
+    def of(cls, record: VariableRecord, *, as_text: bool) -> Self:
+        """Return a stored variable as the API shows it; `as_text` turns a value that is no string into JSON."""
+        shown = cls.model_validate(record, from_attributes=True)
+        if as_text and not isinstance(shown.value, str):
+            shown.value = json.dumps(shown.value, ensure_ascii=False)
+        return shown
 
 
 class VariableCreate(Body):
     """What creates a variable."""
 
     name: Annotated[str, Field(max_length=255)]
-    value: Annotated[str, Field(max_length=5000)]
+    value: Any
+    """Anything that JSON can say, in 5,000 characters."""
     tags: list[str] = Field(default_factory=list[str])
 
 
@@ -72,5 +84,5 @@ class VariableUpdate(Body):
     """What can be changed of a variable; a field that is left out stays."""
 
     name: Annotated[str, Field(max_length=255)] | None = None
-    value: Annotated[str, Field(max_length=5000)] | None = None
+    value: Any = None
     tags: list[str] | None = None

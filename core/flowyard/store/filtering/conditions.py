@@ -34,7 +34,7 @@ def is_not_any(column: Column[Any], values: Sequence[Any] | None) -> Iterable[Co
         yield column.not_in(values)
 
 
-def is_like(column: Column[Any], text: str | None) -> Iterable[Condition]:
+def is_like(column: ColumnElement[Any], text: str | None) -> Iterable[Condition]:
     """`like_`: the text is in the value, whatever its case; `%` and `_` in it are wildcards, as in SQL."""
     if text is not None:
         yield column.ilike(f"%{text}%")
