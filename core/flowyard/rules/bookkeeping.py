@@ -31,6 +31,37 @@ class RunColumns(Protocol):
     updated: datetime | None
 
 
+class _SinceWhen(Protocol):
+    @property
+    def type(self) -> StateType: ...
+    @property
+    def timestamp(self) -> datetime: ...
+
+
+class RunTimes(Protocol):
+    """What the estimates below read of a run, whatever its class."""
+
+    @property
+    def state(self) -> _SinceWhen | None:
+        """The current state."""
+        ...
+
+    @property
+    def expected_start_time(self) -> datetime | None:
+        """When the run should have started."""
+        ...
+
+    @property
+    def start_time(self) -> datetime | None:
+        """When it did."""
+        ...
+
+    @property
+    def total_run_time(self) -> timedelta:
+        """How long it ran in the attempts that have ended."""
+        ...
+
+
 def enter_state(run: FlowRun | TaskRun | RunColumns, state: RunState) -> None:
     """Put a run into a state, and bring its counters and times along.
 
@@ -101,14 +132,14 @@ def stamp(state: RunState, ids: StateDetails) -> None:
     )
 
 
-def estimated_run_time(run: FlowRun | TaskRun | RunColumns, now: datetime) -> timedelta:
+def estimated_run_time(run: RunTimes, now: datetime) -> timedelta:
     """Return how long a run has been running in all, up to now if it still is."""
     if run.state is not None and run.state.type is _RUNNING:
         return run.total_run_time + max(now - run.state.timestamp, _NO_TIME)
     return run.total_run_time
 
 
-def estimated_start_time_delta(run: FlowRun | TaskRun | RunColumns, now: datetime) -> timedelta:
+def estimated_start_time_delta(run: RunTimes, now: datetime) -> timedelta:
     """Return how much later than expected a run started, or will start at best; never negative."""
     expected = run.expected_start_time
     if expected is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, cast
 
 from flowyard.schemas.orchestration import Verdict
 from flowyard.schemas.states import State, StateDetails
@@ -89,7 +89,9 @@ def result_type(state: RunState) -> str | None:
     # A class has the method too, but is a plain value here.
     if to_record is None or isinstance(state.data, type):
         return None
-    return to_record().get("type")
+    record: object = to_record()
+    # A client of the REST API may send any JSON value as that of a state.
+    return cast("dict[str, Any]", record).get("type") if isinstance(record, dict) else None
 
 
 def due_in(state: RunState, now: datetime) -> float:

@@ -27,3 +27,5 @@ class OrchestrationResult:
     reason: str | None = None
     delay_seconds: float = 0.0
     """With WAIT: propose the same state again after this many seconds."""
+    has_entered: bool = False
+    """The run has entered `state` now; False when it was in it before."""

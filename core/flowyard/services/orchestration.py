@@ -11,6 +11,7 @@ from uuid import UUID
 from flowyard.exceptions import LeaseLost
 from flowyard.ports import Lease
 from flowyard.rules.bookkeeping import apply_decision
+from flowyard.rules.decision import Decision
 from flowyard.rules.flow_runs import decide_flow_run
 from flowyard.schemas.orchestration import OrchestrationResult
 from flowyard.schemas.runs import FlowRun
@@ -39,19 +40,26 @@ def propose_flow_run_state(
     run = flow_runs.lock(connection, flow_run_id)
     if lease is not None and not leases.is_current(connection, flow_run_id, lease.token):
         raise LeaseLost(str(flow_run_id))
-    spread = random.random() if run.policy.jitter_factor else None
-    decision = decide_flow_run(run, state, now=now, force=force, spread=spread)
-    if decision.state is not None:
-        details = decision.state.state_details
-        details = replace(details, flow_run_id=flow_run_id, task_run_id=run.parent_task_run_id or details.task_run_id)
-        decision.state.state_details = details
+    decision = decide(run, state, force=force, now=now)
     if apply_decision(run, decision):
         assert run.state is not None
         write_state(connection, run)
         # A suspended run has left its process and waits for another one; a paused one is held by its own.
         if run.state.is_final() or (run.state.is_paused() and run.state.state_details.pause_reschedule):
             leases.release(connection, flow_run_id)
-    return run, OrchestrationResult(decision.verdict, run.state, decision.reason, decision.delay_seconds)
+    has_entered = decision.state is not None
+    return run, OrchestrationResult(decision.verdict, run.state, decision.reason, decision.delay_seconds, has_entered)
+
+
+def decide(run: FlowRun, state: State[Any], *, force: bool, now: datetime) -> Decision:
+    """Return what the rules say about a proposed state; the state that is to be entered says whose it is."""
+    spread = random.random() if run.policy.jitter_factor else None
+    decision = decide_flow_run(run, state, now=now, force=force, spread=spread)
+    if decision.state is not None:
+        details = decision.state.state_details
+        details = replace(details, flow_run_id=run.id, task_run_id=run.parent_task_run_id or details.task_run_id)
+        decision.state.state_details = details
+    return decision
 
 
 def write_state(connection: PlainConnection, run: FlowRun) -> None:

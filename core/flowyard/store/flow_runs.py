@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
-from datetime import timedelta
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.runs import FlowRun, StartInfo
-from flowyard.store.plain import PlainConnection
+from flowyard.store.plain import PlainConnection, insert_text
+from flowyard.store.rows import read_id
 from flowyard.store.states import STATE_COLUMNS, current_state
 
 if TYPE_CHECKING:
@@ -41,9 +43,37 @@ LEFT JOIN flow_run_state AS state ON state.flow_run_id = flow_run.id AND state.i
 WHERE flow_run.id = ?"""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What only a server knows of a flow run: who asked for it, and where it waits to be handed out."""
+
+    deployment_version: str | None = None
+    work_queue_id: UUID | None = None
+    work_queue_name: str | None = None
+    auto_scheduled: bool = False
+    infrastructure_document_id: UUID | None = None
+    created_by: dict[str, Any] | None = None
+    job_variables: dict[str, Any] | None = None
+
+
 def insert_flow_run(connection: PlainConnection, run: FlowRun) -> None:
     """Store a new flow run; its state goes to `states.insert_flow_run_state`."""
     connection.insert("flow_run", {"id": run.id, "created": run.created, **_values(run)})
+
+
+def insert_once(connection: PlainConnection, run: FlowRun, origin: Origin) -> bool:
+    """Store a new flow run of a server; False when its flow has one with its idempotency key."""
+    values = {"id": run.id, "created": run.created, **_values(run), **asdict(origin)}
+    once = f"{insert_text('flow_run', values)} ON CONFLICT (flow_id, idempotency_key) DO NOTHING"
+    return connection.execute(once, *values.values()).rowcount > 0
+
+
+def find(connection: PlainConnection, flow_id: UUID, idempotency_key: str) -> UUID | None:
+    """Return the run of a flow that has an idempotency key; None when there is none."""
+    found = connection.value(
+        "SELECT id FROM flow_run WHERE flow_id = ? AND idempotency_key = ?", flow_id, idempotency_key
+    )
+    return None if found is None else read_id(found)
 
 
 def store_flow_run(connection: PlainConnection, run: FlowRun) -> None:
@@ -69,6 +99,18 @@ def is_there(connection: PlainConnection, flow_run_id: UUID) -> bool:
     return connection.value("SELECT 1 FROM flow_run WHERE id = ?", flow_run_id) is not None
 
 
+def cancelling_among(connection: PlainConnection, flow_run_ids: Collection[UUID]) -> list[UUID]:
+    """Return which of these flow runs are to end."""
+    if not flow_run_ids:
+        return []
+    marks = ", ".join("?" for _ in flow_run_ids)
+    rows = connection.rows(
+        f"SELECT id FROM flow_run WHERE id IN ({marks}) AND state_type = 'CANCELLING'",
+        *flow_run_ids,
+    )
+    return [row.id for row in rows]
+
+
 def change(connection: PlainConnection, flow_run_id: UUID, changes: dict[str, Any]) -> None:
     """Change attributes of a flow run.
 
@@ -83,6 +125,16 @@ def change(connection: PlainConnection, flow_run_id: UUID, changes: dict[str, An
     for name, value in changes.items():
         setattr(run, name, value)
     store_flow_run(connection, run)
+
+
+def change_columns(connection: PlainConnection, flow_run_id: UUID, changes: dict[str, Any], *, now: datetime) -> None:
+    """Change columns of a flow run by their names.
+
+    Raises:
+        ObjectNotFound: there is none of that id.
+    """
+    if not connection.update("flow_run", {**changes, "updated": now}, "id = ?", flow_run_id):
+        raise ObjectNotFound("flow run", flow_run_id)
 
 
 def flow_run_of(row: AnyRow) -> FlowRun:

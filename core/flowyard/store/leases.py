@@ -118,6 +118,12 @@ def is_current(connection: PlainConnection, flow_run_id: UUID, token: int) -> bo
     return connection.value("SELECT token FROM lease WHERE flow_run_id = ?", flow_run_id) == token
 
 
+def is_held(connection: PlainConnection, flow_run_id: UUID) -> bool:
+    """Say whether a flow run has an owner, dead or alive."""
+    query = "SELECT 1 FROM lease WHERE flow_run_id = ? AND owner_id IS NOT NULL"
+    return connection.value(query, flow_run_id) is not None
+
+
 def release(connection: PlainConnection, flow_run_id: UUID) -> None:
     """Let a flow run have no owner. Its last owner's token stays good, for the log lines that follow the end."""
     connection.update("lease", {"owner_id": None, "expires": None}, "flow_run_id = ?", flow_run_id)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     AnyRow = Row | CoreRow[Any]
 
 
+_UNKNOWN = UnknownResult().to_record()
 _COLUMNS = ("id", "type", "name", "message", "timestamp", "state_details", "data")
 STATE_COLUMNS = [(name, STATE_PREFIX + name) for name in _COLUMNS]
 """The columns of a state but its run's id, and their names where they are among those of the run."""
@@ -29,11 +30,11 @@ def result_record(data: Any) -> dict[str, Any] | None:
     return None if to_record is None else to_record(data)
 
 
-def result_of(record: dict[str, Any] | None) -> Any:
-    """Return the handle for what `result_record` stored."""
+def result_of(record: Any) -> Any:
+    """Return the handle for what `result_record` stored, or for what a client of the REST API sent instead."""
     if record is None:
         return None
-    return UnknownResult() if record.get("type") == "unknown" else RecordedResult(record)
+    return UnknownResult() if record == _UNKNOWN else RecordedResult(record)
 
 
 def insert_flow_run_state(connection: PlainConnection, flow_run_id: UUID, state: State[Any]) -> None:

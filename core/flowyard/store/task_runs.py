@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import func, select, update
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement, Select
 
 from flowyard.exceptions import ObjectNotFound
@@ -19,6 +19,9 @@ from flowyard.schemas.states import FINAL_TYPES
 from flowyard.store.rows import STATE_PREFIX
 from flowyard.store.states import current_state
 from flowyard.store.tables import task_run, task_run_state
+
+if TYPE_CHECKING:
+    from flowyard.store.states import AnyRow
 
 _FINAL = [kind.value for kind in FINAL_TYPES]
 _STATE_COLUMNS = [
@@ -35,13 +38,13 @@ def read(connection: Connection, task_run_id: UUID) -> TaskRun:
     row = connection.execute(_select().where(task_run.c.id == task_run_id)).first()
     if row is None:
         raise ObjectNotFound("task run", task_run_id)
-    return _task_run_of(row)
+    return task_run_of(row)
 
 
 def read_many(connection: Connection, where: TaskRunFilter | None, *, limit: int, offset: int) -> list[TaskRun]:
     """Return task runs, newest first."""
     query = _select().where(*_conditions(where)).order_by(task_run.c.id.desc()).limit(limit).offset(offset)
-    return [_task_run_of(row) for row in connection.execute(query)]
+    return [task_run_of(row) for row in connection.execute(query)]
 
 
 def count(connection: Connection, where: TaskRunFilter | None) -> int:
@@ -68,7 +71,7 @@ def unfinished(connection: Connection, flow_run_id: UUID) -> list[TaskRun]:
         task_run.c.flow_run_id == flow_run_id,
         task_run.c.state_type.is_(None) | task_run.c.state_type.not_in(_FINAL),
     )
-    return [_task_run_of(row) for row in connection.execute(query.order_by(task_run.c.id))]
+    return [task_run_of(row) for row in connection.execute(query.order_by(task_run.c.id))]
 
 
 def store_state(connection: Connection, run: TaskRun) -> None:
@@ -115,7 +118,8 @@ def _conditions(where: TaskRunFilter | None) -> list[ColumnElement[bool]]:
     return found
 
 
-def _task_run_of(row: Row[Any]) -> TaskRun:
+def task_run_of(row: AnyRow) -> TaskRun:
+    """Return the task run in a row that is joined with its state."""
     return TaskRun(
         task_key=row.task_key,
         dynamic_key=row.dynamic_key,

@@ -27,13 +27,19 @@ class FlowRunInput(Model):
 
 
 class FlowRunPolicy(Model):
-    """A flow run policy."""
+    """When a flow run is tried again, and what is known of its pauses.
+
+    `max_retries` and `retry_delay_seconds` are what `retries` and `retry_delay` were called before; they count where
+    the others are not given.
+    """
 
     max_retries: int = 0
     retry_delay_seconds: float = 0
     retries: int | None = None
-    retry_delay: int | None = None
+    retry_delay: int | float | None = None
+    """Seconds; a whole number from clients of Prefect 2."""
     pause_keys: list[Any] | None = None
+    """The pauses that have fired already."""
     resuming: bool | None = False
     retry_type: Literal["in_process", "reschedule"] | None = None
 

@@ -29,12 +29,17 @@ class Parameter(Model):
 
 
 class TaskRunPolicy(Model):
-    """A task run policy."""
+    """When a task run is tried again.
+
+    `max_retries` and `retry_delay_seconds` are what `retries` and `retry_delay` were called before; they count where
+    the others are not given.
+    """
 
     max_retries: int = 0
     retry_delay_seconds: float = 0
     retries: int | None = None
-    retry_delay: int | list[int] | None = None
+    retry_delay: int | float | list[int | float] | None = None
+    """Seconds before each retry, or before all; whole numbers from clients of Prefect 2."""
     retry_jitter_factor: float | None = None
 
 

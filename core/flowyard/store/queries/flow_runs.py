@@ -14,7 +14,7 @@ from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.filters import FlowRunFilter
 from flowyard.schemas.runs import FORKED_FROM, FlowRun
 from flowyard.schemas.states import FINAL_TYPES
-from flowyard.store import artifacts
+from flowyard.store import artifacts, flow_run_inputs, reported_task_runs
 from flowyard.store.dialects import Dialect
 from flowyard.store.flow_runs import flow_run_of
 from flowyard.store.rows import STATE_PREFIX
@@ -93,7 +93,8 @@ def delete_flow_run(connection: Connection, flow_run_id: UUID) -> None:
         update(flow_run).where(flow_run.c.parent_task_run_id.in_(own_task_runs)).values(parent_task_run_id=None)
     )
     connection.execute(delete(task_run_state).where(task_run_state.c.task_run_id.in_(own_task_runs)))
-    artifacts.remove_of_flow_run(connection, flow_run_id)
+    for noun in (artifacts, flow_run_inputs, reported_task_runs):
+        noun.remove_of_flow_run(connection, flow_run_id)
     for table in (task_run, flow_run_state, log, rollup, lease):
         connection.execute(delete(table).where(table.c.flow_run_id == flow_run_id))
 

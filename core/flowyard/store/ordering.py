@@ -1,0 +1,55 @@
+"""The orders of lists, and pages of them that begin after a row: no page is read to be skipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Column, or_, select, tuple_
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql import ColumnElement, Select
+
+from flowyard.exceptions import ObjectNotFound
+
+Q = TypeVar("Q", bound=Select[Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Rows in the order of a column, and, where that is equal, of their ids in the same direction.
+
+    Rows without a value come last, whichever the direction: the databases do not agree by themselves.
+    """
+
+    column: ColumnElement[Any]
+    is_descending: bool = False
+    is_nullable: bool = False
+
+
+def ordered(query: Q, order: Order, key: Column[UUID]) -> Q:
+    """Return a query in an order; `key` breaks ties."""
+    column = order.column.desc() if order.is_descending else order.column.asc()
+    if order.column is key:
+        return query.order_by(column)
+    last = key.desc() if order.is_descending else key.asc()
+    return query.order_by(column.nulls_last() if order.is_nullable else column, last)
+
+
+def page_after(connection: Connection, order: Order, key: Column[UUID], after: UUID, kind: str) -> ColumnElement[bool]:
+    """Return the condition on the rows that come after the row of an id.
+
+    Raises:
+        ObjectNotFound: there is no such row (any more): where it was cannot be known.
+    """
+    found = connection.execute(select(order.column).where(key == after)).first()
+    if found is None:
+        raise ObjectNotFound(kind, after)
+    value = found[0]
+    if order.column is key:
+        return key < after if order.is_descending else key > after
+    if value is None:
+        return order.column.is_(None) & (key < after if order.is_descending else key > after)
+    here, there = tuple_(order.column, key), tuple_(value, after, types=[order.column.type, key.type])
+    later = here < there if order.is_descending else here > there
+    return or_(later, order.column.is_(None)) if order.is_nullable else later

@@ -1,0 +1,120 @@
+"""Flow runs for the REST API: read with filters, in orders, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.engine import Connection, Row
+from sqlalchemy.sql import Select
+
+from flowyard.exceptions import ObjectNotFound
+from flowyard.schemas.api.flow_runs import FlowRunResponse
+from flowyard.schemas.api.sorting import FlowRunSort
+from flowyard.store.answers import Pool, flow_run_answer
+from flowyard.store.deployment_tables import work_pool, work_queue
+from flowyard.store.dialects import Dialect
+from flowyard.store.filtering.conditions import Condition
+from flowyard.store.filtering.related import Filters, of_flow_runs
+from flowyard.store.ordering import Order, ordered, page_after
+from flowyard.store.rows import STATE_PREFIX
+from flowyard.store.tables import flow_run, flow_run_state
+
+_START = func.coalesce(flow_run.c.start_time, flow_run.c.expected_start_time, type_=flow_run.c.start_time.type)
+ORDERS = {
+    FlowRunSort.ID_DESC: Order(flow_run.c.id, is_descending=True),
+    FlowRunSort.START_TIME_ASC: Order(_START),
+    FlowRunSort.START_TIME_DESC: Order(_START, is_descending=True),
+    FlowRunSort.EXPECTED_START_TIME_ASC: Order(flow_run.c.expected_start_time),
+    FlowRunSort.EXPECTED_START_TIME_DESC: Order(flow_run.c.expected_start_time, is_descending=True),
+    FlowRunSort.NAME_ASC: Order(flow_run.c.name),
+    FlowRunSort.NAME_DESC: Order(flow_run.c.name, is_descending=True),
+    FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC: Order(flow_run.c.next_scheduled_start_time, is_nullable=True),
+    FlowRunSort.END_TIME_DESC: Order(flow_run.c.end_time, is_descending=True, is_nullable=True),
+}
+"""The orders of a list. A run gets its expected start with its first state, so no run is without one for long."""
+# All but the id: the row of the run has it as `state_id`.
+_STATE_COLUMNS = [
+    column.label(STATE_PREFIX + column.name) for column in flow_run_state.c if column.name != "flow_run_id"
+]
+
+
+def select_flow_runs(*conditions: Condition) -> Select[Any]:
+    """Return the query for flow runs with their states, as `answers_of` takes its rows."""
+    joined = flow_run.outerjoin(
+        flow_run_state,
+        (flow_run_state.c.flow_run_id == flow_run.c.id) & (flow_run_state.c.id == flow_run.c.state_id),
+    )
+    return select(flow_run, *_STATE_COLUMNS).select_from(joined).where(*conditions)
+
+
+def answers_of(connection: Connection, rows: Iterable[Row[Any]], now: datetime) -> list[FlowRunResponse]:
+    """Return the flow runs in rows of `select_flow_runs`."""
+    found = list(rows)
+    pools = _pools(connection, {row.work_queue_id for row in found if row.work_queue_id is not None})
+    return [flow_run_answer(row, pools=pools, now=now) for row in found]
+
+
+def read(connection: Connection, flow_run_id: UUID, *, now: datetime) -> FlowRunResponse:
+    """Return a flow run.
+
+    Raises:
+        ObjectNotFound: there is none of that id.
+    """
+    rows = connection.execute(select_flow_runs(flow_run.c.id == flow_run_id)).all()
+    if not rows:
+        raise ObjectNotFound("flow run", flow_run_id)
+    return answers_of(connection, rows, now)[0]
+
+
+def read_many(
+    connection: Connection,
+    dialect: Dialect,
+    filters: Filters,
+    *,
+    sort: FlowRunSort,
+    limit: int,
+    offset: int,
+    after: UUID | None,
+    now: datetime,
+) -> list[FlowRunResponse]:
+    """Return the flow runs that filters take.
+
+    Args:
+        connection: to read with.
+        dialect: of the database.
+        filters: all of them hold.
+        sort: the order; equal ones in the order of their ids.
+        limit: at most so many.
+        offset: so many are left out first.
+        after: the last flow run of the page before; None for the first page.
+        now: the present time, for what is still running or late.
+
+    Raises:
+        ObjectNotFound: there is no flow run of the id `after`.
+    """
+    order = ORDERS[sort]
+    query = select_flow_runs(*of_flow_runs(dialect, filters))
+    if after is not None:
+        query = query.where(page_after(connection, order, flow_run.c.id, after, "flow run"))
+    rows = connection.execute(ordered(query, order, flow_run.c.id).limit(limit).offset(offset))
+    return answers_of(connection, rows, now)
+
+
+def count(connection: Connection, dialect: Dialect, filters: Filters) -> int:
+    """Count the flow runs that filters take."""
+    query = select(func.count()).select_from(flow_run).where(*of_flow_runs(dialect, filters))
+    return connection.execute(query).scalar_one()
+
+
+def _pools(connection: Connection, queue_ids: set[UUID]) -> dict[UUID, Pool]:
+    # Not joined: a page has few queues, and most runs have none.
+    if not queue_ids:
+        return {}
+    joined = work_queue.join(work_pool, work_pool.c.id == work_queue.c.work_pool_id)
+    query = select(work_queue.c.id.label("queue_id"), work_pool.c.id, work_pool.c.name).select_from(joined)
+    rows = connection.execute(query.where(work_queue.c.id.in_(queue_ids)))
+    return {row.queue_id: Pool(row.id, row.name) for row in rows}

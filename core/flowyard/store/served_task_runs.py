@@ -1,0 +1,85 @@
+"""Task runs for the REST API: read with filters, in orders, page by page."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql import Select
+
+from flowyard.exceptions import ObjectNotFound
+from flowyard.schemas.api.sorting import TaskRunSort
+from flowyard.schemas.api.task_runs import TaskRun
+from flowyard.store.answers import task_run_answer
+from flowyard.store.dialects import Dialect
+from flowyard.store.filtering.related import Filters, of_task_runs
+from flowyard.store.ordering import Order, ordered, page_after
+from flowyard.store.rows import STATE_PREFIX
+from flowyard.store.tables import task_run, task_run_state
+
+ORDERS = {
+    TaskRunSort.ID_DESC: Order(task_run.c.id, is_descending=True),
+    TaskRunSort.EXPECTED_START_TIME_ASC: Order(task_run.c.expected_start_time),
+    TaskRunSort.EXPECTED_START_TIME_DESC: Order(task_run.c.expected_start_time, is_descending=True),
+    TaskRunSort.NAME_ASC: Order(task_run.c.name),
+    TaskRunSort.NAME_DESC: Order(task_run.c.name, is_descending=True),
+    TaskRunSort.NEXT_SCHEDULED_START_TIME_ASC: Order(task_run.c.next_scheduled_start_time, is_nullable=True),
+    TaskRunSort.END_TIME_DESC: Order(task_run.c.end_time, is_descending=True, is_nullable=True),
+}
+"""The orders of a list. A run gets its expected start with its first state, so no run is without one for long."""
+_STATE_COLUMNS = [
+    column.label(STATE_PREFIX + column.name) for column in task_run_state.c if column.name != "task_run_id"
+]
+
+
+def read(connection: Connection, task_run_id: UUID, *, now: datetime) -> TaskRun:
+    """Return a task run.
+
+    Raises:
+        ObjectNotFound: there is none of that id.
+    """
+    row = connection.execute(_select().where(task_run.c.id == task_run_id)).first()
+    if row is None:
+        raise ObjectNotFound("task run", task_run_id)
+    return task_run_answer(row, now=now)
+
+
+def read_many(
+    connection: Connection,
+    dialect: Dialect,
+    filters: Filters,
+    *,
+    sort: TaskRunSort,
+    limit: int,
+    offset: int,
+    after: UUID | None,
+    now: datetime,
+) -> list[TaskRun]:
+    """Return the task runs that filters take; see `served_flow_runs.read_many`.
+
+    Raises:
+        ObjectNotFound: there is no task run of the id `after`.
+    """
+    order = ORDERS[sort]
+    query = _select().where(*of_task_runs(dialect, filters))
+    if after is not None:
+        query = query.where(page_after(connection, order, task_run.c.id, after, "task run"))
+    rows = connection.execute(ordered(query, order, task_run.c.id).limit(limit).offset(offset))
+    return [task_run_answer(row, now=now) for row in rows]
+
+
+def count(connection: Connection, dialect: Dialect, filters: Filters) -> int:
+    """Count the task runs that filters take."""
+    query = select(func.count()).select_from(task_run).where(*of_task_runs(dialect, filters))
+    return connection.execute(query).scalar_one()
+
+
+def _select() -> Select[Any]:
+    joined = task_run.outerjoin(
+        task_run_state,
+        (task_run_state.c.task_run_id == task_run.c.id) & (task_run_state.c.id == task_run.c.state_id),
+    )
+    return select(task_run, *_STATE_COLUMNS).select_from(joined)

@@ -1,0 +1,45 @@
+"""The slots of the limits that tags of task runs name, for task runs that a client reports; the ledger is `limits`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from flowyard.schemas.limits import TAG_PREFIX
+from flowyard.store.limits import NOBODY
+from flowyard.store.plain import PlainConnection
+
+
+class TagUse(NamedTuple):
+    """The limit of a tag, and how much of it is taken."""
+
+    tag: str
+    limit: int
+    taken: int
+    is_held: bool
+    """One of the slots is held by who asks."""
+
+
+def read_many(connection: PlainConnection, tags: Sequence[str], *, held_by: UUID) -> list[TagUse]:
+    """Return the active limits of tags, in the order of the tags' names."""
+    names = sorted({TAG_PREFIX + tag for tag in tags})
+    marks = ", ".join("?" * len(names))
+    # Limits of tags have no decay: what is taken are the rows.
+    rows = connection.execute(
+        "SELECT concurrency_limit.name, slot_limit, coalesce(sum(slots), 0), "
+        "coalesce(max(CASE WHEN lease_id = ? THEN 1 ELSE 0 END), 0) FROM concurrency_limit "
+        "LEFT JOIN concurrency_slot ON limit_id = concurrency_limit.id "
+        f"WHERE active AND name IN ({marks}) GROUP BY name, slot_limit ORDER BY name",
+        held_by,
+        *names,
+    )
+    return [
+        TagUse(name.removeprefix(TAG_PREFIX), limit, int(taken), bool(is_held)) for name, limit, taken, is_held in rows
+    ]
+
+
+def are_held_by(connection: PlainConnection, flow_run_id: UUID) -> bool:
+    """Say whether task runs of a flow run that a client reports hold slots."""
+    query = "SELECT 1 FROM concurrency_slot WHERE owner_id = ? AND flow_run_id = ?"
+    return connection.value(query, NOBODY, flow_run_id) is not None
