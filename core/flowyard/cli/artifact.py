@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
 from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat, Yes
 from flowyard.cli.lazy import command_group
-from flowyard.cli.output import ago, local_time, say, write_json, write_table
+from flowyard.cli.output import ago, local_time, say, write_json, write_list
+from flowyard.cli.records import artifact_record
 from flowyard.exceptions import ObjectNotFound
-from flowyard.schemas.artifacts import ArtifactRecord
 from flowyard.schemas.filters import ArtifactFilter
 
 app = command_group("List, inspect and delete artifacts.")
@@ -29,13 +29,18 @@ def ls(
     run = Invocation(context, output)
     with run.control() as control:
         found = control.artifacts.read_many(ArtifactFilter(is_latest=not all_versions), limit=limit)
-    if run.is_json:
-        write_json([_record(each) for each in found])
-    elif not found:
-        say(run, "No artifacts found: `create_markdown_artifact(...)` in a flow or task makes one.")
-    else:
-        rows = [(str(each.id), each.key or "", each.type or "", ago(each.updated)) for each in found]
-        write_table(run, ("ID", "Key", "Type", "Updated"), rows)
+    write_list(
+        run,
+        found,
+        artifact_record,
+        {
+            "ID": lambda each: str(each.id),
+            "Key": lambda each: each.key or "",
+            "Type": lambda each: each.type or "",
+            "Updated": lambda each: ago(each.updated),
+        },
+        empty="No artifacts found: `create_markdown_artifact(...)` in a flow or task makes one.",
+    )
 
 
 @app.command()
@@ -52,7 +57,7 @@ def inspect(
     if not found:
         raise _not_found(key)
     if run.is_json:
-        write_json([_record(each) for each in found])
+        write_json([artifact_record(each) for each in found])
         return
     for each in found:
         say(run, f"Artifact {key!r}, version {each.id}")
@@ -108,18 +113,3 @@ def delete(
 
 def _not_found(what: object) -> CommandFailed:
     return CommandFailed(f"Artifact '{what}' not found. `flowyard artifact ls` lists the newest.")
-
-
-def _record(artifact: ArtifactRecord) -> dict[str, Any]:
-    return {
-        "id": str(artifact.id),
-        "key": artifact.key,
-        "type": artifact.type,
-        "description": artifact.description,
-        "data": artifact.data,
-        "metadata_": artifact.metadata,
-        "flow_run_id": str(artifact.flow_run_id) if artifact.flow_run_id else None,
-        "task_run_id": str(artifact.task_run_id) if artifact.task_run_id else None,
-        "created": artifact.created.isoformat(),
-        "updated": artifact.updated.isoformat(),
-    }

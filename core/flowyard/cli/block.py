@@ -11,7 +11,7 @@ import typer
 from flowyard.cli import block_type
 from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat, Yes
 from flowyard.cli.lazy import command_group
-from flowyard.cli.output import local_time, say, write_json, write_table
+from flowyard.cli.output import local_time, say, write_json, write_list, write_table
 from flowyard.cli.records import block_document_record, block_type_record
 from flowyard.exceptions import BlockNotFound, ObjectNotFound
 from flowyard.ports import ControlPlane
@@ -62,14 +62,18 @@ def ls(
     run = Invocation(context, output)
     with run.control() as control:
         found = control.blocks.read_documents(limit=limit)
-    records = [block_document_record(each) for each in found]
-    if run.is_json:
-        write_json(records)
-    elif not records:
-        say(run, "No blocks found: save one in Python, e.g. `Secret(value=...).save('name')`.")
-    else:
-        rows = [(each["id"], each["block_type_name"], each["name"], each["slug"]) for each in records]
-        write_table(run, ("ID", "Type", "Name", "Slug"), rows)
+    write_list(
+        run,
+        [block_document_record(each) for each in found],
+        lambda record: record,
+        {
+            "ID": lambda record: record["id"],
+            "Type": lambda record: record["block_type_name"],
+            "Name": lambda record: record["name"],
+            "Slug": lambda record: record["slug"],
+        },
+        empty="No blocks found: save one in Python, e.g. `Secret(value=...).save('name')`.",
+    )
 
 
 @app.command()

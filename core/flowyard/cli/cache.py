@@ -13,7 +13,7 @@ import typer
 
 from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat, Yes
 from flowyard.cli.lazy import command_group
-from flowyard.cli.output import ago, say, write_json, write_table
+from flowyard.cli.output import ago, say, write_json, write_list
 from flowyard.exceptions import ObjectNotFound
 from flowyard.filesystems.folder import Folder
 from flowyard.results.cache_records import CacheRecord, iter_records
@@ -42,23 +42,20 @@ def ls(
     now = datetime.now(UTC)
     kept = [record for _, record in _records(run, storage) if record is not None and task in (None, record.task_name)]
     found = sorted(kept, key=lambda record: record.created, reverse=True)[:limit]
-    if run.is_json:
-        write_json([{**asdict(record), "is_expired": record.is_expired(now)} for record in found])
-    elif not found:
-        say(run, "The cache is empty: a task with `cache_policy` or `cache_key_fn` keeps its values there.")
-    else:
-        rows = [
-            (
-                _shortened(record.key),
-                record.task_name or "",
-                str(record.result.get("value_type") or record.result.get("value")),
-                ago(datetime.fromisoformat(record.created)),
-                "never" if record.expires is None else "expired" if record.is_expired(now) else record.expires[:19],
-                record.task_run_id or "",
-            )
-            for record in found
-        ]
-        write_table(run, ("Key", "Task", "Type", "Created", "Expires (UTC)", "Task run"), rows)
+    write_list(
+        run,
+        found,
+        lambda record: {**asdict(record), "is_expired": record.is_expired(now)},
+        {
+            "Key": lambda record: _shortened(record.key),
+            "Task": lambda record: record.task_name or "",
+            "Type": lambda record: str(record.result.get("value_type") or record.result.get("value")),
+            "Created": lambda record: ago(datetime.fromisoformat(record.created)),
+            "Expires (UTC)": lambda record: _life(record, now),
+            "Task run": lambda record: record.task_run_id or "",
+        },
+        empty="The cache is empty: a task with `cache_policy` or `cache_key_fn` keeps its values there.",
+    )
 
 
 @app.command()
@@ -125,6 +122,12 @@ def explain(
         write_json(report)
     else:
         _write(run, found, report)
+
+
+def _life(record: CacheRecord, now: datetime) -> str:
+    if record.expires is None:
+        return "never"
+    return "expired" if record.is_expired(now) else record.expires[:19]
 
 
 def _why_not(run: TaskRun) -> str:

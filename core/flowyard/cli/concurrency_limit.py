@@ -8,7 +8,7 @@ import typer
 
 from flowyard.cli.invocation import Invocation, Output, OutputFormat, Yes
 from flowyard.cli.lazy import command_group
-from flowyard.cli.output import ago, say, write_json, write_table
+from flowyard.cli.output import ago, say, write_json, write_list, write_table
 from flowyard.exceptions import ObjectNotFound
 from flowyard.ports import ControlPlane
 from flowyard.schemas.limits import TAG_PREFIX, ConcurrencyLimit
@@ -51,15 +51,17 @@ def ls(
     with run.control() as control:
         tagged = [found for found in control.limits.read_many(limit=10_000) if found.name.startswith(TAG_PREFIX)]
         records = [_record(control, found) for found in tagged[offset : offset + limit]]
-    if run.is_json:
-        write_json(records)
-    elif not records:
-        say(run, "No tag is limited. Limit one: flowyard concurrency-limit create TAG 5")
-    else:
-        rows = [
-            (record["tag"], str(record["concurrency_limit"]), str(len(record["active_slots"]))) for record in records
-        ]
-        write_table(run, ("Tag", "Limit", "Active task runs"), rows)
+    write_list(
+        run,
+        records,
+        lambda record: record,
+        {
+            "Tag": lambda record: record["tag"],
+            "Limit": lambda record: str(record["concurrency_limit"]),
+            "Active task runs": lambda record: str(len(record["active_slots"])),
+        },
+        empty="No tag is limited. Limit one: flowyard concurrency-limit create TAG 5",
+    )
 
 
 @app.command()

@@ -8,7 +8,7 @@ import typer
 
 from flowyard.cli.invocation import Invocation, Output, OutputFormat
 from flowyard.cli.lazy import command_group
-from flowyard.cli.output import ago, say, write_json, write_table
+from flowyard.cli.output import ago, write_list
 from flowyard.cli.records import flow_record
 
 app = command_group("List the flows that have been run.")
@@ -29,9 +29,10 @@ def ls(
     run = Invocation(context, output)
     with run.control() as control:
         flows = control.read_flows(limit=limit)
-    if run.is_json:
-        write_json([flow_record(flow) for flow in flows])
-    elif not flows:
-        say(run, "No flows found: a flow appears here after its first run. Call a function decorated with @flow.")
-    else:
-        write_table(run, ("ID", "Name", "Created"), [(str(flow.id), flow.name, ago(flow.created)) for flow in flows])
+    write_list(
+        run,
+        flows,
+        flow_record,
+        {"ID": lambda flow: str(flow.id), "Name": lambda flow: flow.name, "Created": lambda flow: ago(flow.created)},
+        empty="No flows found: a flow appears here after its first run. Call a function decorated with @flow.",
+    )

@@ -8,7 +8,8 @@ import typer
 
 from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat, Yes
 from flowyard.cli.lazy import command_group
-from flowyard.cli.output import ago, say, write_json, write_table
+from flowyard.cli.output import ago, say, write_json, write_list, write_table
+from flowyard.cli.records import limit_record
 from flowyard.schemas.limits import TAG_PREFIX, ConcurrencyLimit, SlotHolder
 
 app = command_group("Manage the limits that code names with `concurrency` and `rate_limit`.")
@@ -26,23 +27,20 @@ def ls(context: typer.Context, output: Output = OutputFormat.TABLE) -> None:
     run = Invocation(context, output)
     with run.control() as control:
         found = [limit for limit in control.limits.read_many(limit=10_000) if not limit.name.startswith(TAG_PREFIX)]
-    if run.is_json:
-        write_json([_record(limit) for limit in found])
-    elif not found:
-        say(run, "No global concurrency limits found. Make one: flowyard gcl create NAME --limit 5")
-    else:
-        rows = [
-            (
-                limit.name,
-                "yes" if limit.active else "no",
-                f"{limit.active_slots}/{limit.limit}",
-                str(limit.denied_slots),
-                f"{limit.slot_decay_per_second:g}",
-                ago(limit.created),
-            )
-            for limit in found
-        ]
-        write_table(run, ("Name", "Active", "Slots taken", "Waited for", "Decay/s", "Created"), rows)
+    write_list(
+        run,
+        found,
+        limit_record,
+        {
+            "Name": lambda limit: limit.name,
+            "Active": lambda limit: "yes" if limit.active else "no",
+            "Slots taken": lambda limit: f"{limit.active_slots}/{limit.limit}",
+            "Waited for": lambda limit: str(limit.denied_slots),
+            "Decay/s": lambda limit: f"{limit.slot_decay_per_second:g}",
+            "Created": lambda limit: ago(limit.created),
+        },
+        empty="No global concurrency limits found. Make one: flowyard gcl create NAME --limit 5",
+    )
 
 
 @app.command()
@@ -52,9 +50,9 @@ def inspect(context: typer.Context, name: Name, output: Output = OutputFormat.TA
     with run.control() as control:
         limit, holders = control.limits.read(name), control.limits.holders(name)
     if run.is_json:
-        write_json({**_record(limit), "holders": [_holder_record(holder) for holder in holders]})
+        write_json({**limit_record(limit), "holders": [_holder_record(holder) for holder in holders]})
         return
-    write_table(run, ("Field", "Value"), [(key, f"{value}") for key, value in _record(limit).items()])
+    write_table(run, ("Field", "Value"), [(key, f"{value}") for key, value in limit_record(limit).items()])
     if holders:
         rows = [
             (str(holder.task_run_id or holder.flow_run_id or ""), str(holder.slots), ago(holder.acquired))
@@ -147,21 +145,6 @@ def _switch(run: Invocation, name: str, *, is_active: bool) -> None:
             raise CommandFailed(f"Concurrency limit '{name}' is {word} already.")
         control.limits.update(name, active=is_active)
     say(run, f"Concurrency limit '{name}' is {word}.", colour="green")
-
-
-def _record(limit: ConcurrencyLimit) -> dict[str, Any]:
-    return {
-        "id": str(limit.id),
-        "name": limit.name,
-        "active": limit.active,
-        "limit": limit.limit,
-        "active_slots": limit.active_slots,
-        "denied_slots": limit.denied_slots,
-        "slot_decay_per_second": limit.slot_decay_per_second,
-        "avg_slot_occupancy_seconds": limit.avg_slot_occupancy_seconds,
-        "created": limit.created.isoformat(),
-        "updated": limit.updated.isoformat(),
-    }
 
 
 def _holder_record(holder: SlotHolder) -> dict[str, Any]:

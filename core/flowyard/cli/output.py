@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 
 from flowyard.cli.invocation import Invocation
 from flowyard.schemas.states import State
+
+T = TypeVar("T")
 
 STATE_COLOURS = {
     "SCHEDULED": "yellow",
@@ -85,6 +87,23 @@ def write_table(run: Invocation, columns: Sequence[str], rows: Sequence[Sequence
         cells = [cell if isinstance(cell, Cell) else Cell(cell) for cell in row]
         table.add_row(*(Text(_printable(cell.text), style=cell.style) for cell in cells))
     console.print(table)
+
+
+def write_list(
+    run: Invocation,
+    found: Sequence[T],
+    record: Callable[[T], object],
+    columns: Mapping[str, Callable[[T], str | Cell]],
+    *,
+    empty: str,
+) -> None:
+    """Write what was found, one on a line or as JSON; or say with `empty` how there could be some."""
+    if run.is_json:
+        write_json([record(each) for each in found])
+    elif not found:
+        say(run, empty)
+    else:
+        write_table(run, list(columns), [[cell(each) for cell in columns.values()] for each in found])
 
 
 def state_cell(state: State[Any] | None) -> Cell:

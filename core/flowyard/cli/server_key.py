@@ -11,7 +11,7 @@ import typer
 
 from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat, Yes
 from flowyard.cli.lazy import command_group
-from flowyard.cli.output import ago, say, write_json, write_table
+from flowyard.cli.output import ago, say, write_json, write_list
 from flowyard.exceptions import ObjectAlreadyExists, ObjectNotFound
 from flowyard.schemas.keys import ApiKey, Scope
 from flowyard.services.api_keys import make_key
@@ -59,14 +59,20 @@ def ls(context: typer.Context, output: Output = OutputFormat.TABLE) -> None:
     run = Invocation(context, output)
     with _database(run) as database, database.reading() as connection:
         found = api_keys.read_many(connection)
-    if run.is_json:
-        write_json([_record(key) for key in found])
-    elif not found:
-        say(run, "No API keys. Make one: flowyard server key create NAME")
-    else:
-        now = datetime.now(UTC)
-        rows = [(key.name, key.scope.value, key.prefix, ago(key.created), _life(key, now)) for key in found]
-        write_table(run, ("Name", "Scope", "Begins with", "Created", "Good until"), rows)
+    now = datetime.now(UTC)
+    write_list(
+        run,
+        found,
+        _record,
+        {
+            "Name": lambda key: key.name,
+            "Scope": lambda key: key.scope.value,
+            "Begins with": lambda key: key.prefix,
+            "Created": lambda key: ago(key.created),
+            "Good until": lambda key: _life(key, now),
+        },
+        empty="No API keys. Make one: flowyard server key create NAME",
+    )
 
 
 @app.command()

@@ -9,7 +9,8 @@ import typer
 
 from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat
 from flowyard.cli.lazy import command_group
-from flowyard.cli.output import ago, say, write_json, write_table
+from flowyard.cli.output import ago, say, write_json, write_list
+from flowyard.cli.records import variable_record
 from flowyard.exceptions import ObjectAlreadyExists, ObjectNotFound
 from flowyard.ports import ControlPlane
 from flowyard.schemas.variables import VariableRecord
@@ -29,13 +30,18 @@ def ls(
     run = Invocation(context, output)
     with run.control() as control:
         found = control.variables.read_many(limit=limit)
-    if run.is_json:
-        write_json([_record(each) for each in found])
-    elif not found:
-        say(run, "No variables found. Set one: flowyard variable set NAME VALUE")
-    else:
-        rows = [(each.name, _shortened(_text(each.value)), ago(each.created), ago(each.updated)) for each in found]
-        write_table(run, ("Name", "Value", "Created", "Updated"), rows)
+    write_list(
+        run,
+        found,
+        variable_record,
+        {
+            "Name": lambda each: each.name,
+            "Value": lambda each: _shortened(_text(each.value)),
+            "Created": lambda each: ago(each.created),
+            "Updated": lambda each: ago(each.updated),
+        },
+        empty="No variables found. Set one: flowyard variable set NAME VALUE",
+    )
 
 
 @app.command()
@@ -53,7 +59,7 @@ def inspect(context: typer.Context, name: Name, output: Output = OutputFormat.TA
     with run.control() as control:
         found = _read(control, name)
     if run.is_json:
-        write_json(_record(found))
+        write_json(variable_record(found))
         return
     say(run, f"Variable {found.name!r}")
     facts = {
@@ -128,14 +134,3 @@ def _text(value: Any) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
-def _record(variable: VariableRecord) -> dict[str, Any]:
-    return {
-        "id": str(variable.id),
-        "name": variable.name,
-        "value": variable.value,
-        "tags": list(variable.tags),
-        "created": variable.created.isoformat(),
-        "updated": variable.updated.isoformat(),
-    }
