@@ -407,6 +407,36 @@ class ServerNotStarted(FlowyardError):
         return f"the server cannot listen on {self.place}: {self.cause}; {self.advice}"
 
 
+class ServerAway(BackendUnavailable):
+    """The server does not answer, or says to come again later."""
+
+    def __init__(
+        self,
+        where: str,
+        cause: str,
+        advice: str,
+        retry_after_seconds: float | None = None,
+        may_have_arrived: bool = False,
+    ) -> None:
+        super().__init__(where, cause, advice)
+        self.args = (where, cause, advice, retry_after_seconds, may_have_arrived)
+        self.retry_after_seconds = retry_after_seconds
+        self.may_have_arrived = may_have_arrived
+        """Whether the server may have done what was asked: only the answer was lost."""
+
+
+class RequestRefused(BackendError):
+    """The server has read a request and cannot do anything with it; sending it again would not help."""
+
+    def __init__(self, where: str, cause: str) -> None:
+        super().__init__(where, cause)
+        self.where = where
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"the server {self.where} refused a request: {self.cause}"
+
+
 class RecordsNotDurable(BackendError):
     """Records could not be written; says how many and of which runs."""
 

@@ -31,6 +31,7 @@ class GroupCommit(Transactions):
         """The unfinished task runs in memory; None before the first commit."""
         self.is_durable = True
         """Whether the last commit waited for the disk. Any thread may look."""
+        self.is_behind = False
         self.has_entered = False
         """Whether this process has a lease of its own, for what happens outside of flow runs. Any thread may look."""
 

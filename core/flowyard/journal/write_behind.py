@@ -40,6 +40,8 @@ class Transactions(Protocol):
 
     is_durable: bool
     """Whether the last commit waited for the disk. Any thread may look."""
+    is_behind: bool
+    """Whether something that was committed must be written again, elsewhere; `commit` is called for it now and then."""
 
     def commit(self, segments: list[Segment], *, is_careful: bool) -> list[LeaseLost]:
         """Write segments in one transaction and return the leases that are found lost with it.
@@ -240,7 +242,7 @@ class WriteBehindJournal(Journal, Generic[C]):
         while True:
             entries = self._next_entries(taken)
             taken = time.monotonic()
-            if entries or self._backlog:
+            if entries or self._backlog or self._writer.is_behind:
                 try:
                     self._write(entries)
                 except BaseException as error:
@@ -259,10 +261,10 @@ class WriteBehindJournal(Journal, Generic[C]):
         pending = self._pending
         if not pending and not self._is_closed:
             # First idle, then the look at the queue; `append` does it the other way round, so one of the two sees
-            # the other. While there is a backlog it is tried again now and then.
+            # the other. What is left from before is tried again now and then.
             self._is_idle = True
             if not pending and not self._is_closed:
-                self._wakeup.wait(_RECOVERY_SECONDS if self._backlog else None)
+                self._wakeup.wait(_RECOVERY_SECONDS if self._backlog or self._writer.is_behind else None)
             self._is_idle = False
             self._wakeup.clear()
             last_taken = time.monotonic()

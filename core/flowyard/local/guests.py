@@ -17,14 +17,12 @@ from flowyard.local.limits import LocalLimits
 from flowyard.ports import Lease
 from flowyard.ports.limits import LimitStore
 from flowyard.schemas.orchestration import OrchestrationResult
-from flowyard.schemas.reports import Command
 from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import State
 from flowyard.services.lease_keeper import LEASE_SECONDS
 from flowyard.store import leases
 from flowyard.store.database import Database
 from flowyard.store.leases import Owner
-from flowyard.store.plain import PlainConnection
 
 _KEPT = 1000
 
@@ -61,16 +59,10 @@ class GuestControlPlane(LocalControlPlane):
             return Lease(flow_run.id, held.token)
         return self.begin_flow_run(flow_name, flow_run)
 
-    def renew_leases(self) -> list[Command]:
-        """Put off the end of all leases of the process and return what is asked of its flow runs."""
+    def renew_leases(self) -> None:
+        """Put off the end of all leases of the process."""
         expires = datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS)
-
-        def renew(connection: PlainConnection) -> list[Command]:
-            leases.renew(connection, self._owner.id, expires)
-            asked = leases.asked_of(connection, self._owner.id)
-            return [Command(row.flow_run_id, row.state_type, row.state_name) for row in asked]
-
-        return self._journal.perform(renew)
+        self._journal.perform(lambda connection: leases.renew(connection, self._owner.id, expires))
 
     def leave(self) -> None:
         """Give up the lease for what happened outside of flow runs: the process ends."""

@@ -192,10 +192,10 @@ class Backend(Protocol):
 
 
 def open_backend(settings: Settings) -> Backend:
-    """Open the state backend that the settings name.
+    """Open the state backend that the settings name: the server of FLOWYARD_API_URL, else the embedded one.
 
     Raises:
         BackendUnavailable: the home folder, the database file or the server cannot be used; says why.
     """
-    module = importlib.import_module("flowyard.local")
+    module = importlib.import_module("flowyard.local" if settings.FLOWYARD_API_URL is None else "flowyard.remote")
     return cast("Backend", module.open_backend(settings))

@@ -20,7 +20,7 @@ class Process:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._backends: dict[tuple[str, str], Backend] = {}
+        self._backends: dict[tuple[str, ...], Backend] = {}
         self.background = BackgroundLoop()
         self.remote_calls = RemoteCalls()
         # Registered first, so it runs last: the interpreter's own last collections then have nothing to walk through.
@@ -38,7 +38,8 @@ class Process:
         """
         settings = settings or get_current_settings()
         setup_logging()  # again for every root run: the settings may have changed, and it is 1 microsecond if not
-        key = (str(settings.FLOWYARD_HOME), str(settings.FLOWYARD_API_DATABASE_CONNECTION_URL))
+        where = (settings.FLOWYARD_API_URL, settings.FLOWYARD_API_KEY, settings.FLOWYARD_API_DATABASE_CONNECTION_URL)
+        key = (str(settings.FLOWYARD_HOME), *map(str, where))
         backend = self._backends.get(key)
         if backend is not None:
             return backend

@@ -31,11 +31,3 @@ class Batch(NamedTuple):
     events: bytes
     """`wire.encode_events`, packed."""
 
-
-class Command(NamedTuple):
-    """What somebody has asked of a flow run that this process owns; comes with the renewal of its leases."""
-
-    flow_run_id: UUID
-    state_type: str
-    """The type of the state that the flow run was put into: CANCELLING, PAUSED, ..."""
-    state_name: str

@@ -16,7 +16,12 @@ from flowyard.schemas.states import State
 from flowyard.upcalls.calls import NOUNS, Question, pack_error
 from flowyard.upcalls.values import pack_value
 
-_RUNS = frozenset({"delete_flow_run", "forks", "subflow_runs_of", "task_run_counts", "update_flow_run"})
+_RUNS = frozenset(
+    {
+        *("cancelling_among", "delete_flow_run", "forks", "resume_flow_run", "subflow_runs_of", "task_run_counts"),
+        "update_flow_run",
+    }
+)
 _READING = ("read_", "count_")
 
 

@@ -42,6 +42,23 @@ def create_locked(path: Path, content: str) -> int:
     return descriptor
 
 
+def lock_file(path: Path) -> int | None:
+    """Lock a file that exists, for reading and writing, and return its descriptor; None when another process has it.
+
+    This process must not open the file again, see `create_locked`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return None
+    try:
+        _lock(descriptor, is_exclusive=True)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 def is_locked(path: Path) -> bool | None:
     """Say whether another process holds the lock on a file; None when there is no such file."""
     try:

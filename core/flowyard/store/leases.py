@@ -146,16 +146,6 @@ def renew_all(connection: PlainConnection, expires: datetime) -> None:
     connection.update("lease", {"expires": expires}, "owner_id IS NOT NULL AND expires < ?", expires)
 
 
-def asked_of(connection: PlainConnection, owner_id: UUID) -> list[Row]:
-    """Return the flow runs of an owner that somebody has put into a state which its process is to act upon."""
-    return connection.rows(
-        "SELECT flow_run.id AS flow_run_id, flow_run.state_type, flow_run.state_name FROM lease "
-        "JOIN flow_run ON flow_run.id = lease.flow_run_id "
-        "WHERE lease.owner_id = ? AND flow_run.state_type IN ('CANCELLING', 'PAUSED', 'SCHEDULED')",
-        owner_id,
-    )
-
-
 def leave(connection: PlainConnection, owner_id: UUID) -> None:
     """Delete the lease that `enter_process` made."""
     connection.execute("DELETE FROM lease WHERE flow_run_id = ?", owner_id)

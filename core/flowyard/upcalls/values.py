@@ -88,7 +88,7 @@ def _extension(value: Any) -> Any:
             return msgpack.ExtType(_RECORD, pack_value([_name_of(type(value)), content]))
         case _:
             raise TypeError(
-                f"{value!r}, a {type(value).__name__}, cannot travel between a remote task and the flow's process: "
+                f"{value!r}, a {type(value).__name__}, cannot travel to another process: "
                 "pass plain data (strings, numbers, lists, dicts)"
             )
 

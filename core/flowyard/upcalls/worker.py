@@ -23,7 +23,7 @@ def upcall_control_plane(channel: UpcallChannel | None, *, timeout: float) -> Co
         channel: None for a task runner that has none; every call then raises `UpcallUnavailable`.
         timeout: seconds that an answer may take.
     """
-    return cast("ControlPlane", _UpcallControlPlane(channel, timeout))
+    return cast("ControlPlane", _UpcallControlPlane(_Asker(channel, timeout)))
 
 
 class _Asker:
@@ -45,12 +45,12 @@ class _Asker:
         return open_answer(answer)
 
 
-class _Noun:
+class AskedNoun:
     """Every method is a question, whatever the noun is."""
 
     __slots__ = ("_ask", "_noun")
 
-    def __init__(self, ask: _Asker, noun: str) -> None:
+    def __init__(self, ask: Callable[[Question], Any], noun: str) -> None:
         self._ask = ask
         self._noun = noun
 
@@ -64,14 +64,19 @@ class _Noun:
         return call
 
 
-class _UpcallControlPlane(_Noun):
+class AskedControlPlane(AskedNoun):
+    """A control plane whose every call is a question; `ask` returns the answer, or raises what it says."""
+
     __slots__ = tuple(sorted(NOUNS))
 
-    def __init__(self, channel: UpcallChannel | None, timeout: float) -> None:
-        ask = _Asker(channel, timeout)
+    def __init__(self, ask: Callable[[Question], Any]) -> None:
         super().__init__(ask, "")
         for noun in NOUNS:
-            object.__setattr__(self, noun, _Noun(ask, noun))
+            object.__setattr__(self, noun, AskedNoun(ask, noun))
+
+
+class _UpcallControlPlane(AskedControlPlane):
+    __slots__ = ()
 
     def reap_dead_runs(self, now: datetime) -> list[UUID]:
         """Leave that to processes that have a state backend."""

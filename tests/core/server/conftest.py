@@ -35,6 +35,13 @@ def serve() -> Iterator[Callable[[Settings], RunningServer]]:
         yield lambda settings: stack.enter_context(serving(create_app(settings)))
 
 
+@pytest.fixture(scope="module")
+def serve_app() -> Iterator[Callable[[FastAPI], RunningServer]]:
+    """Serve applications; they stop when the tests of the module have ended."""
+    with contextlib.ExitStack() as stack:
+        yield lambda app: stack.enter_context(serving(app))
+
+
 @pytest.fixture
 def server(serve: Callable[[Settings], RunningServer], settings: Settings) -> RunningServer:
     return serve(settings)

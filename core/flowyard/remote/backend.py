@@ -1,0 +1,82 @@
+"""The state backend of a process that reports to a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self, cast
+
+from typing_extensions import override
+
+from flowyard.ports import Backend, ControlPlane
+from flowyard.remote.connection import Connection
+from flowyard.remote.control import RemoteControlPlane
+from flowyard.remote.journal import RemoteJournal
+from flowyard.remote.keeper import RemoteLeaseKeeper
+from flowyard.schemas.reports import Reporter
+from flowyard.services.ownership import Presence
+from flowyard.settings import Settings
+
+
+class RemoteBackend(Backend):
+    """A journal and a control plane whose state is on a server. Made by `RemoteBackend.open`; thread-safe."""
+
+    def __init__(self, connection: Connection, journal: RemoteJournal, keeper: RemoteLeaseKeeper | None) -> None:
+        self._connection = connection
+        self._journal = journal
+        self._keeper = keeper
+        self._control = RemoteControlPlane(connection, journal, keeper)
+
+    @classmethod
+    def open(cls, settings: Settings, *, keeps_leases: bool = True) -> Self:
+        """Make a backend for the server of FLOWYARD_API_URL; the first question to it finds out whether it is there.
+
+        Args:
+            settings: which server, and how.
+            keeps_leases: have a child process renew the leases; without, they end half a minute after they begin.
+
+        Raises:
+            BackendUnavailable: the settings of the client cannot be.
+        """
+        connection = Connection(settings)
+        owner = Presence.announce(None).owner
+        reporter = Reporter(owner.id, owner.host, owner.pid, owner.process_start_time)
+        journal = RemoteJournal(
+            connection,
+            reporter,
+            spool_folder(settings),
+            patience_seconds=settings.FLOWYARD_JOURNAL_GIVE_UP_SECONDS,
+            commit_interval=settings.FLOWYARD_JOURNAL_COMMIT_INTERVAL_SECONDS,
+            max_pending=settings.FLOWYARD_JOURNAL_MAX_PENDING_EVENTS,
+        )
+        return cls(connection, journal, RemoteLeaseKeeper(settings, reporter) if keeps_leases else None)
+
+    @property
+    @override
+    def journal(self) -> RemoteJournal:
+        return self._journal
+
+    @property
+    @override
+    def control(self) -> ControlPlane:
+        # By name and kind of its methods; most of them are made when they are called.
+        return cast("ControlPlane", self._control)
+
+    @override
+    def close(self) -> None:
+        try:
+            self._journal.close()
+        finally:
+            if self._keeper is not None:
+                self._keeper.stop()
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def spool_folder(settings: Settings) -> Path:
+    """Return where records are kept while a server is away."""
+    return settings.FLOWYARD_HOME / "spool"

@@ -1,0 +1,163 @@
+"""HTTP to a server: one request, or one that is sent again until it is answered."""
+
+from __future__ import annotations
+
+import random
+import time
+import zlib
+from http import HTTPStatus
+
+import httpx
+
+from flowyard.exceptions import BackendUnavailable, RequestRefused, ServerAway
+from flowyard.settings import Settings
+
+_GZIP = 16 + zlib.MAX_WBITS
+_WORTH_COMPRESSING = 1000
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 10.0
+_CONNECT_SECONDS = 5.0
+# Shorter than servers keep idle connections: what is sent on one that is being closed gets no answer.
+_KEEP_ALIVE_SECONDS = 3.0
+_PASSING = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+_TAKEN = frozenset({HTTPStatus.OK, HTTPStatus.CONFLICT})
+_UNREADABLE = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    }
+)
+
+
+class Connection:
+    """Requests to the server that settings name. Thread-safe; connections are kept alive and reused."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = f"{settings.FLOWYARD_API_URL}".rstrip("/")
+        self._retries = settings.FLOWYARD_CLIENT_MAX_RETRIES
+        self._jitter = settings.FLOWYARD_CLIENT_RETRY_JITTER_FACTOR
+        self._passing = _PASSING | settings.FLOWYARD_CLIENT_RETRY_EXTRA_CODES
+        headers = {"Content-Type": "application/msgpack"}
+        if settings.FLOWYARD_API_KEY:
+            headers["Authorization"] = f"Bearer {settings.FLOWYARD_API_KEY}"
+        try:
+            self._client = httpx.Client(
+                headers=headers,
+                timeout=httpx.Timeout(settings.FLOWYARD_API_REQUEST_TIMEOUT, connect=_CONNECT_SECONDS),
+                limits=httpx.Limits(keepalive_expiry=_KEEP_ALIVE_SECONDS),
+                http2=settings.FLOWYARD_API_ENABLE_HTTP2,
+                verify=_trusted(settings),
+            )
+        except (OSError, ImportError, ValueError) as error:  # certificates, the package h2, the address of a proxy
+            raise BackendUnavailable(self.url, f"{error}", "mend the FLOWYARD_API_* settings") from error
+        self.has_answered = False
+        """Whether there has been a server at that address. Any thread may look."""
+
+    def ask(self, path: str, body: bytes, *, is_repeatable: bool = True) -> bytes:
+        """Send a request, again if need be, and return the content of its answer.
+
+        Args:
+            path: after the address of the API.
+            body: packed.
+            is_repeatable: it may be sent a second time although the first one may have arrived.
+
+        Raises:
+            ServerAway: no answer came.
+            BackendUnavailable: the answer is not one of a server like this; says what it is.
+        """
+        packed = compressed(body)
+        for attempt in range(self._retries + 1):
+            try:
+                return self.send(path, packed)
+            except ServerAway as error:
+                if attempt == self._retries or (error.may_have_arrived and not is_repeatable):
+                    raise
+                time.sleep(self.pause_after(error, attempt))
+            except RequestRefused as error:
+                raise BackendUnavailable(self.url, f"{error}", "use the same version on both sides") from error
+        raise AssertionError("unreachable")
+
+    def send(self, path: str, packed: bytes) -> bytes:
+        """Send a body that `compressed` made, once, and return the content of the answer.
+
+        Raises:
+            ServerAway: no answer came, or one that says to come again.
+            RequestRefused: the server cannot read it.
+        """
+        headers = {"Content-Encoding": "gzip"} if packed[:2] == b"\x1f\x8b" else None
+        try:
+            answer = self._client.post(self.url + path, content=packed, headers=headers)
+        except httpx.HTTPError as error:
+            may_have_arrived = not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+            raise self._away(_cause(error), may_have_arrived=may_have_arrived) from error
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise self._away(f"it is no address: {error}") from error
+        status = answer.status_code
+        if status in _TAKEN:
+            self.has_answered = True
+            return answer.content
+        said = f"it answers {status} {answer.reason_phrase} to POST {path}"
+        if status in _UNREADABLE:
+            raise RequestRefused(self.url, f"{said}: {answer.text[:500]}")
+        if status in self._passing:
+            raise self._away(said, retry_after_seconds=_retry_after(answer))
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise self._away(f"{said}: it does not accept FLOWYARD_API_KEY")
+        if status == HTTPStatus.NOT_FOUND:
+            raise self._away(f"{said}: there is no Flowyard server at this address")
+        raise self._away(said)
+
+    def pause_after(self, error: ServerAway, attempt: int) -> float:
+        """Return the seconds to wait before a request is sent again."""
+        if error.retry_after_seconds is not None:
+            return error.retry_after_seconds
+        pause = min(_FIRST_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS)
+        return pause * (1 + random.random() * self._jitter)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    def _away(
+        self, cause: str, *, retry_after_seconds: float | None = None, may_have_arrived: bool = False
+    ) -> ServerAway:
+        advice = "start the server there (`flowyard server start`), or unset FLOWYARD_API_URL"
+        return ServerAway(self.url, cause, advice, retry_after_seconds, may_have_arrived)
+
+
+def compressed(body: bytes) -> bytes:
+    """Return a body as it travels: gzip, unless it is too small for that to pay."""
+    if len(body) < _WORTH_COMPRESSING:
+        return body
+    return zlib.compress(body, 1, _GZIP)
+
+
+def decompressed(packed: bytes) -> bytes:
+    """Return what `compressed` was given."""
+    return zlib.decompress(packed, _GZIP) if packed[:2] == b"\x1f\x8b" else packed
+
+
+def _trusted(settings: Settings) -> bool | str:
+    if settings.FLOWYARD_API_TLS_INSECURE_SKIP_VERIFY:
+        return False
+    return settings.FLOWYARD_API_SSL_CERT_FILE or True
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    # The other form, a date, is not used by what answers for us; then the usual pause is right.
+    text = answer.headers.get("Retry-After", "")
+    return min(float(text), _LONGEST_PAUSE_SECONDS) if text.isdecimal() else None
+
+
+def _cause(error: httpx.HTTPError) -> str:
+    return f"{error}" or type(error).__name__

@@ -1,0 +1,131 @@
+"""The nouns of the control plane that do something here before or after they ask the server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from flowyard.exceptions import ServerAway
+from flowyard.rules.artifacts import check_artifact_key, shortened_metadata
+from flowyard.rules.variables import check_variable_name, check_variable_tags, check_variable_value
+from flowyard.schemas.artifacts import ArtifactRecord
+from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
+from flowyard.schemas.variables import VariableRecord
+from flowyard.upcalls.calls import Question
+from flowyard.upcalls.worker import AskedNoun
+
+T = TypeVar("T")
+
+
+class Tell(Protocol):
+    """See `RemoteControlPlane.tell`."""
+
+    def __call__(self, question: Question, alone: Callable[[ServerAway], tuple[T, Question | None]]) -> T:
+        """Ask, or go on alone."""
+        ...
+
+
+class RemoteArtifacts(AskedNoun):
+    """Artifacts on a server; they can be made while it is away."""
+
+    __slots__ = ("_tell",)
+
+    def __init__(self, ask: Callable[[Question], Any], tell: Tell) -> None:
+        super().__init__(ask, "artifacts")
+        self._tell = tell
+
+    def create(self, record: ArtifactRecord) -> ArtifactRecord:
+        """See `ArtifactStore`."""
+        check_artifact_key(record.key)
+        record.metadata = shortened_metadata(record.metadata)
+        question = Question("artifacts", "create", [record], {})
+        self._tell(question, lambda _: (record, question))
+        return record
+
+
+class RemoteVariables(AskedNoun):
+    """Variables on a server; what cannot be one is refused before it is sent."""
+
+    __slots__ = ()
+
+    def __init__(self, ask: Callable[[Question], Any]) -> None:
+        super().__init__(ask, "variables")
+
+    def create(self, record: VariableRecord) -> VariableRecord:
+        """See `VariableStore`."""
+        _check(record)
+        return self._ask(Question("variables", "create", [record], {}))
+
+    def put(self, record: VariableRecord, *, keep_tags: bool = False) -> VariableRecord:
+        """See `VariableStore`."""
+        _check(record)
+        return self._ask(Question("variables", "put", [record], {"keep_tags": keep_tags}))
+
+    def update(self, name: str, /, **changes: Any) -> VariableRecord:
+        """See `VariableStore`."""
+        if "value" in changes:
+            changes["value"] = check_variable_value(name, changes["value"])
+        return self._ask(Question("variables", "update", [name], changes))
+
+
+def _check(record: VariableRecord) -> None:
+    check_variable_name(record.name)
+    record.value = check_variable_value(record.name, record.value)
+    record.tags = check_variable_tags(record.name, record.tags)
+
+
+class RemoteLimits(AskedNoun):
+    """The ledger of slots on a server. Thread-safe.
+
+    Denied requests of this process are told at once when another thread gives slots back.
+    """
+
+    __slots__ = ("_keep_leases", "_lock", "_waiting")
+
+    def __init__(self, ask: Callable[[Question], Any], keep_leases: Callable[[], None]) -> None:
+        super().__init__(ask, "limits")
+        self._keep_leases = keep_leases
+        self._lock = threading.Lock()
+        self._waiting: dict[UUID, Callable[[], None]] = {}
+
+    def acquire(self, request: SlotRequest, *, when_freed: Callable[[], None] | None = None) -> SlotAnswer:
+        """See `LimitStore`."""
+        self._keep_leases()
+        # Registered first: slots that come back between the answer and the registration would be missed.
+        if when_freed is not None:
+            self._waiting[request.lease_id] = when_freed
+        answer: SlotAnswer = self._ask(Question("limits", "acquire", [request], {}))
+        if answer.is_granted:
+            self._waiting.pop(request.lease_id, None)
+        return answer
+
+    def release(self, lease_ids: Sequence[UUID], occupancy_seconds: float | None = None) -> None:
+        """See `LimitStore`."""
+        for lease_id in lease_ids:
+            self._waiting.pop(lease_id, None)
+        self._ask(Question("limits", "release", [list(lease_ids), occupancy_seconds], {}))
+        self._wake()
+
+    def release_of_runs(self, run_ids: Sequence[UUID]) -> None:
+        """See `LimitStore`."""
+        self._ask(Question("limits", "release_of_runs", [list(run_ids)], {}))
+        self._wake()
+
+    def update(self, name: str, **changes: Any) -> ConcurrencyLimit:
+        """See `LimitStore`."""
+        changed: ConcurrencyLimit = self._ask(Question("limits", "update", [name], changes))
+        self._wake()
+        return changed
+
+    def delete(self, name: str) -> None:
+        """See `LimitStore`."""
+        self._ask(Question("limits", "delete", [name], {}))
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._lock:
+            waiting, self._waiting = list(self._waiting.values()), {}
+        for when_freed in waiting:
+            when_freed()

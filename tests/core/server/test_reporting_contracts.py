@@ -1,0 +1,112 @@
+"""The contracts of every backend, for one that reports to a server over HTTP; on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from flowyard.local.backend import LocalBackend
+from flowyard.ports.blocks import BlockStore
+from flowyard.remote import RemoteBackend
+from flowyard.schemas.ids import new_id
+from flowyard.server.app import create_app
+from flowyard.server.gateway import Gateway
+from flowyard.settings import Settings
+from flowyard.store import leases
+from flowyard.testing.blocks import BlockStoreContract
+from flowyard.testing.journals import JournalContract
+from flowyard.testing.limits import LimitContract
+from flowyard.testing.objects import ArtifactContract, VariableContract
+from flowyard.testing.stores import BackendContract
+
+
+@pytest.fixture(scope="module")
+def shared_server(serve_app: Callable[[Any], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One server for all tests: each gives it a database of its own."""
+    settings = Settings.from_env({"FLOWYARD_HOME": str(tmp_path_factory.mktemp("home"))})
+    with LocalBackend.in_memory() as backend:
+        yield serve_app(create_app(settings, backend=backend))
+
+
+@pytest.fixture
+def behind(shared_server: Any, settings: Settings, database_url: str, tmp_path: Path) -> Iterator[LocalBackend]:
+    """The backend behind the server."""
+    with LocalBackend.open(database_url, tmp_path) as backend:
+        shared_server.app.state.gateway = Gateway(backend, settings)
+        yield backend
+
+
+@pytest.fixture
+def reporting(shared_server: Any, behind: LocalBackend, tmp_path: Path) -> Iterator[RemoteBackend]:
+    del behind
+    before = set(threading.enumerate())
+    settings = Settings.from_env({"FLOWYARD_HOME": str(tmp_path), "FLOWYARD_API_URL": f"{shared_server.address}/api"})
+    # A child process for each test would be most of what they take.
+    with RemoteBackend.open(settings, keeps_leases=False) as backend:
+        yield backend
+    assert {thread.name for thread in set(threading.enumerate()) - before} <= {"AnyIO worker thread"}
+    assert list(tmp_path.glob("spool/*")) == []
+
+
+@pytest.fixture
+def usurper(behind: LocalBackend) -> Callable[[UUID], None]:
+    def act(flow_run_id: UUID) -> None:
+        now = datetime.now(UTC)
+        other = leases.Owner(new_id(), "elsewhere", 1, now, None)
+        behind.journal.perform(lambda connection: leases.acquire(connection, flow_run_id, other, now=now, expires=None))
+
+    return act
+
+
+class TestControlPlane(BackendContract):
+    @pytest.fixture
+    def backend(self, reporting: RemoteBackend) -> RemoteBackend:
+        return reporting
+
+    @pytest.fixture
+    def usurp(self, usurper: Callable[[UUID], None]) -> Callable[[UUID], None]:
+        return usurper
+
+
+class TestJournal(JournalContract):
+    @pytest.fixture
+    def backend(self, reporting: RemoteBackend) -> RemoteBackend:
+        return reporting
+
+    @pytest.fixture
+    def usurp(self, usurper: Callable[[UUID], None]) -> Callable[[UUID], None]:
+        return usurper
+
+
+class TestVariables(VariableContract):
+    @pytest.fixture
+    def backend(self, reporting: RemoteBackend) -> RemoteBackend:
+        return reporting
+
+
+class TestArtifacts(ArtifactContract):
+    @pytest.fixture
+    def backend(self, reporting: RemoteBackend) -> RemoteBackend:
+        return reporting
+
+
+class TestLimits(LimitContract):
+    @pytest.fixture
+    def backend(self, reporting: RemoteBackend) -> RemoteBackend:
+        return reporting
+
+
+class TestBlocks(BlockStoreContract):
+    @pytest.fixture
+    def backend(self, reporting: RemoteBackend) -> RemoteBackend:
+        return reporting
+
+    @pytest.fixture
+    def store(self, backend: RemoteBackend) -> BlockStore:
+        return backend.control.blocks
