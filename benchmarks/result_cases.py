@@ -17,15 +17,16 @@ class ResultSizes:
     tasks: int = 5_000
     hits: int = 10_000
     megabytes: int = 1_024
+    resumed: int = 10_000
 
 
 FULL = ResultSizes()
-QUICK = ResultSizes(tasks=200, hits=300, megabytes=64)
+QUICK = ResultSizes(tasks=200, hits=300, megabytes=64, resumed=300)
 
 
 def result_cases(sizes: ResultSizes) -> list[Case]:
     """Return the cases of results and the cache."""
-    return [_kept(sizes), _array(sizes)]
+    return [_kept(sizes), _array(sizes), _resume(sizes)]
 
 
 def _kept(sizes: ResultSizes) -> Case:
@@ -49,6 +50,11 @@ def _kept(sizes: ResultSizes) -> Case:
                 persisted,
                 extra,
                 Target(150, "us", at_most=True),
+            ),
+            measured.row(
+                "the same in processor time of the process, journal included",
+                persisted,
+                _extra_cpu(measured, persisted, plain, sizes.tasks),
             ),
             measured.row("a cache hit, called, the whole task call", hits, each, Target(300, "us", at_most=True)),
             measured.row(
@@ -94,3 +100,28 @@ def _array(sizes: ResultSizes) -> Case:
         ]
 
     return Case("array", "a large array", arms, rows)
+
+
+def _extra_cpu(measured: Measured, label: str, base: str, tasks: int) -> Figure | None:
+    kept, plain = (measured.figure(arm, "process_cpu_seconds") for arm in (label, base))
+    if kept is None or plain is None:
+        return None
+    return Figure(tuple((a - b) / tasks * 1e6 for a, b in zip(kept.samples, plain.samples, strict=True)), "us")
+
+
+def _resume(sizes: ResultSizes) -> Case:
+    labels = {"called": "values used", "mapped": "mapped, values used", "unread": "values not used"}
+    arms = tuple(Arm(label, workload("resume", calls=calls, tasks=sizes.resumed)) for calls, label in labels.items())
+
+    def rows(measured: Measured) -> list[Row]:
+        return [
+            measured.row(
+                f"resume of a killed flow with {sizes.resumed:,} completed tasks, {label}: until a new task starts",
+                label,
+                measured.figure(label, "call_seconds"),
+                Target(1.5, "s", at_most=True),
+            )
+            for label in labels.values()
+        ]
+
+    return Case("resume", "a flow that goes on", arms, rows)

@@ -15,6 +15,7 @@ from flowyard.filesystems.folder import LocalFiles
 from flowyard.ports import ControlPlane
 from flowyard.results.commits import Commits
 from flowyard.results.factory import ResultFactory
+from flowyard.results.read_ahead import MOST_BYTES, ReadAheadResult
 from flowyard.results.records import StoredResult, stored_results
 from flowyard.rules.decision import has_persisted_result
 from flowyard.schemas.filters import FlowRunFilter, TaskRunFilter
@@ -88,7 +89,7 @@ def _stored(results: ResultFactory, flow_run_id: UUID, kept: Mapping[Identity, K
     commits = Commits(storage, results.signing_key)
     known = _Known(results, kept.values())
     found: dict[Identity, Kept] = {}
-    everything = stored_results(storage, flow_run_id, results.signing_key, known=known)
+    everything = stored_results(storage, flow_run_id, results.signing_key, known=known, on_known=known.read_ahead)
     for stored in sorted(everything, key=lambda stored: stored.header.created):
         header = stored.header
         if header.task_key is None or header.dynamic_key is None or header.state_type != StateType.COMPLETED:
@@ -112,18 +113,31 @@ class _Known(Container[tuple[str, int | None]]):
     """The places of results whose states are recorded, as a listing of their storage has them."""
 
     def __init__(self, results: ResultFactory, kept: Iterable[Kept]) -> None:
-        records = [call.state.data.to_record() for call in kept]
-        self._places = {(record.get("storage_key"), record.get("offset")) for record in records}
+        self._calls: dict[tuple[str | None, int | None], Kept] = {}
+        for call in kept:
+            record = call.state.data.to_record()
+            self._calls[record.get("storage_key"), record.get("offset")] = call
         self._results = results
         self._keys: dict[str, str] = {}
+        self._room = MOST_BYTES
 
     @override
     def __contains__(self, place: object) -> bool:
         key, offset = cast("tuple[str, int | None]", place)
+        return (self._recorded(key), offset) in self._calls
+
+    def read_ahead(self, key: str, offset: int, content: bytes) -> None:
+        """Keep what a resume is about to ask for, while there is room."""
+        if len(content) <= self._room:
+            self._room -= len(content)
+            state = self._calls[self._recorded(key), offset].state
+            state.data = ReadAheadResult(state.data.to_record(), content)
+
+    def _recorded(self, key: str) -> str:
         recorded = self._keys.get(key)
         if recorded is None:
             recorded = self._keys[key] = self._results.recorded_key(key)
-        return (recorded, offset) in self._places
+        return recorded
 
 
 def _kept_as_stored(results: ResultFactory, stored: StoredResult) -> Kept:

@@ -30,7 +30,7 @@ from flowyard.schemas.runs import Flow, FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
 from flowyard.services import orchestration, ownership, reaper
 from flowyard.services.lease_keeper import LEASE_SECONDS
-from flowyard.store import flow_runs, flows, leases, queries, states
+from flowyard.store import flow_runs, flow_task_runs, flows, leases, queries, states
 from flowyard.store.database import Database
 from flowyard.store.leases import Owner
 from flowyard.store.plain import PlainConnection
@@ -272,6 +272,12 @@ class LocalControlPlane(ControlPlane):
 
     @override
     def read_task_runs(self, where: TaskRunFilter | None = None, *, limit: int = 200, offset: int = 0) -> list[TaskRun]:
+        flow_run_id = None if where is None else where.only_flow_run_id
+        if flow_run_id is not None:
+            return self._read.plainly(
+                lambda connection: flow_task_runs.read_many(connection, flow_run_id, limit=limit, offset=offset),
+                is_barrier=True,
+            )
         return self._read(lambda connection: queries.task_runs.read_many(connection, where, limit=limit, offset=offset))
 
     @override

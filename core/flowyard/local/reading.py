@@ -38,25 +38,34 @@ class Reader:
         if self._database.is_in_memory:  # one connection for all, and it is the writer's
             return self._journal.execute(query)
         if is_barrier:
-            try:
-                self._journal.barrier()
-            except RecordsNotDurable as error:
-                # What was committed can be read, and it is what somebody who looks for the cause needs now.
-                _logger.warning("reading without the newest records: %s", error)
+            self._wait()
         try:
             with self._database.reading() as connection:
                 return query(connection)
         except self._database.errors as error:
             raise self._database.unavailable(error) from error
 
-    def plainly(self, query: Callable[[PlainConnection], T]) -> T:
-        """Return what a query in SQL text returns, without waiting for what was recorded before.
+    def _wait(self) -> None:
+        try:
+            self._journal.barrier()
+        except RecordsNotDurable as error:
+            # What was committed can be read, and it is what somebody who looks for the cause needs now.
+            _logger.warning("reading without the newest records: %s", error)
+
+    def plainly(self, query: Callable[[PlainConnection], T], *, is_barrier: bool = False) -> T:
+        """Return what a query in SQL text returns.
+
+        Args:
+            query: what to do with the connection; it must not write.
+            is_barrier: wait until everything recorded before is on disk.
 
         Raises:
             BackendUnavailable: the database cannot be read; says why.
         """
         if self._database.is_in_memory:
             return self._journal.perform(query)
+        if is_barrier:
+            self._wait()
         try:
             with self._database.plain_reading() as connection:
                 return query(connection)

@@ -36,6 +36,13 @@ class TaskRunFilter:
     state_names: tuple[str, ...] | None = None
     """Compared without regard to case."""
 
+    @property
+    def only_flow_run_id(self) -> UUID | None:
+        """The flow run, where this asks for all task runs of one flow run; else None."""
+        others = (self.ids, self.names, self.state_types, self.state_names)
+        one = self.flow_run_ids if self.flow_run_ids is not None and len(self.flow_run_ids) == 1 else None
+        return one[0] if one is not None and others == (None, None, None, None) else None
+
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
