@@ -7,7 +7,7 @@ is written in the same transaction. Two clients at once: the second one is judge
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -23,7 +23,7 @@ from flowyard.schemas.limits import TAG_PREFIX, SlotRequest
 from flowyard.schemas.orchestration import OrchestrationResult, Verdict
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State, StateDetails, StateType
-from flowyard.services import orchestration
+from flowyard.services import orchestration, resuming
 from flowyard.store import flow_runs, leases, limits, reported_task_runs, states, tag_slots
 from flowyard.store.dialects import Dialect
 from flowyard.store.flow_runs import Origin
@@ -74,6 +74,20 @@ def propose_flow_run_state(
             # Nobody is left who could end its task runs.
             limits.release_of_runs(connection.core, [flow_run_id], now=now)
     return run, result
+
+
+def resume_flow_run(
+    connection: PlainConnection, flow_run_id: UUID, run_input: Mapping[str, Any] | None, *, now: datetime
+) -> OrchestrationResult:
+    """Let a paused flow run go on; see `resuming.resume_flow_run`.
+
+    Raises:
+        ObjectNotFound: there is no such flow run.
+    """
+    result = resuming.resume_flow_run(connection, flow_run_id, run_input, now=now)
+    if result.has_entered:
+        mirror_subflow(connection, flow_runs.lock(connection, flow_run_id))
+    return result
 
 
 def mirror_subflow(connection: PlainConnection, run: FlowRun) -> None:
