@@ -52,6 +52,8 @@ class FlowRunContext:
     counters: dict[str, int] | None = None
     """How often this run has called each task; None until it calls one."""
     start_time: datetime = field(default_factory=utcnow)
+    pauses: int = 0
+    """How often this attempt of the flow has reached a pause."""
 
     @classmethod
     def get(cls) -> Self | None:

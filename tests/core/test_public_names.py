@@ -11,8 +11,14 @@ import pytest
 PINNED = {
     "flowyard": {
         *("Flow", "State", "Task", "__version__", "allow_failure", "flow", "get_run_logger", "quote", "tags", "task"),
-        "unmapped",
+        *("pause_flow_run", "resume_flow_run", "suspend_flow_run", "unmapped"),
     },
+    "flowyard.input": {
+        *("AutomaticRunInput", "GetAutomaticInputHandler", "GetInputHandler", "RunInput", "RunInputMetadata"),
+        *("keyset_from_base_key", "keyset_from_paused_state", "receive_input", "run_input_subclass_from_type"),
+        "send_input",
+    },
+    "flowyard.pausing": {"pause_flow_run", "resume_flow_run", "suspend_flow_run"},
     "flowyard.flows": {
         *("Flow", "flow", "load_flow_from_entrypoint", "load_flow_from_script", "load_flows_from_script"),
         "select_flow",

@@ -35,6 +35,7 @@ from flowyard.exceptions import (
     FlowyardSignal,
     LeaseLost,
     ParameterTypeError,
+    Pause,
     RecordsNotDurable,
     TaskTimedOut,
 )
@@ -231,6 +232,9 @@ class _Run:
                     self.scope.earlier = await Record(
                         lambda: before.earlier(self.backend.control, self.template.results)
                     )
+                if self.parent is None:
+                    control = self.backend.control
+                    stack.enter_context(PROCESS.commands.watching(self.flow_run.id, control, self._cancel))
                 await Record(lambda: runner_stack.enter_context(runner.start()))
                 self.scope.runners = runner_stack
                 state = await self._attempts()
@@ -240,12 +244,19 @@ class _Run:
             except FlowyardSignal:
                 raise
             except BaseException as error:
-                await self._crash(error)
-                raise
+                cancelled = await self._crash(error)
+                if cancelled is None:
+                    raise
+                state = cancelled
             finally:
                 await Record(self.scope.close)
                 await Record(runner_stack.close)
         return state
+
+    def _cancel(self) -> None:
+        self.scope.is_cancelling = True
+        self.log.info("Somebody wants this flow run to end: stopping it")
+        self.call.interrupts.stop()
 
     def _validate(self) -> ParameterTypeError | None:
         if self.template.validate is None:
@@ -324,6 +335,8 @@ class _Run:
         here = RunContext(self.scope.context, None, current().tags)
         while True:
             self._set_deadline()
+            if self.context is not None:
+                self.context.pauses = 0
             before = self.flow_run.state
             is_retry = before is not None and (before.name == "AwaitingRetry" or before.is_final())
             answer = await self._propose(State(StateType.RUNNING, name="Retrying" if is_retry else None))
@@ -340,6 +353,11 @@ class _Run:
             await self._run_hooks(running)
             if value is None:
                 value = await Call(here, self.template.fn, args, kwargs, timeout=self._timeout(), kind="Flow")
+            if isinstance(value, Raised) and isinstance(value.error, Pause):
+                suspended = await self._suspended(value.error)
+                if suspended.is_paused():
+                    return suspended
+                value = Raised(RuntimeError(suspended.message))
             if isinstance(value, Raised) and not isinstance(value.error, Exception):
                 raise value.error
             await WaitFor([self.scope.when_idle()], self._slot)
@@ -364,6 +382,18 @@ class _Run:
             if state.state_details.scheduled_time is not None:
                 await SleepUntil(state.state_details.scheduled_time)
             self.scope.begin_attempt()
+
+    async def _suspended(self, pause: Pause) -> State[Any]:
+        """Leave the process as the flow asked: Paused, or a Failed state that says why not.
+
+        What is under way ends first: a suspended run has no owner who could record it.
+        """
+        await WaitFor([self.scope.when_idle()], self._slot)
+        answer = await self._propose(pause.state)
+        if answer.status is Verdict.ACCEPT:
+            self.log.info("Suspended the flow run: it goes on in a new process when it is resumed")
+            return pause.state
+        return State(StateType.FAILED, message=f"the flow run cannot be suspended: {answer.reason}")
 
     async def _proposed_state(self, value: Any) -> State[Any]:
         if isinstance(value, Raised):
@@ -402,8 +432,8 @@ class _Run:
             kept: Any = UnpersistedResult(error)
             return kept
 
-    async def _crash(self, error: BaseException) -> None:
-        """Record that something from outside ended the run."""
+    async def _crash(self, error: BaseException) -> State[Any] | None:
+        """Record that something from outside ended the run; return the state of one that was cancelled."""
         cause = error if isinstance(error, Exception) else self.call.interrupts.signal or error
         if isinstance(error, TaskTimedOut):
             # The timeout of the flow that called this one arrived between the steps.
@@ -411,11 +441,23 @@ class _Run:
         else:
             state = crashed_state(cause, now=utcnow())
             state.data = UnpersistedResult(error)
-            self.log.error("Crash detected! %s", crash_message(cause))
+            if not self.scope.is_cancelling:
+                self.log.error("Crash detected! %s", crash_message(cause))
         self._abandon_live_runs(cause)
         answer = await self._propose(state)
         if answer.status is Verdict.ACCEPT:
             await self._run_hooks(state)
+            return None
+        return await self._cancelled() if answer.state is not None and answer.state.is_cancelling() else None
+
+    async def _cancelled(self) -> State[Any]:
+        """Record that somebody wanted the run to end, and it has."""
+        state = State(StateType.CANCELLED, message="The flow run was cancelled.")
+        await self._propose(state)
+        self.log.info("The flow run was cancelled")
+        # The hooks belong to the wish; when they run, what it wished for has happened.
+        await self._run_hooks(state, of=StateType.CANCELLING)
+        return state
 
     def _abandon_live_runs(self, cause: BaseException) -> None:
         """Stop what can be stopped and record the rest as Crashed: nobody waits for threads that will not end."""
@@ -480,8 +522,8 @@ class _Run:
         if self.parent is not None and self.mirror is not None:
             mirror_state(self.parent, self.mirror, state, self.flow_run.id)
 
-    async def _run_hooks(self, state: State[Any]) -> None:
-        hooks = self.template.hooks.get(state.type, ())
+    async def _run_hooks(self, state: State[Any], *, of: StateType | None = None) -> None:
+        hooks = self.template.hooks.get(of or state.type, ())
         if hooks:
             here = RunContext(self.context, None, current().tags)
             await run_hooks(hooks, (self.template.flow, self.flow_run, state), self.log, here)

@@ -29,7 +29,7 @@ from flowyard.results.packs import Packs
 from flowyard.rules.aggregate import aggregate
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
-from flowyard.settings import Settings
+from flowyard.settings import FLOWYARD_RESULTS_SIGNING_KEY, Settings
 from flowyard.task_runners.base import LONGEST_WAIT_IN_PLACE, CallContext, Handle, Shim, TaskRunner
 
 _KEPT_STATES = 100
@@ -100,6 +100,8 @@ class Scope:
         self.stagings: dict[str, Staging] = {}
         """The open transactions, by their stamp."""
         self.live: dict[Submission, Handle | None] = {}
+        self.is_cancelling = False
+        """Somebody wants the flow run to end: what is stopped because of that is Cancelled, not Crashed."""
         self.exit_request: BaseException | None = None
         """A KeyboardInterrupt or SystemExit of a task, raised again when the flow has ended."""
         self.interrupts = Interrupts()
@@ -216,10 +218,16 @@ class Scope:
         return context
 
     def _settings_for_workers(self) -> Mapping[str, str]:
-        """Return what is set here, for workers whose environment says something else; secrets stay here."""
+        """Return what is set here, for workers whose environment says something else.
+
+        Secrets stay here, but for the key that signs results: these are written and read where tasks run.
+        """
         if self.runner is None or self.is_remote or not self.runner.capabilities.processes:
             return {}
-        return self.settings.to_environment_variables(exclude_unset=True, exclude_secrets=True)
+        chosen = self.settings.to_environment_variables(exclude_unset=True, exclude_secrets=True)
+        if self.settings.FLOWYARD_RESULTS_SIGNING_KEY:
+            chosen[FLOWYARD_RESULTS_SIGNING_KEY.name] = self.settings.FLOWYARD_RESULTS_SIGNING_KEY
+        return chosen
 
     # --- concurrency limits --------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from flowyard.aio import asyncio
+from flowyard.engine.interrupts import raise_in_thread
 from flowyard.exceptions import TerminationSignal
 
 _INTERRUPTED_EXIT_CODE = 130
@@ -27,6 +28,33 @@ class Interrupts:
     def __init__(self) -> None:
         self.signal: BaseException | None = None
         """The first signal, as the exception it raises. An async flow sees only that it is cancelled; this says why."""
+        self._thread = threading.current_thread()
+        self._task: asyncio.Task[Any] | None = None
+        self._handles_sigterm = False
+
+    def follow(self, task: asyncio.Task[Any] | None, *, handles_sigterm: bool = False) -> None:
+        """Say how the flow can be stopped: by its task, or by a signal that is handled."""
+        self._task = task
+        self._handles_sigterm = handles_sigterm
+
+    def stop(self) -> None:
+        """Stop the root flow from another thread, as SIGTERM does."""
+        if self._handles_sigterm and sys.platform != "win32":
+            # The way of a signal ends what the main thread waits for, too.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        elif self._task is not None:
+            self.signal = TerminationSignal(signal.SIGTERM)
+            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+        else:
+            self.signal = TerminationSignal(signal.SIGTERM)
+            raise_in_thread(self._thread, _Stopped)
+
+
+class _Stopped(TerminationSignal):
+    """What is raised in a thread that has no signal handlers: it is made without arguments there."""
+
+    def __init__(self) -> None:
+        super().__init__(signal.SIGTERM)
 
 
 class _Handler:
@@ -112,6 +140,7 @@ def listening(task: asyncio.Task[Any] | None = None) -> Generator[Interrupts]:
             a signal handler raises in a callback of a loop would only be logged. A second SIGTERM raises all the same.
     """
     heard = Interrupts()
+    heard.follow(task)
     if threading.current_thread() is not threading.main_thread():
         yield heard
         return
@@ -141,6 +170,7 @@ def listening(task: asyncio.Task[Any] | None = None) -> Generator[Interrupts]:
         handlers.append(_Handler(signal.SIGINT, interrupt))
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         handlers.append(_Handler(signal.SIGTERM, terminate))
+        heard.follow(task, handles_sigterm=True)
     lost = _LostStops(heard)
     try:
         yield heard

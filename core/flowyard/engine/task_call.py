@@ -25,7 +25,7 @@ from flowyard.engine.slots import TakeSlots
 from flowyard.engine.staging import StagedCall
 from flowyard.engine.submission import Submission
 from flowyard.engine.task_run import enter_not_ready
-from flowyard.exceptions import BackendError, TaskTimedOut
+from flowyard.exceptions import BackendError, CancelledRun, TaskTimedOut
 from flowyard.logging.loggers import get_logger
 from flowyard.logging.run_log import RunLog, run_log_for_task
 from flowyard.results.handles import UnpersistedResult
@@ -319,17 +319,20 @@ def crash_run(scope: Scope, run: TaskRun, error: BaseException) -> State[Any]:
     if run.state is not None and run.state.is_final():
         return run.state
     details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
-    if isinstance(error, TaskTimedOut):
+    if scope.is_cancelling:
+        state: State[Any] = State(StateType.CANCELLED, message="The flow run was cancelled.", state_details=details)
+    elif isinstance(error, TaskTimedOut):
         # The timeout of the flow, or of the task around this one, arrived between the steps.
-        state: State[Any] = State(StateType.FAILED, "TimedOut", str(error), state_details=details)
+        state = State(StateType.FAILED, "TimedOut", str(error), state_details=details)
     else:
         state = crashed_state(error, now=utcnow(), details=details)
-    state.data = UnpersistedResult(error)
+    state.data = UnpersistedResult(CancelledRun(state.message) if scope.is_cancelling else error)
     enter_state(run, state)
     scope.note(state)
     # When the journal itself is what failed, the flow run ends with its error and its traceback.
     cause = None if isinstance(error, BackendError) else error
-    get_logger("engine").error("Task run %r crashed: %s", run.name, error, exc_info=cause)
+    if not scope.is_cancelling:
+        get_logger("engine").error("Task run %r crashed: %s", run.name, error, exc_info=cause)
     with contextlib.suppress(BackendError):
         scope.recorder.append(TaskRunEntered(run.id, state))
     return state

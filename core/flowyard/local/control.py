@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from flowyard.local.reading import Reader
 from flowyard.ports import ControlPlane, Lease
 from flowyard.ports.artifacts import ArtifactStore
 from flowyard.ports.blocks import BlockStore
+from flowyard.ports.inputs import InputStore
 from flowyard.ports.limits import LimitStore
 from flowyard.ports.variables import VariableStore
 from flowyard.rules.bookkeeping import enter_state
@@ -87,6 +88,11 @@ class LocalControlPlane(ControlPlane):
     def blocks(self) -> BlockStore:  # pyright: ignore[reportIncompatibleVariableOverride]  see above
         blocks = importlib.import_module("flowyard.local.blocks")
         return blocks.LocalBlocks(self._database, self._journal, key=self._encryption_key, folder=self._key_folder)
+
+    @cached_property
+    @override
+    def inputs(self) -> InputStore:  # pyright: ignore[reportIncompatibleVariableOverride]  see above
+        return importlib.import_module("flowyard.local.inputs").LocalInputs(self._database, self._journal)
 
     @cached_property
     @override
@@ -175,6 +181,19 @@ class LocalControlPlane(ControlPlane):
             return result
 
         return self._journal.perform(propose, flow_run_id=flow_run_id)
+
+    @override
+    def resume_flow_run(self, flow_run_id: UUID, run_input: Mapping[str, Any] | None = None) -> OrchestrationResult:
+        # By name: it needs SQLAlchemy, which has to be loaded before the transaction begins, and JSON schemas.
+        resuming, _ = importlib.import_module("flowyard.services.resuming"), self._database.engine
+        return self._journal.perform(
+            lambda connection: resuming.resume_flow_run(connection, flow_run_id, run_input, now=datetime.now(UTC)),
+            flow_run_id=flow_run_id,
+        )
+
+    @override
+    def cancelling_among(self, flow_run_ids: Collection[UUID]) -> Sequence[UUID]:
+        return self._read.plainly(lambda connection: flow_runs.cancelling_among(connection, flow_run_ids))
 
     @override
     def update_flow_run(self, flow_run_id: UUID, **changes: Any) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, cast
@@ -14,6 +14,7 @@ from uuid import UUID
 
 from flowyard.ports.artifacts import ArtifactStore
 from flowyard.ports.blocks import BlockStore
+from flowyard.ports.inputs import InputStore
 from flowyard.ports.limits import LimitStore
 from flowyard.ports.variables import VariableStore
 from flowyard.schemas.events import JournalEvent, LogEmitted
@@ -71,6 +72,7 @@ class ControlPlane(Protocol):
 
     artifacts: ArtifactStore
     blocks: BlockStore
+    inputs: InputStore
     limits: LimitStore
     variables: VariableStore
 
@@ -92,6 +94,18 @@ class ControlPlane(Protocol):
             ObjectNotFound: there is no such flow run.
             LeaseLost: the lease is not the current one.
         """
+        ...
+
+    def resume_flow_run(self, flow_run_id: UUID, run_input: Mapping[str, Any] | None = None) -> OrchestrationResult:
+        """Let a paused flow run go on with what it asked for; ABORT when it is not paused, REJECT when it must not.
+
+        Raises:
+            ObjectNotFound: there is no such flow run.
+        """
+        ...
+
+    def cancelling_among(self, flow_run_ids: Collection[UUID]) -> Sequence[UUID]:
+        """Return which of these flow runs somebody wants to end. Not a barrier: asked once a second."""
         ...
 
     def update_flow_run(self, flow_run_id: UUID, **changes: Any) -> None:

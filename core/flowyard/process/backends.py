@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from flowyard.logging.configuration import setup_logging
 from flowyard.ports import Backend, open_backend
+from flowyard.process.commands import Commands
 from flowyard.process.loops import BackgroundLoop
 from flowyard.process.remote_calls import RemoteCalls
 from flowyard.settings import Settings, get_current_settings
@@ -23,6 +24,7 @@ class Process:
         self._backends: dict[tuple[str, ...], Backend] = {}
         self.background = BackgroundLoop()
         self.remote_calls = RemoteCalls()
+        self.commands = Commands()
         # Registered first, so it runs last: the interpreter's own last collections then have nothing to walk through.
         # They free no memory that the end of the process does not, and took 0.1 of the 0.5 s of a script with one task.
         atexit.register(gc.freeze)
@@ -71,6 +73,7 @@ class Process:
         self._backends = {}
         self.background = BackgroundLoop()
         self.remote_calls = RemoteCalls()
+        self.commands = Commands()
 
 
 PROCESS = Process()

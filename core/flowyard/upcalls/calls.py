@@ -12,9 +12,11 @@ from flowyard.exceptions import FlowyardError, RemoteException
 from flowyard.ports import ControlPlane
 from flowyard.upcalls.values import pack_value, unpack_value
 
-NOUNS = frozenset({"artifacts", "blocks", "limits", "variables"})
+NOUNS = frozenset({"artifacts", "blocks", "inputs", "limits", "variables"})
 """The attributes of a control plane whose methods can be called from a remote worker: all public ones."""
-_OF_RUNS = frozenset({"delete_flow_run", "propose_flow_run_state", "task_run_counts", "update_flow_run"})
+_OF_RUNS = frozenset(
+    {"delete_flow_run", "propose_flow_run_state", "resume_flow_run", "task_run_counts", "update_flow_run"}
+)
 _READING = ("read_", "count_")
 _IN_PROCESS = frozenset({"when_freed"})
 """Arguments that only mean something in the process of the flow; methods do without."""
@@ -40,8 +42,11 @@ class Question(NamedTuple):
         Raises:
             TypeError: an argument cannot travel.
         """
-        kwargs = {name: value for name, value in self.kwargs.items() if name not in _IN_PROCESS}
-        return pack_value([self.noun, self.method, list(self.args), kwargs])
+        return pack_value([self.noun, self.method, *self.arguments()])
+
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments that can travel, by position and by name."""
+        return list(self.args), {name: value for name, value in self.kwargs.items() if name not in _IN_PROCESS}
 
     def is_allowed(self) -> bool:
         """Say whether a remote worker may ask this."""
