@@ -20,13 +20,16 @@ from flowyard.engine.completion import Completion
 from flowyard.engine.effects import Effect, Resume, SleepUntil, Thrown, WaitFor
 from flowyard.engine.staging import Staging
 from flowyard.exceptions import MissingResult
+from flowyard.filesystems.contract import ListedFiles
 from flowyard.filesystems.folder import LocalFiles
+from flowyard.logging.loggers import get_logger
 from flowyard.logging.run_log import RunLog, run_log_for_task
 from flowyard.results.cache_locks import CacheLocks
 from flowyard.results.cache_records import CacheRecord, new_record, read_record, usable_handle, write_record
 from flowyard.results.commits import is_committed
 from flowyard.results.factory import ResultFactory
 from flowyard.results.handles import BaseResult
+from flowyard.results.shared_locks import SharedLocks
 from flowyard.rules.bookkeeping import apply_decision
 from flowyard.rules.task_runs import TaskRunFacts, decide_task_run
 from flowyard.schemas.events import TaskRunEntered
@@ -229,22 +232,42 @@ class KeyLocks:
 
     def __init__(self) -> None:
         self.turns: dict[str, Completion] = {}
-        self._folders: dict[Any, CacheLocks] = {}
+        self._locks: dict[Any, CacheLocks | SharedLocks] = {}
 
     def acquire(self, storage: Any, key: str) -> bool:
-        """Take a lock in a folder. Other storages have none: there the turn in this flow run must do."""
-        if not isinstance(storage, LocalFiles):
-            return True
-        locks = self._folders.get(storage)
+        """Take the lock of a key in a storage.
+
+        True also where there is none: a storage that cannot be listed has no locks, so that only the calls of one flow
+        run wait for each other, and where one cannot be taken a call executes rather than fail.
+        """
+        locks = self._of(storage)
         if locks is None:
-            locks = self._folders.setdefault(storage, CacheLocks(storage))
-        return locks.acquire(key)
+            return True
+        try:
+            return locks.acquire(key)
+        except Exception as error:
+            get_logger("results").warning(
+                "A call goes on without its `cache_lock`: %s: %s", type(error).__name__, error
+            )
+            return True
 
     def release(self, storage: Any, key: str) -> None:
         """Give a lock back."""
-        locks = self._folders.get(storage) if isinstance(storage, LocalFiles) else None
-        if locks is not None:
+        locks = self._of(storage)
+        if locks is None:
+            return
+        try:
             locks.release(key)
+        except Exception as error:  # it is taken over when this process has ended
+            get_logger("results").warning("A `cache_lock` stays behind: %s: %s", type(error).__name__, error)
+
+    def _of(self, storage: Any) -> CacheLocks | SharedLocks | None:
+        is_folder = isinstance(storage, LocalFiles)
+        name = storage if is_folder else id(storage)  # which the locks keep alive
+        locks = self._locks.get(name)
+        if locks is None and (is_folder or isinstance(storage, ListedFiles)):
+            locks = self._locks.setdefault(name, CacheLocks(storage) if is_folder else SharedLocks(storage))
+        return locks
 
 
 class Look(Effect[T]):

@@ -68,10 +68,13 @@ class RemoteFiles(FileSystemBlock, ABC):
         Raises:
             MissingStorageDriver: the package that speaks its protocol is not installed.
         """
+        return self._connect()
+
+    def _connect(self, **options: Any) -> Any:
         scheme = urlsplit(self.base_url).scheme
         try:
             fsspec: Any = importlib.import_module("fsspec")
-            return fsspec.filesystem(scheme, **self.connection_settings())
+            return fsspec.filesystem(scheme, **self.connection_settings(), **options)
         except ImportError as error:
             raise MissingStorageDriver(scheme, error.name or str(error), _EXTRAS.get(scheme, "")) from error
 
@@ -118,11 +121,10 @@ class RemoteFiles(FileSystemBlock, ABC):
     def iter_paths(self, folder: str) -> Iterator[str]:
         """Yield the files in a folder and below, as paths relative to the base; nothing if there is no folder.
 
-        Asks the store each time: others write here too. Blocks, whatever the colour of the caller.
+        Asks the store each time. Blocks, whatever the colour of the caller.
         """
         filesystem, place = self._located(folder)
         base = str(filesystem._strip_protocol(self.resolve_url(None))).rstrip("/")
-        filesystem.invalidate_cache()
         try:
             found = cast("list[str]", filesystem.find(place))
         except FileNotFoundError:
@@ -144,13 +146,12 @@ class RemoteFiles(FileSystemBlock, ABC):
             FileNotFoundError: there is no such file.
         """
         filesystem, place = self._located(path)
-        filesystem.invalidate_cache()
         with _saying_what_is_missing(path):
             return int(filesystem.size(place) or 0)
 
     def _located(self, path: str) -> tuple[Any, str]:
         """Return the fsspec file system and a path in it, as the methods take it that know no URLs."""
-        filesystem: Any = self.filesystem
+        filesystem = self._connect(use_listings_cache=False)  # others write here too
         return filesystem, str(filesystem._strip_protocol(self.resolve_url(path))).rstrip("/")
 
     @dual
