@@ -503,6 +503,57 @@ class ObjectAlreadyExists(BackendError):
 # --- blocks -------------------------------------------------------------------------------------------
 
 
+class InvalidValues(FlowyardError, ValueError):
+    """Values do not fit the JSON schema that they are held to."""
+
+    def __init__(self, what: str, problems: tuple[str, ...]) -> None:
+        super().__init__(what, problems)
+        self.what = what
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return f"{self.what} do not fit their schema: {'; '.join(self.problems)}"
+
+
+class UnusableSchema(FlowyardError, ValueError):
+    """A JSON schema cannot be used to check anything."""
+
+    def __init__(self, what: str, cause: str) -> None:
+        super().__init__(what, cause)
+        self.what = what
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"the schema of {self.what} cannot be used: {self.cause}"
+
+
+class UnresolvedPlaceholder(FlowyardError, ValueError):
+    """A placeholder (`__prefect_kind`) in values cannot be filled in."""
+
+    def __init__(self, kind: str, cause: str) -> None:
+        super().__init__(kind, cause)
+        self.kind = kind
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"a placeholder of the kind {self.kind!r} cannot be filled in: {self.cause}"
+
+
+class GraphTooLarge(BackendError, ValueError):
+    """A flow run has more nodes than the server shows in one graph."""
+
+    def __init__(self, flow_run_id: str, max_nodes: int) -> None:
+        BackendError.__init__(self, flow_run_id, max_nodes)
+        self.flow_run_id = flow_run_id
+        self.max_nodes = max_nodes
+
+    def __str__(self) -> str:
+        return (
+            f"the graph of flow run {self.flow_run_id} has more than {self.max_nodes} nodes; ask for its task runs "
+            "page by page, or raise FLOWYARD_API_MAX_FLOW_RUN_GRAPH_NODES"
+        )
+
+
 class BlockNotFound(ObjectNotFound, ValueError):
     """No block of that type was saved under that name."""
 

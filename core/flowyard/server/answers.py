@@ -16,9 +16,9 @@ def one(model: BaseModel, status_code: int = status.HTTP_200_OK) -> Response:
     return Response(model.model_dump_json(), status_code, media_type="application/json")
 
 
-def many(kind: type[BaseModel], models: Sequence[BaseModel]) -> Response:
+def many(kind: type[BaseModel], models: Sequence[BaseModel], status_code: int = status.HTTP_200_OK) -> Response:
     """Answer with a list of objects of one kind."""
-    return Response(_list_of(kind).dump_json(list(models)), media_type="application/json")
+    return Response(_list_of(kind).dump_json(list(models)), status_code, media_type="application/json")
 
 
 def created(model: BaseModel, *, is_new: bool) -> Response:

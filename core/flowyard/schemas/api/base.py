@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -23,7 +23,11 @@ DateTime = Annotated[
 ]
 """A time in UTC; ISO 8601 with `+00:00` on the wire."""
 
-Seconds = Annotated[timedelta, PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json")]
+Seconds = Annotated[
+    timedelta,
+    PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json"),
+    WithJsonSchema({"type": "number", "format": "time-delta"}),
+]
 """A duration; seconds as a number on the wire."""
 
 

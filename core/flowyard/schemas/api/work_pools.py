@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from flowyard.schemas.api.base import Body, DateTime, Model, Operator
 from flowyard.schemas.api.flow_runs import FlowRun
@@ -20,6 +22,40 @@ Priority = Annotated[int, Field(ge=1, le=_MOST)]
 """Which queue of a pool is served first: 1 before all others."""
 WholeSeconds = Annotated[int, Field(ge=1, le=_MOST)]
 """A number of seconds."""
+_PLACEHOLDER = re.compile(r"{{\s*([\w.\-\[\]$]+)\s*}}")
+# What a worker fills in by itself, whatever the variables are.
+_OTHERS = ("$", "prefect.", "flowyard.")
+
+
+def _check_template(template: dict[str, Any]) -> dict[str, Any]:
+    if not template:
+        return template
+    if "job_configuration" not in template or "variables" not in template:
+        raise ValueError("a base_job_template that is not empty has both 'job_configuration' and 'variables'")
+    variables: Any = template["variables"]
+    properties: Any = cast("dict[str, Any]", variables).get("properties") if isinstance(variables, dict) else None
+    known = cast("dict[str, Any]", properties or {})
+    unknown = sorted(set(_placeholders(template["job_configuration"])) - set(known))
+    if unknown:
+        raise ValueError(f"the job configuration uses {unknown!r}, which 'variables' does not declare")
+    return template
+
+
+def _placeholders(value: Any) -> Iterator[str]:
+    """Yield the names of the variables that a job configuration uses."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting.extend(cast("dict[str, Any]", item).values())
+        elif isinstance(item, list):
+            waiting.extend(cast("list[Any]", item))
+        elif isinstance(item, str):
+            yield from (name for name in _PLACEHOLDER.findall(item) if not name.startswith(_OTHERS))
+
+
+JobTemplate = Annotated[dict[str, Any], AfterValidator(_check_template)]
+"""`job_configuration`, with placeholders, and `variables`: the JSON schema of what fills them; or nothing."""
 
 
 class WorkPoolStatus(StrEnum):
@@ -75,7 +111,7 @@ class WorkPoolCreate(Body):
     name: Name
     description: str | None = None
     type: str = "prefect-agent"
-    base_job_template: dict[str, Any] = Field(default_factory=dict[str, Any])
+    base_job_template: JobTemplate = Field(default_factory=dict[str, Any])
     is_paused: bool = False
     concurrency_limit: RunLimit | None = None
 
@@ -112,7 +148,7 @@ class WorkPoolUpdate(Body):
 
     description: str | None = None
     is_paused: bool | None = None
-    base_job_template: dict[str, Any] | None = None
+    base_job_template: JobTemplate | None = None
     concurrency_limit: RunLimit | None = None
 
 
