@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,6 +28,7 @@ from flowyard.results.storage import append_to_pack, write_parts
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import StateType
 from flowyard.serializers.base import Serializer
+from flowyard.settings import get_current_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +62,19 @@ class ResultFactory:
     storage_key: str | None = None
     """A task's `result_storage_key`: a template over `parameters`, `flow_run`, `task_run` and `deployment`."""
     storage_block_id: UUID | None = None
-    signing_key: str | None = field(default=None, repr=False)
+    own_signing_key: str | None = field(default=None, repr=False)
+    """The key that signs results. It is not in pickles: where one is read, the settings have the key."""
     is_default_storage: bool = False
     """The storage is the one of the settings: references to it stay valid when its folder moves."""
+
+    @property
+    def signing_key(self) -> str | None:
+        """The key that signs results and is asked of those that are read; None for none."""
+        return self.own_signing_key or get_current_settings().FLOWYARD_RESULTS_SIGNING_KEY or None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "own_signing_key"}
+        return _rebuilt, (values,)
 
     @property
     def keeps_in_memory_only(self) -> bool:
@@ -191,6 +202,10 @@ def _flow_run_id(origin: ResultOrigin) -> UUID | None:
 def _run_count(origin: ResultOrigin) -> int:
     run = origin.task_run or origin.flow_run
     return 0 if run is None else run.run_count
+
+
+def _rebuilt(values: dict[str, Any]) -> ResultFactory:
+    return ResultFactory(**values)
 
 
 def run_folder(flow_run_id: UUID) -> str:

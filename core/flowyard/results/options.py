@@ -115,7 +115,7 @@ def resolve_result_options(
         serializer=serializer,
         cache_result_in_memory=cache_result_in_memory,
         storage_key=result_storage_key,
-        signing_key=settings.FLOWYARD_RESULTS_SIGNING_KEY or None,
+        own_signing_key=settings.FLOWYARD_RESULTS_SIGNING_KEY or None,
         storage_block_id=block_id,
         is_default_storage=is_default,
     )

@@ -89,7 +89,7 @@ class CallContext:
     """When the enclosing flow times out; None for never."""
     longest_wait_in_place: float = LONGEST_WAIT_IN_PLACE
     """A retry delay up to this many seconds is slept in the slot; a longer one ends the call as AwaitingRetry."""
-    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    settings: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """`FLOWYARD_*` values that differ from a worker's own."""
     transaction: str | None = None
     """The stamp of the transaction that the call belongs to."""

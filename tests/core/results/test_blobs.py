@@ -58,7 +58,7 @@ ARRAYS = {
 def test_large_values_come_back_equal(storage, make, key):
     value = make()
     with temporary_settings({FLOWYARD_RESULTS_SIGNING_KEY: key}):
-        back = reread(factory_of(storage, signing_key=key).create_result(value), storage)
+        back = reread(factory_of(storage, own_signing_key=key).create_result(value), storage)
     assert pickle.dumps(back) == pickle.dumps(value)
 
 
@@ -126,7 +126,7 @@ class Bomb:
 
 
 def signed(storage, value, key="secret"):
-    return created(storage, value, signing_key=key)
+    return created(storage, value, own_signing_key=key)
 
 
 def test_a_signed_result_is_read_with_its_key(storage):
@@ -172,8 +172,8 @@ def test_a_forged_file_is_refused_before_it_is_unpickled(storage, tmp_path, forg
 
 
 def test_the_key_is_not_shown_and_not_pickled_with_a_result(storage):
-    factory = factory_of(storage, signing_key="hush-hush")
-    handle = created(storage, [1], signing_key="hush-hush")
+    factory = factory_of(storage, own_signing_key="hush-hush")
+    handle = created(storage, [1], own_signing_key="hush-hush")
     assert "hush-hush" not in repr(factory) + repr(handle) + str(handle.to_record())
     assert b"hush-hush" not in pickle.dumps(handle)
     assert b"hush-hush" not in Path(storage.basepath, handle.storage_key).read_bytes()

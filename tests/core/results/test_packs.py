@@ -138,7 +138,7 @@ def test_other_results_have_a_file_for_themselves(
 
 def test_exceptions_and_signed_results_are_in_packs_too(storage: Folder, packs: Packs, flow_run: FlowRun) -> None:
     with temporary_settings({FLOWYARD_RESULTS_SIGNING_KEY: "secret"}):
-        handle = kept(factory_for(storage, signing_key="secret"), flow_run, LookupError("nothing here"), packs)
+        handle = kept(factory_for(storage, own_signing_key="secret"), flow_run, LookupError("nothing here"), packs)
         assert handle.offset is not None
         error = reread(handle, storage)
         assert (type(error), error.args) == (LookupError, ("nothing here",))
