@@ -133,7 +133,13 @@ def ray_cluster() -> Iterator[RayCluster]:
 @pytest.fixture
 def ray_tools() -> SimpleNamespace:
     """What tests need that start a Ray of their own."""
-    return SimpleNamespace(end=end, environment=ray_environment, processes_with=processes_with, start_node=start_node)
+    return SimpleNamespace(
+        end=end,
+        environment=ray_environment,
+        processes_with=processes_with,
+        running_cluster=running_cluster,
+        start_node=start_node,
+    )
 
 
 def connected(address: str) -> Iterator[str]:

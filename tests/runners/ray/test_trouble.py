@@ -33,6 +33,7 @@ from flowyard.testing.workloads import arrive, await_arrival, identity, note, no
 from flowyard_ray import RayTaskRunner, remote_options
 from flowyard_ray.dispatch import Dispatcher
 from flowyard_ray.jobs import RayHandle
+from flowyard_ray.letters import Letters
 from flowyard_ray.mailbox import REPORT
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("ray_driver", "_backend")]
@@ -157,10 +158,10 @@ def test_what_ended_before_its_worker_died_is_not_lost(folder: str) -> None:
 
 def test_a_letter_on_its_way_when_the_worker_died_still_counts(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     letters: list[Any] = []
-    read = Dispatcher._read
+    read = Letters.read
     deaths: list[Any] = []
 
-    def hold_back(self: Dispatcher, came: Any, error: Any) -> None:
+    def hold_back(self: Letters, came: Any, error: Any) -> None:
         # Until the death is known, everything stays in the post.
         letters.extend(came or ())
         came = [] if not deaths else [letters.pop(0) for _ in list(letters)]
@@ -171,7 +172,7 @@ def test_a_letter_on_its_way_when_the_worker_died_still_counts(folder: str, monk
         failed(self, job, error)
 
     failed = Dispatcher._failed
-    monkeypatch.setattr(Dispatcher, "_read", hold_back)
+    monkeypatch.setattr(Letters, "read", hold_back)
     monkeypatch.setattr(Dispatcher, "_failed", note_death)
 
     def second_dies(x: int) -> int:
@@ -272,7 +273,7 @@ def test_states_and_logs_of_a_running_task_are_seen_while_it_runs(folder: str) -
 
 def test_a_mailbox_that_loses_every_letter_loses_no_record(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lost: list[Any] = []
-    monkeypatch.setattr(Dispatcher, "_read_letter", lambda self, letter: lost.append(letter))
+    monkeypatch.setattr(Letters, "read_letter", lambda self, letter: lost.append(letter))
     talking = task(talk)
 
     @flow(task_runner=RayTaskRunner())

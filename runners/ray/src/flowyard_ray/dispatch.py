@@ -20,23 +20,24 @@ from functools import partial
 from typing import Any, cast
 from uuid import uuid4
 
-from flowyard.exceptions import UnpicklableValue, ValueLost, WorkerLost
+from flowyard.exceptions import UnpicklableValue
 from flowyard.logging.loggers import get_logger
 from flowyard.logging.run_log import run_log_for_task
 from flowyard.schemas.states import State, StateType
-from flowyard.schemas.wire import decode_events
 from flowyard.schemas.wire_values import packb, unpackb
-from flowyard.settings import get_current_settings
 from flowyard.task_runners.base import Handle, Outcome, TaskCall
 from flowyard.task_runners.outcomes import cancelled, crashed, synthesised
 from flowyard.task_runners.packing_outcomes import RemoteResult, unpack_outcome
 from flowyard_ray.api import ray
 from flowyard_ray.context import options_of_call
 from flowyard_ray.failures import Cause, Failure, understand
+from flowyard_ray.flight_recorder import Left
+from flowyard_ray.gathering import Gatherer
+from flowyard_ray.inquiries import Inquiry
 from flowyard_ray.jobs import Item, Job, RayHandle
-from flowyard_ray.mailbox import REPORT, Letter, open_mailbox
+from flowyard_ray.letters import Letters
+from flowyard_ray.losses import lost_call, lost_input
 from flowyard_ray.sending import Sender
-from flowyard_ray.upcalls import Clerk
 from flowyard_ray.values import Kept, Place, RayResult, stand_in_for, unpack_kept
 from flowyard_ray.waiting import Waiter
 from flowyard_ray.work import Report, unpack_reports
@@ -46,8 +47,11 @@ _PER_CPU = 4
 _WINDOW_SECONDS = 5.0
 _MOST_AHEAD = 256
 """Pieces of work that Ray holds until their inputs are ready."""
-_MAILBOX_AFTER_SECONDS = 0.15
-_SECRETS = frozenset({"FLOWYARD_API_DATABASE_CONNECTION_URL", "FLOWYARD_API_DATABASE_PASSWORD", "FLOWYARD_API_KEY"})
+_MAILBOX_AFTER_SECONDS = 0.2
+"""How long nothing has come from Ray when a mailbox is opened: something is executed that takes its time."""
+_MAILBOX_AFTER_AGE_SECONDS = 0.4
+"""The same for one piece of work, while others come and go."""
+_GIVEN_BACK_SECONDS = 0.1
 
 Call = tuple[TaskCall, Mapping[int, Handle] | None]
 
@@ -64,11 +68,15 @@ class Dispatcher:
         self._window_at = time.monotonic()
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._unfinished: dict[Handle, tuple[Job, Item]] = {}
+        self._unfinished: dict[Handle, Item] = {}
         self._by_token: dict[int, Item] = {}
         # Workers outlive flow runs: no two runs may use the same numbers.
         self._tokens = itertools.count(secrets.randbits(60))
         self._ready: deque[Job] = deque()
+        self._gatherer = Gatherer(cpus)
+        self._arrived_at = 0.0
+        self._patience: float | None = None
+        """For how many seconds what is ready is held back, if nothing comes meanwhile."""
         self._in_flight: dict[Job, None] = {}
         """With Ray, and able to run; oldest first."""
         self._ahead: set[Job] = set()
@@ -77,35 +85,26 @@ class Dispatcher:
         self._is_closing = False
         self._is_over = False
         self._leaves_ray = False
-        self._mailbox_name = f"flowyard-mailbox-{uuid4().hex}"
-        self._namespace = cast("str", ray.get_runtime_context().namespace)
-        self._mailbox: Any = None
-        self._clerk: Clerk | None = None
-        self._polls = 0
-        self._unheard: list[tuple[int, Job, Failure]] = []
-        """Batches whose worker died: (the poll that brings what they still reported, ...)."""
-        self._confirmed: dict[int, int] = {}
-        self._done_tokens: list[int] = []
-        settings = get_current_settings().to_environment_variables(exclude_unset=True)
-        chosen = {name: value for name, value in settings.items() if name not in _SECRETS}
-        self._sender = Sender(packb([self._mailbox_name, self._namespace, chosen]))
+        mailbox, namespace = f"flowyard-mailbox-{uuid4().hex}", cast("str", ray.get_runtime_context().namespace)
+        self._sender = Sender(packb([mailbox, namespace]))
         self._log = get_logger("task_runners.ray")
         self._waiter = Waiter(lambda answers: self._inbox.put(partial(self._told, answers)))
+        self._letters = Letters(self, mailbox, namespace, lambda letters: self._waiter.add(letters, None))
         self._thread = threading.Thread(target=self._run, name="flowyard-ray", daemon=True)
         self._thread.start()
 
     # --- from any thread -----------------------------------------------------------------------------------
 
-    def submit(self, calls: Sequence[Call]) -> list[Handle]:
-        """Take calls; those of one task that follow each other become one piece of work."""
-        jobs = self._group(calls)
+    def submit(self, calls: Sequence[Call], *, is_batch: bool = False) -> list[Handle]:
+        """Take calls; those of a batch that are of one task and follow each other become one piece of work."""
+        jobs = self._group(calls) if is_batch else [self._single(*call) for call in calls]
         handles: list[Handle] = [item.handle for job in jobs for item in job.items]
         with self._lock:
             is_over = self._is_over
             if not is_over:
                 for job in jobs:
                     for item in job.items:
-                        self._unfinished[item.handle] = job, item
+                        self._unfinished[item.handle] = item
                         self._by_token[item.token] = item
         for job in jobs:
             if is_over:
@@ -119,38 +118,44 @@ class Dispatcher:
                 handle.add_done_callback(lambda _, job=job: self._inbox.put(partial(self._input_done, job)))
         return handles
 
+    def _single(self, call: TaskCall, upstream: Mapping[int, Handle] | None) -> Job:
+        options = options_of_call(call.spec.fn, call.user_context)
+        job = Job((call.spec, options, call.context), int(options.get("max_retries", 0)))
+        self._add(job, call, {key: handle.native or handle for key, handle in upstream.items()} if upstream else {})
+        return job
+
     def _group(self, calls: Sequence[Call]) -> list[Job]:
         jobs: list[Job] = []
         job: Job | None = None
-        sources: object = None
         members: set[int] = set()
         for call, upstream in calls:
             upstream = {key: handle.native or handle for key, handle in (upstream or {}).items()}
             options = options_of_call(call.spec.fn, call.user_context)
-            source = (call.spec, options, call.context.tags)
-            if job is None or source != sources or any(id(handle) in members for handle in upstream.values()):
-                job = Job(options, int(options.get("max_retries", 0)))
+            source = call.spec, options, call.context
+            if job is None or source != job.source or any(id(handle) in members for handle in upstream.values()):
+                job = Job(source, int(options.get("max_retries", 0)), is_batch=True)
                 jobs.append(job)
                 members.clear()
-                sources = source
-            handle = RayHandle(call.task_run.id, job.place, len(job.items))
-            members.add(id(handle))
-            job.items.append(Item(call, handle, next(self._tokens), upstream))
+            members.add(id(self._add(job, call, upstream)))
         return jobs
+
+    def _add(self, job: Job, call: TaskCall, upstream: Mapping[int, Handle]) -> RayHandle:
+        handle = RayHandle(call.task_run.id, job.place, len(job.items))
+        job.items.append(Item(job, call, handle, next(self._tokens), upstream))
+        return handle
 
     def cancel(self, handle: Handle) -> bool:
         """Settle a call as Cancelled, and kill the worker that executes it if it executes nothing else."""
         with self._lock:
-            found = self._unfinished.get(handle)
-        if found is None:
+            item = self._unfinished.get(handle)
+        if item is None:
             return False
-        job, item = found
         text = "The task was cancelled before it began."
-        if item.received or job.outcome is not None:
+        if item.received or item.job.outcome is not None:
             text = "The task was cancelled; if it had begun, its worker process was killed."
         if not self._settle(item, lambda: cancelled(item.call, text)):
             return False
-        self._inbox.put(partial(self._withdraw, job))
+        self._inbox.put(lambda: self._withdraw(item.job))
         return True
 
     def close(self, *, leaves_ray: bool) -> None:
@@ -178,9 +183,7 @@ class Dispatcher:
         outcome = make()
         if item.held_back:
             outcome.events[:0] = item.held_back
-        if self._mailbox is not None:
-            self._done_tokens.append(item.token)
-            self._confirmed.pop(item.token, None)
+        self._letters.done(item.token)
         item.upstream = {}
         try:
             item.handle.complete(outcome)
@@ -201,7 +204,9 @@ class Dispatcher:
             self._finish(None)
 
     def _turn(self) -> None:
-        timeout = _MAILBOX_AFTER_SECONDS if self._mailbox is None and self._in_flight else None
+        timeout = self._patience
+        if timeout is None and self._letters.is_wanted and self._in_flight:
+            timeout = _MAILBOX_AFTER_SECONDS
         with contextlib.suppress(queue.Empty):
             self._inbox.get(timeout=timeout)()
             while True:
@@ -209,9 +214,15 @@ class Dispatcher:
                 if self._is_closing:
                     return
         self._pump()
-        oldest = next((job.sent_at for job in self._in_flight), None) if self._mailbox is None else None
-        if oldest is not None and time.monotonic() - oldest >= _MAILBOX_AFTER_SECONDS:
-            self._open_mailbox()
+        if self._letters.is_wanted and self._in_flight and self._is_slow():
+            self._letters.open()
+
+    def _is_slow(self) -> bool:
+        """Say whether something that is with Ray takes so long that its states and logs should be asked for."""
+        now = time.monotonic()
+        oldest = next(iter(self._in_flight)).sent_at
+        quiet = now - max(oldest, self._arrived_at)
+        return quiet >= _MAILBOX_AFTER_SECONDS or now - oldest >= _MAILBOX_AFTER_AGE_SECONDS
 
     def _take(self, job: Job) -> None:
         if not job.missing:
@@ -234,10 +245,15 @@ class Dispatcher:
             self._ready.append(job)
 
     def _pump(self) -> None:
+        self._patience = None
         while self._ready:
             if len(self._in_flight) >= self._window and not self._has_grown():
                 return
-            self._send(self._ready.popleft())
+            patience = self._gatherer.patience(self._ready[0])
+            if patience:
+                self._patience = None if patience == float("inf") else patience
+                return
+            self._send(self._gatherer.next(self._ready))
 
     def _has_grown(self) -> bool:
         """Look now and then whether the cluster has more CPUs by now; Ray's autoscaler adds some when work waits."""
@@ -245,6 +261,7 @@ class Dispatcher:
             return False
         self._window_at = time.monotonic()
         cpus = float(cast("dict[str, float]", ray.cluster_resources()).get("CPU", 1))
+        self._gatherer.cpus = max(int(cpus), 1)
         window = max(_LEAST_WINDOW, int(_PER_CPU * cpus))
         has_grown = window > self._window
         self._window = window
@@ -266,11 +283,13 @@ class Dispatcher:
                 self._lose(item, lambda item=item, error=error: crashed(item.call, error))
             return
         job.sent_at = time.monotonic()
+        self._gatherer.sent(job)
+        if not job.is_gathered:
+            job.place.reference = job.values
         if job.missing:
             self._ahead.add(job)
         else:
             self._in_flight[job] = None
-        if not job.missing:
             self._waiter.add(job.outcome, job)
 
     def _refuse(self, item: Item, error: Exception) -> None:
@@ -290,52 +309,111 @@ class Dispatcher:
 
     # --- from Ray -----------------------------------------------------------------------------------------------
 
-    def _told(self, answers: Sequence[tuple[Job | None, Any, BaseException | None]]) -> None:
+    def _told(self, answers: Sequence[tuple[Job | Inquiry | None, Any, BaseException | None]]) -> None:
         for job, value, error in answers:
             if job is None:
-                self._read(value, error)
+                if not self._is_closing:
+                    self._letters.read(value, error)
+            elif isinstance(job, Inquiry):
+                self._inquired(job, value if error is None else None)
             else:
                 self._arrived(job, value, error)
 
     def _arrived(self, job: Job, data: Any, error: BaseException | None) -> None:
         self._in_flight.pop(job, None)
+        self._arrived_at = time.monotonic()
+        self._gatherer.left(job)
         if error is not None:
             if not job.is_settled:
                 self._failed(job, error)
             return
         reports = unpack_reports(data)
         job.outcome = None
-        for index, (item, report) in enumerate(zip(job.items, reports, strict=True)):
-            if not item.is_settled:
-                self._settle(item, partial(self._outcome_of, item, report, job.place, index))
+        # Its worker gives no call back any more: where values are is settled.
+        job.place.reference = job.values
+        for index, item in enumerate(job.items):
+            if item.is_settled:
+                continue
+            if index < len(reports):
+                self._settle(item, partial(self._outcome_of, item, reports[index], job.place, index))
+            else:
+                self._given_back(item)
 
     def _outcome_of(self, item: Item, report: Report, place: Place | Kept, index: int) -> Outcome:
         outcome = unpack_outcome(report.outcome, item.call.task_run)
+        self._gatherer.took(item.call.spec, outcome.metrics)
         state = outcome.state
         # Those before came through the mailbox.
         del outcome.events[: max(item.received - report.first, 0)]
         if state.is_completed() and not isinstance(state.data, RemoteResult):
-            state.data = RayResult(place, index, outcome.task_run.name)
-            self._results.add(state.data)
+            if report.kept is not None:
+                place, index = report.kept, 0
+            result = state.data = RayResult(place, index, outcome.task_run.name)
+            if result.is_on_cluster:
+                self._results.add(result)
         return outcome
+
+    def _given_back(self, item: Item) -> None:
+        """Send a call anew that its worker did not begin, because one before it in the same piece of work is slow."""
+        with self._lock:
+            if item.is_settled:
+                return
+            # For the job that it was in there is nothing left to do about it.
+            item.is_settled = True
+            self._by_token.pop(item.token, None)
+            job = Job(item.job.source, 0)
+            item.handle.place, item.handle.index = job.place, 0
+            new = Item(job, item.call, item.handle, next(self._tokens), {})
+            self._unfinished[item.handle] = self._by_token[new.token] = new
+        job.items.append(new)
+        self._gatherer.was_slow(job.spec, _GIVEN_BACK_SECONDS)
+        self._ready.append(job)
+        # A call that was cancelled and has its worker for itself now can be killed.
+        self._withdraw(item.job)
 
     def _failed(self, job: Job, error: BaseException) -> None:
         failure = understand(error, has_inputs=bool(job.upstream))
-        if failure.cause is Cause.WORKER and len(job.items) > 1 and self._mailbox:
-            # What its calls reported before is still on its way: it is there when the next poll but one has returned.
-            self._unheard.append((self._polls + 1, job, failure))
-            self._mailbox.hurry.remote(self._polls + 1)
-        else:
-            self._give_up(job, failure)
+        is_heard_out = failure.cause is Cause.WORKER and len(job.items) > 1 and self._letters.hear_out(job, failure)
+        if not is_heard_out:
+            self.give_up(job, failure)
 
-    def _give_up(self, job: Job, failure: Failure) -> None:
+    def give_up(self, job: Job, failure: Failure) -> None:
+        """Settle the calls of a job for which Ray has no outcome, or start them again."""
         if failure.cause is Cause.INPUT:
             self._again_with_stand_ins(job, failure)
         elif failure.cause is Cause.WORKER and job.attempts_left > 0:
             self._again(job, failure.text)
+        elif failure.cause is Cause.WORKER and job.is_gathered:
+            self._inquire(job, failure)
         else:
-            for item in job.items:
-                self._lose(item, lambda item=item: _lost(item, failure.cause, failure.text))
+            self._lose_all(job, failure)
+
+    def _lose_all(self, job: Job, failure: Failure) -> None:
+        for item in job.items:
+            self._lose(item, lambda item=item: lost_call(item, failure.cause, failure.text))
+
+    def _inquire(self, job: Job, failure: Failure) -> None:
+        """Ask the nodes what a worker has left of a job, so that only the call that it died in is lost."""
+        try:
+            inquiry = Inquiry(job, failure)
+        except Exception:  # the connection is gone, or there is no node any more
+            self._log.debug("The nodes of Ray cannot be asked", exc_info=True)
+            self._lose_all(job, failure)
+        else:
+            for reference in inquiry.references:
+                self._waiter.add(reference, inquiry)
+
+    def _inquired(self, inquiry: Inquiry, left: Left | None) -> None:
+        if not inquiry.is_over(left):
+            return
+        job, failure, left = inquiry.job, inquiry.failure, inquiry.left
+        if left is not None:
+            for index, item in enumerate(job.items):
+                if index < len(left.reports):
+                    self.ended_early(item, left.reports[index])
+                elif index >= left.begun:
+                    self._given_back(item)
+        self._lose_all(job, failure)
 
     def _lose(self, item: Item, make: Callable[[], Outcome]) -> None:
         """Settle a call that has nothing in Ray: who needs it is told by what stands in for its value."""
@@ -350,7 +428,7 @@ class Dispatcher:
     def _again(self, job: Job, text: str) -> None:
         """Execute a job again whose worker died, as Ray's option `max_retries` allows."""
         job.attempts_left -= 1
-        job.outcome = job.place.reference = None
+        job.outcome = job.values = job.place.reference = None
         for item in job.items:
             if item.is_settled:
                 continue
@@ -374,73 +452,29 @@ class Dispatcher:
             found_any = found_any or handle.stand_in is not None
         if job.missing or (found_any and not job.was_repeated):
             job.was_repeated = not job.missing
-            job.outcome = job.place.reference = None
+            job.outcome = job.values = job.place.reference = None
             if not job.missing:
                 self._ready.appendleft(job)
             return
         for item in job.items:
-            error = _lost_input(item, failure)
+            error = lost_input(item, failure)
             self._lose(item, lambda item=item, error=error: crashed(item.call, error))
 
     # --- letters --------------------------------------------------------------------------------------------------
 
-    def _open_mailbox(self) -> None:
-        try:
-            self._mailbox = open_mailbox(self._mailbox_name, self._namespace)
-        except Exception:
-            self._mailbox = False
-            self._log.warning("No mailbox could be started: states and logs come when tasks end", exc_info=True)
-            return
-        self._clerk = Clerk(self._mailbox)
-        self._poll()
+    def item_of(self, token: int) -> Item | None:
+        """Return the call that has a token, if it is not done."""
+        return self._by_token.get(token)
 
-    def _poll(self) -> None:
-        confirmed, self._confirmed = self._confirmed, {}
-        done, self._done_tokens = self._done_tokens, []
-        self._polls += 1
-        letters = self._mailbox.poll.remote(self._polls, confirmed, done)
-        self._waiter.add(letters, None)
-
-    def _read(self, letters: list[Letter] | None, error: BaseException | None) -> None:
-        if error is not None:
-            self._log.warning("The mailbox was lost: states and logs come when tasks end. %s", error)
-            self._mailbox = False
-        for letter in letters or ():
-            self._read_letter(letter)
-        unheard, self._unheard = self._unheard, []
-        for number, job, failure in unheard:
-            if self._mailbox and number > self._polls:
-                self._unheard.append((number, job, failure))
-            elif not job.is_settled:
-                self._give_up(job, failure)
-        if self._mailbox and not self._is_closing:
-            self._poll()
-
-    def _read_letter(self, letter: Letter) -> None:
-        token, first, data = letter
-        item = self._by_token.get(token)
-        if item is not None and first == REPORT:
-            self._ended_early(item, data)
-        elif item is not None and not item.is_settled and first <= item.received and not item.held_back:
-            self._take_events(item, first, data)
-
-    def _ended_early(self, item: Item, data: bytes) -> None:
+    def ended_early(self, item: Item, data: bytes) -> None:
         """Settle a call whose batch goes on; if its worker dies now, nothing of this call is lost."""
+        if not data:
+            self._given_back(item)
+            return
         packed, packed_kept = unpackb(data)
-        [report], kept = unpack_reports(packed), unpack_kept(packed_kept, 0)
+        [report], [kept] = unpack_reports(packed), unpack_kept(packed_kept)
         item.handle.stand_in = kept
         self._settle(item, partial(self._outcome_of, item, report, kept, 0))
-
-    def _take_events(self, item: Item, first: int, data: bytes) -> None:
-        events = decode_events(unpackb(data))[item.received - first :]
-        for number, event in enumerate(events):
-            try:
-                item.call.recorder.append(event)
-            except Exception:  # the engine gets them with the outcome, and the recorder's error
-                item.held_back = events[number:]
-                break
-        item.received += len(events)
-        self._confirmed[item.token] = item.received
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -448,45 +482,19 @@ class Dispatcher:
         with self._lock:
             self._is_over = True
             unfinished = list(self._unfinished.values())
-        jobs = {id(job): job for job, _ in unfinished}
-        jobs.update((id(job), job) for job in (*self._in_flight, *self._ahead))
-        for job, item in unfinished:
+        jobs = dict.fromkeys((*(item.job for item in unfinished), *self._in_flight, *self._ahead))
+        for item in unfinished:
             text = "The flow run ended before the task began."
-            if job.outcome is not None:
+            if item.job.outcome is not None:
                 text = "The flow run ended before the task did; if it had begun, its worker process was killed."
             if error is None:
                 self._settle(item, lambda item=item, text=text: cancelled(item.call, text))
             else:
                 self._settle(item, lambda item=item, error=error: crashed(item.call, error))
-        for job in jobs.values():
+        for job in jobs:
             self._withdraw(job)
-        if self._mailbox:
-            with contextlib.suppress(Exception):  # it goes with the connection at the latest
-                ray.kill(self._mailbox)
-        if self._clerk is not None:
-            self._clerk.close()
+        self._letters.close()
         self._waiter.close()
         if self._leaves_ray:
             for result in list(self._results):
                 result.come_home()
-
-
-def _lost_input(item: Item, failure: Failure) -> ValueLost:
-    """Return what to say of a call whose inputs Ray had, and has not any more."""
-    suspects: list[tuple[int, RayHandle, str]] = [
-        (key, handle, handle.outcome.task_run.name)
-        for key, handle in item.upstream.items()
-        if isinstance(handle, RayHandle) and handle.outcome is not None and handle.stand_in is None
-    ]
-    found = [suspect for suspect in suspects if suspect[1].is_at(failure.lost)] or suspects
-    names = " or ".join(name for _, _, name in found)
-    return ValueLost(f"of Ray ({failure.text})", names, tuple(key for key, _, _ in found))
-
-
-def _lost(item: Item, cause: Cause, text: str) -> Outcome:
-    if cause is Cause.CANCELLED:
-        return cancelled(item.call, f"The task was cancelled in Ray. {text}")
-    if cause is Cause.WORKER:
-        error = WorkerLost("of Ray", text)
-        return crashed(item.call, error, lost_worker=error.worker)
-    return crashed(item.call, RuntimeError(f"Ray could not execute the task: {text}"))

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from flowyard.schemas.events import JournalEvent
-from flowyard.task_runners.base import Handle, TaskCall
+from flowyard.task_runners.base import CallContext, Handle, TaskCall, TaskSpec
 from flowyard_ray.context import Options
 from flowyard_ray.values import Kept, Place
 
@@ -33,9 +33,10 @@ class RayHandle(Handle):
 class Item:
     """A call in a job. Who settles it (under the dispatcher's lock) completes its handle."""
 
-    __slots__ = ("call", "handle", "held_back", "is_settled", "received", "token", "upstream")
+    __slots__ = ("call", "handle", "held_back", "is_settled", "job", "received", "token", "upstream")
 
-    def __init__(self, call: TaskCall, handle: RayHandle, token: int, upstream: Mapping[int, Handle]) -> None:
+    def __init__(self, job: Job, call: TaskCall, handle: RayHandle, token: int, upstream: Mapping[int, Handle]) -> None:
+        self.job = job
         self.call = call
         self.handle = handle
         self.token = token
@@ -46,35 +47,74 @@ class Item:
         self.held_back: list[JournalEvent] = []
 
 
+Source = tuple[TaskSpec, Options, CallContext]
+"""What the calls of one job have in common."""
+
+
 class Job:
-    """A piece of work for Ray: calls of one task that one worker executes in order. Mostly it is one call."""
+    """A piece of work for Ray: calls of one task that one worker executes in order.
+
+    `is_batch`: whoever submitted the calls wants them together.
+    """
 
     __slots__ = (
         "attempts_left",
+        "is_batch",
         "is_withdrawn",
         "items",
         "missing",
-        "options",
         "outcome",
         "place",
         "sent_at",
+        "source",
+        "values",
         "was_repeated",
     )
 
-    def __init__(self, options: Options, attempts_left: int) -> None:
-        self.options = options
+    def __init__(self, source: Source, attempts_left: int, *, is_batch: bool = False) -> None:
+        self.source = source
         self.attempts_left = attempts_left
         """How often it may be executed again after its worker died, by Ray's option `max_retries`."""
+        self.is_batch = is_batch
         self.place = Place()
         self.items: list[Item] = []
         self.missing = 0
         """How many upstream calls are not done."""
         self.outcome: Any = None
         """The object reference of the outcomes; None until it was sent."""
+        self.values: Any = None
+        """The object reference of what the calls leave. Others are told of it (`place`) when it will not change."""
         self.sent_at = 0.0
         self.was_repeated = False
         """It was sent again because Ray did not have an input."""
         self.is_withdrawn = False
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task."""
+        return self.source[0]
+
+    @property
+    def options(self) -> Options:
+        """What was asked of Ray."""
+        return self.source[1]
+
+    @property
+    def is_gathered(self) -> bool:
+        """Whether its calls were submitted one by one: then its worker may give some back that have not begun."""
+        return len(self.items) > 1 and not self.is_batch
+
+    @property
+    def can_be_gathered(self) -> bool:
+        """Whether it can be put together with others: it needs nothing of Ray, and must not be repeated by itself."""
+        return not (self.is_batch or self.attempts_left or any(item.upstream for item in self.items))
+
+    def take_in(self, other: Job) -> None:
+        """Make the calls of another job, which was not sent, calls of this one."""
+        for item in other.items:
+            item.handle.place = self.place
+            item.job = self
+        self.items += other.items
 
     @property
     def upstream(self) -> Sequence[RayHandle]:

@@ -9,6 +9,7 @@ under way for a moment, so that a flow of quick tasks pays for no actor.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from typing import Any
 
@@ -87,7 +88,13 @@ class Mailbox(QuestionBox):
 def open_mailbox(name: str, namespace: str) -> Any:
     """Start a mailbox that workers find by its name; it ends with this process's connection, or when it is killed."""
     options = {"num_cpus": 0, "max_concurrency": 1000, "name": name, "namespace": namespace, "max_restarts": 0}
-    return ray.remote(Mailbox).options(**options).remote()
+    return _actor_class().options(**options).remote()
+
+
+@functools.cache
+def _actor_class() -> Any:
+    # Exporting it to Ray takes 30 ms: once for all flow runs of this process.
+    return ray.remote(Mailbox)
 
 
 class Post:

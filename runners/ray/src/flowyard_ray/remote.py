@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from typing_extensions import TypeVar
 
@@ -31,6 +31,7 @@ from flowyard.task_runners.packing_outcomes import pack_outcome
 from flowyard.task_runners.pickling import Pickled
 from flowyard.upcalls.channel import UpcallChannel
 from flowyard_ray.api import ray
+from flowyard_ray.flight_recorder import FlightRecorder
 from flowyard_ray.mailbox import Post
 from flowyard_ray.recording import Record
 from flowyard_ray.upcalls import channel_to
@@ -41,6 +42,10 @@ _SHIM = "flowyard.engine.worker", "shim"  # by name: the engine stands above tas
 _FLUSH_SECONDS = 0.1
 _MOST_EVENTS = 1000
 _MOST_REPORT_BYTES = 1024 * 1024
+_LARGEST_INLINE = 16 * 1024
+"""Up to how many bytes a value is sent to the flow's process with its outcome: Ray would do that too."""
+_MOST_INLINE_BYTES = 256 * 1024
+_INLINE_OVERHEAD = 64
 _REMEMBERED = 256
 MISSING_MODULE_HINT = (
     "it must be importable on the workers of the cluster: install it there, put it on their PYTHONPATH, or send it "
@@ -59,6 +64,8 @@ class Extras(NamedTuple):
     """A reference to the packed spec when that is large."""
 
 
+# Exporting a function to Ray takes milliseconds; the next flow run of this process mostly has the same tasks.
+@functools.lru_cache(64)
 def remote_function(name: str, spec_hash: bytes, spec_data: bytes | None) -> Any:
     """Return what Ray exports once for all calls of a task: workers fetch it, the user's function inside, by its id.
 
@@ -98,10 +105,17 @@ class RayWorker:
         self._loop: asyncio.Runner | None = None
         self._natives = Natives()
         self._current: _Current | None = None
+        self._pending: deque[WorkItem] | None = None
+        """Calls of the present piece of work that have not begun and can be given back."""
         self._ended: deque[tuple[int, Report, Kept]] = deque()
         """Calls of the present piece of work that ended, and were not reported yet."""
         self._under_way: list[tuple[int, bytes]] = []
         """Reports that were sent, and not taken by the mailbox yet."""
+        self._given_back: list[WorkItem] = []
+        """Calls that were given back, and were not reported yet."""
+        self._recorder: FlightRecorder | Literal[False] | None = None
+        self._last_current: _Current | None = None
+        """What was executed when the flushing thread looked last."""
         self._is_busy = threading.Event()
         self._sent: tuple[int, int] = (0, 0)
         patch_print()
@@ -117,42 +131,67 @@ class RayWorker:
         extras: Extras | None,
         inputs: Sequence[KeptList],
     ) -> tuple[bytes, KeptList]:
-        """Execute calls in order; return their packed outcomes, and what stays in Ray."""
-        run_facts, context_data, items = unpack_work(work)
-        self._enter_run(run_facts)
+        """Execute calls in order; return their packed outcomes, and what stays in Ray.
+
+        Calls that were given back are missing at the end of both.
+        """
+        run_facts, context_data, items, gives_back = unpack_work(work)
         context = _remembered(self._contexts, context_data, lambda: unpack_context(context_data))
+        self._enter_run(run_facts, context.settings)
+        arguments = [unpack_kept(argument) for argument in inputs]
+
+        def spec(task_name: str) -> TaskSpec:
+            def unpack() -> TaskSpec:
+                data = ray.get(extras.spec[0]) if spec_data is None and extras is not None else spec_data
+                assert data is not None
+                return unpack_spec(data, task_name)
+
+            return _remembered(self._specs, spec_hash, unpack)
+
         reports: list[Report] = []
         kept: list[Kept] = []
-        last = len(items) - 1
-        for number, item in enumerate(items):
+        # Taken from its two ends by two threads, see `_give_back`.
+        pending = deque(items)
+        recorder = self._flight_recorder() if gives_back else None
+        if gives_back:
+            self._pending = pending
+        if recorder is not None:
+            recorder.take_off(items[0].token)
+        left_bytes = _MOST_INLINE_BYTES
+        while pending:
+            try:
+                item = pending.popleft()
+            except IndexError:
+                break
+            if recorder is not None:
+                recorder.begin()
             meter = self._gauge.meter(item.call.nbytes)
-            arrived = ArrivedCall(item.call)
-
-            def spec(arrived: ArrivedCall = arrived) -> TaskSpec:
-                def unpack() -> TaskSpec:
-                    data = ray.get(extras.spec[0]) if spec_data is None and extras is not None else spec_data
-                    assert data is not None
-                    return unpack_spec(data, arrived.task_run.task_name)
-
-                return _remembered(self._specs, spec_hash, unpack)
-
-            natives = extras.natives[number] if extras is not None and extras.natives else ()
-            report, left = self._execute_one(arrived, item, spec, context, natives, inputs, meter)
+            natives = extras.natives[len(reports)] if extras is not None and extras.natives else ()
+            report, left = self._execute_one(ArrivedCall(item.call), item, spec, context, natives, arguments, meter)
+            if recorder is not None:
+                recorder.ended(self._in_few_bytes(report, left))
+            if pending:
+                self._ended.append((item.token, report, left))
+            size = _INLINE_OVERHEAD + (left.data.size if left.data is not None else 0)
+            if left.is_plain and size <= _LARGEST_INLINE and size <= left_bytes:
+                left_bytes -= size
+                report = report._replace(kept=left)
             reports.append(report)
             kept.append(left)
-            if number < last:
-                self._ended.append((item.token, report, left))
+        self._pending = None
         self._ended.clear()
+        if recorder is not None:
+            recorder.land()
         return pack_reports(self._name, reports), pack_kept(kept)
 
     def _execute_one(
         self,
         arrived: ArrivedCall,
         item: WorkItem,
-        spec: Callable[[], TaskSpec],
+        spec: Callable[[str], TaskSpec],
         context: CallContext,
         natives: Sequence[Any],
-        inputs: Sequence[KeptList],
+        inputs: Sequence[Sequence[Kept]],
         meter: Meter,
     ) -> tuple[Report, Kept]:
         record = Record(arrived.task_run.id)
@@ -160,9 +199,9 @@ class RayWorker:
         if not self._is_busy.is_set():
             self._is_busy.set()
         try:
-            held = {key: unpack_kept(inputs[argument], index).held() for key, argument, index in item.inputs}
+            held = {key: inputs[argument][index].held() for key, argument, index in item.inputs}
             call = arrived.open(
-                spec=spec(),
+                spec=spec(arrived.task_run.task_name),
                 context=context,
                 shim=self._shim,
                 recorder=record,
@@ -183,6 +222,14 @@ class RayWorker:
         outcome.metrics = meter.read()._replace(bytes_out=left.size)
         return Report(first, pack_outcome(outcome, self._name, value_stays=True)), left
 
+    def _flight_recorder(self) -> FlightRecorder | None:
+        if self._recorder is None:
+            try:
+                self._recorder = FlightRecorder()
+            except OSError:  # no place for files: what dies with this process is lost
+                self._recorder = False
+        return self._recorder or None
+
     def _run_user_code(self, call: TaskCall) -> Outcome:
         if not call.spec.is_async:
             return self._shim.execute(call)
@@ -190,20 +237,20 @@ class RayWorker:
             self._loop = asyncio.Runner()
         return self._loop.run(self._shim.execute_async(call))
 
-    def _enter_run(self, run_facts: bytes) -> None:
+    def _enter_run(self, run_facts: bytes, settings: Mapping[str, str]) -> None:
         """Take over settings and mailbox of the flow run whose call this is; mostly it is the one of the last call."""
-        if run_facts == self._run_facts:
-            return
-        name, namespace, settings = unpackb(run_facts)
-        self._post = Post(name, namespace)
-        self._upcalls = channel_to(name, namespace)
+        if run_facts != self._run_facts:
+            name, namespace = unpackb(run_facts)
+            self._post = Post(name, namespace)
+            self._upcalls = channel_to(name, namespace)
+            setup_logging()
+            self._run_facts = run_facts
         if settings != self._settings:
             self._settings_stack.close()
             chosen = {find_setting(key): value for key, value in settings.items()}
             self._settings_stack.enter_context(temporary_settings(chosen))
             self._settings = settings
-        setup_logging()
-        self._run_facts = run_facts
+            setup_logging()
 
     # --- letters ----------------------------------------------------------------------------------------
 
@@ -214,6 +261,7 @@ class RayWorker:
             time.sleep(_FLUSH_SECONDS)
             current, post = self._current, self._post
             if current is not None and post is not None:
+                self._give_back(current)
                 try:
                     self._flush(current, post)
                 except Exception:  # the mailbox is gone or cannot be reached: the outcome brings everything
@@ -243,17 +291,36 @@ class RayWorker:
                 post.send(token, sent, len(events), packb(encode_events(events)) if events else b"", reports)
 
     def _next_reports(self) -> list[tuple[int, bytes]]:
-        reports: list[tuple[int, bytes]] = []
+        reports: list[tuple[int, bytes]] = [(item.token, b"") for item in self._given_back]
+        self._given_back = []
         size = 0
         with contextlib.suppress(IndexError):  # all are taken; or the work is done, and its outcome brings them
             while size < _MOST_REPORT_BYTES:
                 token, report, left = self._ended.popleft()
-                kept = pack_kept([left])
-                if isinstance(kept, bytes):
-                    # What is large, or has references in it, is this worker's: nobody could read it after its death.
-                    reports.append((token, packb([pack_reports(self._name, [report]), kept])))
-                    size += len(reports[-1][1])
+                packed = self._in_few_bytes(report, left)
+                if packed is not None:
+                    reports.append((token, packed))
+                    size += len(packed)
         return reports
+
+    def _in_few_bytes(self, report: Report, left: Kept) -> bytes | None:
+        """Return how a call ended, with what it left; None when that is large, or has references in it.
+
+        Those are this worker's: nobody could read them after its death.
+        """
+        if not left.is_plain:
+            return None
+        return packb([pack_reports(self._name, [report]), pack_kept([left])])
+
+    def _give_back(self, current: _Current) -> None:
+        """Take back from this worker's present work what has not begun, when a call has been executed for a tick."""
+        was, self._last_current = self._last_current, current
+        pending = self._pending
+        if pending is None or was is not current:
+            return
+        with contextlib.suppress(IndexError):
+            while self._current is current:
+                self._given_back.append(pending.pop())
 
 
 @functools.cache

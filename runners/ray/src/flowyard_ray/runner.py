@@ -11,6 +11,7 @@ from typing_extensions import override
 from flowyard.task_runners.base import Capabilities, Handle, TaskCall, TaskConcurrencyType, TaskRunner
 from flowyard_ray.connection import CONNECTION, cluster_cpus
 from flowyard_ray.dispatch import Dispatcher
+from flowyard_ray.garbage import FEWER_WALKS
 from flowyard_ray.jobs import RayHandle
 
 NAMESPACE = "flowyard"
@@ -65,12 +66,11 @@ class RayTaskRunner(TaskRunner):
 
     @override
     def submit_many(self, calls: Sequence[TaskCall]) -> list[Handle]:
-        dispatcher = self._running_dispatcher()
-        return [dispatcher.submit([(call, None)])[0] for call in calls]
+        return self._running_dispatcher().submit([(call, None) for call in calls])
 
     @override
     def submit_batch(self, calls: Sequence[tuple[TaskCall, Mapping[int, Handle] | None]]) -> list[Handle]:
-        return self._running_dispatcher().submit(calls)
+        return self._running_dispatcher().submit(calls, is_batch=True)
 
     @override
     def cancel(self, handle: Handle) -> bool:
@@ -89,6 +89,7 @@ class RayTaskRunner(TaskRunner):
     def _start(self, stack: ExitStack) -> None:
         CONNECTION.join(self.address, self.init_kwargs)
         stack.callback(CONNECTION.leave)
+        stack.enter_context(FEWER_WALKS)
         self._cpus = cluster_cpus()
         self._dispatcher = Dispatcher(max_pending=self.max_pending, cpus=self._cpus)
         stack.callback(self._stop)

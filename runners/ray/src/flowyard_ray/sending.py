@@ -72,9 +72,9 @@ class Sender:
         extras = None
         if spec_reference is not None or any(natives):
             extras = Extras(natives, [] if spec_reference is None else [spec_reference])
-        work = pack_work(self._run_facts, context.data, items)
+        work = pack_work(self._run_facts, context.data, items, gives_back=job.is_gathered)
         remote = self._configured(function, spec.hash, job.options)
-        job.outcome, job.place.reference = remote.remote(work, extras, *inputs.arguments)
+        job.outcome, job.values = remote.remote(work, extras, *inputs.arguments)
         self._prepared = {}
 
     def _function(self, name: str, spec: Shared) -> tuple[Any, Any]:

@@ -132,6 +132,23 @@ class Kept:
         """Return what a call that depends on this is given; raises as `value` does."""
         return Held(self.run_name, self.state_type, self.value())
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has neither references nor buffers of its own: then it is a few bytes (`to_wire`)."""
+        return not self.natives and (self.data is None or self.data.size < LARGE)
+
+    def to_wire(self) -> list[Any]:
+        """Return plain data, of one that `is_plain`."""
+        data = None if self.data is None else self.data.data
+        return [self.run_name, self.state_type.value, data, self.is_missing, self.is_stored]
+
+    @classmethod
+    def from_wire(cls, wire: list[Any]) -> Kept:
+        """Read what `to_wire` returned."""
+        run_name, state_type, data, is_missing, is_stored = wire
+        packed = None if data is None else Pickled(data)
+        return cls(run_name, StateType(state_type), packed, is_missing=is_missing, is_stored=is_stored)
+
     def __reduce__(self) -> tuple[Any, ...]:
         data, buffers = (None, ()) if self.data is None else self.data
         return _arrived, (
@@ -197,28 +214,12 @@ KeptList = bytes | list[Kept]
 
 def pack_kept(kept: list[Kept]) -> KeptList:
     """Return what calls leave as bytes, which Ray need not pickle, unless references or buffers are in there."""
-    if any(one.natives or (one.data is not None and one.data.size >= LARGE) for one in kept):
-        return kept
-    wire = [
-        [
-            one.run_name,
-            one.state_type.value,
-            None if one.data is None else one.data.data,
-            one.is_missing,
-            one.is_stored,
-        ]
-        for one in kept
-    ]
-    return packb(wire)
+    return packb([one.to_wire() for one in kept]) if all(one.is_plain for one in kept) else kept
 
 
-def unpack_kept(kept: KeptList, index: int) -> Kept:
-    """Return what one of some calls left."""
-    if not isinstance(kept, bytes):
-        return kept[index]
-    run_name, state_type, data, is_missing, is_stored = unpackb(kept)[index]
-    packed = None if data is None else Pickled(data)
-    return Kept(run_name, StateType(state_type), packed, is_missing=is_missing, is_stored=is_stored)
+def unpack_kept(kept: KeptList) -> list[Kept]:
+    """Return what calls left."""
+    return [Kept.from_wire(wire) for wire in unpackb(kept)] if isinstance(kept, bytes) else kept
 
 
 class Place:
@@ -270,7 +271,7 @@ class RayResult:
                         f"the value of task run {self._run_name!r} was lost on the Ray cluster: {_first_line(error)}; "
                         "pass `persist_result=True` to keep values in result storage"
                     ) from error
-                self._value = unpack_kept(kept, self._index).value()
+                self._value = unpack_kept(kept)[self._index].value()
         return self._value
 
     @property

@@ -10,6 +10,7 @@ from flowyard.schemas.wire import VERSION
 from flowyard.schemas.wire_values import packb
 from flowyard.task_runners.envelopes import Envelope, read_control
 from flowyard.task_runners.pickling import Buffer
+from flowyard_ray.values import Kept
 
 Packed = bytes | tuple[Any, ...]
 """What Ray is given: bytes, which it does not pickle, or a tuple with buffers, which it does not copy."""
@@ -25,24 +26,35 @@ class WorkItem(NamedTuple):
     """For each upstream that Ray delivers: its key in the call, which argument it comes in, where in there."""
 
 
-def pack_work(run_facts: bytes, context: bytes, items: Sequence[WorkItem]) -> Packed:
+class Work(NamedTuple):
+    """A piece of work as a worker sees it."""
+
+    run_facts: bytes
+    """What is the same for all calls of a flow run."""
+    context: bytes
+    items: Sequence[WorkItem]
+    gives_back: bool
+    """Calls that have not begun are given back when one takes long: nobody asked for them to be together."""
+
+
+def pack_work(run_facts: bytes, context: bytes, items: Sequence[WorkItem], *, gives_back: bool = False) -> Packed:
     """Return a piece of work as an argument for Ray."""
     wire = [[item.token, item.call.control, len(item.call.buffers), item.inputs] for item in items]
-    control = packb([VERSION, run_facts, context, wire])
+    control = packb([VERSION, run_facts, context, wire, gives_back])
     buffers = [buffer for item in items for buffer in item.call.buffers]
     return (control, *map(pickle.PickleBuffer, buffers)) if buffers else control
 
 
-def unpack_work(work: Packed) -> tuple[bytes, bytes, list[WorkItem]]:
-    """Return what `pack_work` packed: facts of the flow run, the packed context, the calls."""
+def unpack_work(work: Packed) -> Work:
+    """Return what `pack_work` packed."""
     control, buffers = (work, ()) if isinstance(work, bytes) else (work[0], work[1:])
-    _, run_facts, context, wire = read_control(control)
+    _, run_facts, context, wire, gives_back = read_control(control)
     items: list[WorkItem] = []
     at = 0
     for token, call, count, inputs in wire:
         items.append(WorkItem(token, Envelope(call, buffers[at : at + count]), inputs))
         at += count
-    return run_facts, context, items
+    return Work(run_facts, context, items, gives_back)
 
 
 class Report(NamedTuple):
@@ -51,11 +63,21 @@ class Report(NamedTuple):
     first: int
     """The number of the first event in the outcome; those before are known to have come through the mailbox."""
     outcome: Envelope
+    kept: Kept | None = None
+    """What the call left, if that is small: whoever asks for the value finds it in the flow's process."""
 
 
 def pack_reports(where: str, reports: Sequence[Report]) -> bytes:
     """Return the reports of a piece of work in one piece."""
-    wire = [[report.first, report.outcome.control, len(report.outcome.buffers)] for report in reports]
+    wire = [
+        [
+            report.first,
+            report.outcome.control,
+            len(report.outcome.buffers),
+            None if report.kept is None else report.kept.to_wire(),
+        ]
+        for report in reports
+    ]
     buffers: list[Buffer] = [buffer for report in reports for buffer in report.outcome.buffers]
     return Envelope(packb([VERSION, where, wire]), buffers).to_bytes()
 
@@ -66,7 +88,8 @@ def unpack_reports(data: Buffer) -> list[Report]:
     _, _, wire = read_control(envelope.control)
     reports: list[Report] = []
     at = 0
-    for first, control, count in wire:
-        reports.append(Report(first, Envelope(control, envelope.buffers[at : at + count])))
+    for first, control, count, kept in wire:
+        outcome = Envelope(control, envelope.buffers[at : at + count])
+        reports.append(Report(first, outcome, None if kept is None else Kept.from_wire(kept)))
         at += count
     return reports
