@@ -16,7 +16,7 @@ from uuid import UUID
 from flowyard.exceptions import RecordsNotDurable, ServerAway
 from flowyard.ports import Lease
 from flowyard.remote.connection import Connection
-from flowyard.remote.delivery import CONTROL
+from flowyard.remote.delivery import address_of
 from flowyard.remote.journal import RemoteJournal
 from flowyard.remote.nouns import RemoteArtifacts, RemoteLimits, RemoteVariables
 from flowyard.rules.bookkeeping import apply_decision, enter_state
@@ -126,8 +126,8 @@ class RemoteControlPlane(AskedControlPlane):
 
     def cancelling_among(self, flow_run_ids: Collection[UUID]) -> Sequence[UUID]:
         """See `ControlPlane`; asked once, because it is asked again soon."""
-        body = self._journal.delivery.body_of(Question("", "cancelling_among", [list(flow_run_ids)], {}))
-        return open_answer(self._connection.send(CONTROL, body))
+        question = Question("", "cancelling_among", [list(flow_run_ids)], {})
+        return open_answer(self._connection.send(address_of(question), self._journal.delivery.body_of(question)))
 
     def _follow(self, flow_run_id: UUID, answer: OrchestrationResult) -> None:
         run, state = self._runs.get(flow_run_id), answer.state
@@ -180,7 +180,7 @@ class RemoteControlPlane(AskedControlPlane):
     def _answer_to(self, question: Question) -> Any:
         is_repeatable = question.method not in _ONCE or question.noun == "artifacts"
         body = self._journal.delivery.body_of(question)
-        return open_answer(self._connection.ask(CONTROL, body, is_repeatable=is_repeatable))
+        return open_answer(self._connection.ask(address_of(question), body, is_repeatable=is_repeatable))
 
     def _keep_leases(self) -> None:
         if self._keeper is not None:

@@ -25,14 +25,14 @@ from flowyard.journal.write_behind import Transactions
 from flowyard.remote.connection import Connection, compressed, decompressed
 from flowyard.remote.spool import Frame, Spool, spool_files, spool_path
 from flowyard.schemas.events import JournalEvent
-from flowyard.schemas.reports import VERSION, Batch, Reporter
+from flowyard.schemas.reports import RUNS, VERSION, Batch, Reporter
 from flowyard.schemas.wire import encode_events
 from flowyard.schemas.wire_values import packb
 from flowyard.upcalls.calls import Question, open_answer
 from flowyard.upcalls.values import pack_value, unpack_value
 
 _logger = logging.getLogger("flowyard.journal")
-JOURNAL, CONTROL = "/journal", "/control"
+JOURNAL = "/journal"
 _EVENTS_IN_A_BATCH = 1000
 _LARGEST_REQUEST = 4_000_000
 # 20 MB; what a process recorded under older ones ended long ago.
@@ -143,20 +143,20 @@ class Delivery(Transactions):
 
     def tell(self, question: Question) -> bytes | None:
         """Send a call of the control plane in its place among the events; None when it is kept for later."""
-        body = self._body(question.pack())
+        frame = Frame(address_of(question), compressed(self.body_of(question)))
         if self.is_behind:
-            self._keep(Frame(CONTROL, compressed(body)))
+            self._keep(frame)
             return None
         try:
-            return self._connection.send(CONTROL, compressed(body))
+            return self._connection.send(frame.path, frame.packed)
         except ServerAway as error:
             self._go_away(error)
-            self._keep(Frame(CONTROL, compressed(body)))
+            self._keep(frame)
             return None
 
     def body_of(self, question: Question) -> bytes:
         """Return the body of a call of the control plane. For any thread."""
-        return self._body(question.pack())
+        return self._body(question.arguments())
 
     # --- batches ----------------------------------------------------------------------------------------------
 
@@ -210,7 +210,7 @@ class Delivery(Transactions):
         except RequestRefused as error:
             self._deal_with_refusal(frame, error)
             return
-        if frame.path == CONTROL:
+        if frame.path != JOURNAL:
             try:
                 open_answer(content)
             except Exception as error:  # there is nobody left to be told
@@ -325,6 +325,11 @@ class Delivery(Transactions):
         if self._spool.is_empty and not self._left_behind:
             self.is_behind = False
             self._caught_up.set()
+
+
+def address_of(question: Question) -> str:
+    """Return where a call of the control plane is sent to, after the address of the API."""
+    return f"/control/{question.noun or RUNS}/{question.method}"
 
 
 def replay(spool: Spool, connection: Connection) -> int:

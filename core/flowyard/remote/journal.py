@@ -11,7 +11,7 @@ from typing_extensions import override
 from flowyard.exceptions import ServerAway
 from flowyard.journal.write_behind import WriteBehindJournal
 from flowyard.remote.connection import Connection
-from flowyard.remote.delivery import Delivery
+from flowyard.remote.delivery import Delivery, address_of
 from flowyard.schemas.reports import Reporter
 from flowyard.upcalls.calls import Question
 
@@ -62,6 +62,7 @@ class RemoteJournal(WriteBehindJournal[Delivery]):
     def leave(self) -> None:
         if self.wait_for_server() and self.delivery.has_entered:
             try:
-                self._connection.ask("/control", self.delivery.body_of(Question("", "leave", [], {})))
+                question = Question("", "leave", [], {})
+                self._connection.ask(address_of(question), self.delivery.body_of(question))
             except ServerAway as error:
                 _logger.debug("the lease of this process will expire: %s", error)

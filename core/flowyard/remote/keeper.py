@@ -19,10 +19,10 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from flowyard.schemas.reports import VERSION, Reporter
+from flowyard.schemas.reports import RUNS, VERSION, Reporter
 from flowyard.services.lease_keeper import RENEWAL_SECONDS
 from flowyard.settings import Settings
-from flowyard.upcalls.calls import Question, open_answer
+from flowyard.upcalls.calls import open_answer
 from flowyard.upcalls.values import pack_value
 
 _TARGET_VARIABLE = "FLOWYARD_LEASE_KEEPER_TARGET"
@@ -39,7 +39,7 @@ class RemoteLeaseKeeper:
             "key": settings.FLOWYARD_API_KEY,
             "certificates": settings.FLOWYARD_API_SSL_CERT_FILE,
             "is_unchecked": settings.FLOWYARD_API_TLS_INSECURE_SKIP_VERIFY,
-            "body": pack_value([VERSION, reporter, Question("", "renew_leases", [], {}).pack()]).hex(),
+            "body": pack_value([VERSION, reporter, [[], {}]]).hex(),
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
@@ -94,7 +94,9 @@ def renew(target: Mapping[str, Any]) -> None:
     if target["key"]:
         headers["Authorization"] = f"Bearer {target['key']}"
     # The standard library's client: loading httpx would take longer than all that this process does.
-    request = urllib.request.Request(f"{target['url']}/control", bytes.fromhex(target["body"]), headers)
+    request = urllib.request.Request(
+        f"{target['url']}/control/{RUNS}/renew_leases", bytes.fromhex(target["body"]), headers
+    )
     tls = ssl.create_default_context(cafile=target["certificates"])
     if target["is_unchecked"]:
         tls.check_hostname = False

@@ -7,7 +7,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 VERSION = 1
-"""Of the envelopes of `POST /api/journal` and `POST /api/control`; the records in them have their own."""
+"""Of the envelopes of `POST /api/journal` and `POST /api/control/...`; the records in them have their own."""
+RUNS = "runs"
+"""Stands in an address for the methods of the control plane itself, which have no noun."""
 
 
 class Reporter(NamedTuple):
@@ -30,4 +32,3 @@ class Batch(NamedTuple):
     """Counts the batches of a lease from 1, without gaps: what was written is not written again."""
     events: bytes
     """`wire.encode_events`, packed."""
-

@@ -41,6 +41,8 @@ def create_app(settings: Settings, *, backend: LocalBackend | None = None) -> Fa
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
         opened = backend or await to_thread.run_sync(open_backend, settings)
         app.state.gateway = Gateway(opened, settings)
+        # Nobody could renew a lease while there was no server.
+        await to_thread.run_sync(app.state.gateway.give_time)
         try:
             yield
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from sqlalchemy.engine import Connection
@@ -12,7 +13,9 @@ from flowyard.local.backend import LocalBackend
 from flowyard.local.guests import GuestControlPlane
 from flowyard.local.reading import Reader
 from flowyard.ports import ControlPlane
+from flowyard.services.lease_keeper import LEASE_SECONDS
 from flowyard.settings import Settings
+from flowyard.store import leases
 from flowyard.store.block_documents import Cipher
 from flowyard.store.dialects import Dialect
 from flowyard.store.leases import Advance, Owner
@@ -48,6 +51,11 @@ class Gateway:
     def take(self, owner: Owner, batches: Sequence[ReportedBatch]) -> list[Advance]:
         """Write batches of the journal of a process that reports here; see `write_reported`."""
         return write_reported(self._backend.journal, owner, batches)
+
+    def give_time(self) -> None:
+        """Let every lease last as long as a new one: for the start of a server."""
+        expires = datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS)
+        self.change_plainly(lambda connection: leases.renew_all(connection, expires))
 
     def is_unavailable(self, error: Exception) -> bool:
         """Say whether an error of the database is a passing one."""

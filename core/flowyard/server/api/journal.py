@@ -6,6 +6,7 @@ Bodies are msgpack, see `docs/reference/wire.md`.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Response, status
@@ -13,14 +14,13 @@ from fastapi.responses import JSONResponse
 
 from flowyard.exceptions import BackendError
 from flowyard.journal.reported import ReportedBatch
-from flowyard.schemas.reports import Batch
+from flowyard.schemas.reports import RUNS, Batch
 from flowyard.schemas.wire import decode_events
 from flowyard.schemas.wire_values import unpackb
 from flowyard.server import packed, questions
 from flowyard.server.dependencies import Database
 from flowyard.store.leases import Advance, Owner
 from flowyard.upcalls.calls import Question
-from flowyard.upcalls.values import unpack_value
 
 router = APIRouter(tags=["Flowyard"])
 _logger = logging.getLogger("flowyard.server")
@@ -65,10 +65,11 @@ def write_journal(body: packed.Body, database: Database) -> Response:
     return JSONResponse(content, status.HTTP_409_CONFLICT if refused else status.HTTP_200_OK)
 
 
-@router.post("/control", operation_id="ask_control_plane")
-def ask_control_plane(body: packed.Body, database: Database) -> Response:
+@router.post("/control/{noun}/{method}", operation_id="ask_control_plane")
+def ask_control_plane(noun: str, method: str, body: packed.Body, database: Database) -> Response:
     """Call a method of the control plane; what it raises is in the answer, unless it may go better a little later."""
-    owner, question = packed.opened(body, _question)
+    owner, args, kwargs = packed.opened(body, _arguments)
+    question = Question("" if noun == RUNS else noun, method, args, kwargs)
     return packed.answer(questions.answer(database.control_of(owner), question))
 
 
@@ -83,5 +84,6 @@ def _batch(item: object) -> ReportedBatch:
     return ReportedBatch(item.flow_run_id, item.token, item.number, decode_events(events))
 
 
-def _question(owner: Owner, content: Any) -> tuple[Owner, Question]:
-    return owner, Question(*unpack_value(content))
+def _arguments(owner: Owner, content: Any) -> tuple[Owner, Sequence[Any], Mapping[str, Any]]:
+    args, kwargs = content
+    return owner, list(args), dict(kwargs)
