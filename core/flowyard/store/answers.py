@@ -9,6 +9,7 @@ from uuid import UUID
 
 from flowyard.rules.bookkeeping import estimated_run_time, estimated_start_time_delta
 from flowyard.schemas.api.base import CreatedBy
+from flowyard.schemas.api.charts import SimpleFlowRun
 from flowyard.schemas.api.flow_runs import FlowRunPolicy, FlowRunResponse
 from flowyard.schemas.api.states import State, StateDetails
 from flowyard.schemas.api.task_runs import Constant, Parameter, TaskInput, TaskRun, TaskRunPolicy, TaskRunResult
@@ -83,6 +84,34 @@ def flow_run_answer(row: AnyRow, *, pools: Mapping[UUID, Pool], now: datetime) -
     run.estimated_run_time = estimated_run_time(run, now)
     run.estimated_start_time_delta = estimated_start_time_delta(run, now)
     return run
+
+
+class _Point(NamedTuple):
+    """What `rules.bookkeeping` needs of a run to tell how long it ran and how late it was."""
+
+    state: _PointState
+    expected_start_time: datetime | None
+    start_time: datetime | None
+    total_run_time: timedelta
+
+
+class _PointState(NamedTuple):
+    type: StateType
+    timestamp: datetime
+
+
+def flow_run_point(row: AnyRow, *, now: datetime) -> SimpleFlowRun:
+    """Return the flow run in a row as a point of a chart; `now` is for what is still running or late."""
+    kind = StateType(row.state_type)
+    state = _PointState(kind, row.state_timestamp)
+    run = _Point(state, row.expected_start_time, row.start_time, row.total_run_time)
+    return SimpleFlowRun.model_construct(
+        id=row.id,
+        state_type=kind,
+        timestamp=row.start_time or row.expected_start_time or row.state_timestamp,
+        duration=estimated_run_time(run, now),
+        lateness=estimated_start_time_delta(run, now),
+    )
 
 
 def task_run_answer(row: AnyRow, *, now: datetime) -> TaskRun:

@@ -7,14 +7,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Column, func, select
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.sql import Select
 
 from flowyard.exceptions import ObjectNotFound
+from flowyard.schemas.api.charts import SimpleFlowRun
 from flowyard.schemas.api.flow_runs import FlowRunResponse
 from flowyard.schemas.api.sorting import FlowRunSort
-from flowyard.store.answers import Pool, flow_run_answer
+from flowyard.store.answers import Pool, flow_run_answer, flow_run_point
 from flowyard.store.deployment_tables import work_pool, work_queue
 from flowyard.store.dialects import Dialect
 from flowyard.store.filtering.conditions import Condition
@@ -102,6 +103,32 @@ def read_many(
         query = query.where(page_after(connection, order, flow_run.c.id, after, "flow run"))
     rows = connection.execute(ordered(query, order, flow_run.c.id).limit(limit).offset(offset))
     return answers_of(connection, rows, now)
+
+
+def read_points(
+    connection: Connection,
+    dialect: Dialect,
+    filters: Filters,
+    *,
+    sort: FlowRunSort,
+    limit: int,
+    offset: int,
+    after: UUID | None,
+    now: datetime,
+) -> list[SimpleFlowRun]:
+    """Return the flow runs that filters take as points of a chart; see `read_many`.
+
+    Raises:
+        ObjectNotFound: there is no flow run of the id `after`.
+    """
+    order, here = ORDERS[sort], flow_run.c
+    columns: list[Column[Any]] = [here.id, here.state_type, here.state_timestamp]
+    columns += [here.expected_start_time, here.start_time, here.total_run_time]
+    query = select(*columns).where(here.state_type.is_not(None), *of_flow_runs(dialect, filters))
+    if after is not None:
+        query = query.where(page_after(connection, order, here.id, after, "flow run"))
+    rows = connection.execute(ordered(query, order, here.id).limit(limit).offset(offset))
+    return [flow_run_point(row, now=now) for row in rows]
 
 
 def count(connection: Connection, dialect: Dialect, filters: Filters) -> int:

@@ -41,7 +41,7 @@ def read(connection: Connection, task_run_id: UUID, *, now: datetime) -> TaskRun
     Raises:
         ObjectNotFound: there is none of that id.
     """
-    row = connection.execute(_select().where(task_run.c.id == task_run_id)).first()
+    row = connection.execute(select_task_runs().where(task_run.c.id == task_run_id)).first()
     if row is None:
         raise ObjectNotFound("task run", task_run_id)
     return task_run_answer(row, now=now)
@@ -64,7 +64,7 @@ def read_many(
         ObjectNotFound: there is no task run of the id `after`.
     """
     order = ORDERS[sort]
-    query = _select().where(*of_task_runs(dialect, filters))
+    query = select_task_runs().where(*of_task_runs(dialect, filters))
     if after is not None:
         query = query.where(page_after(connection, order, task_run.c.id, after, "task run"))
     rows = connection.execute(ordered(query, order, task_run.c.id).limit(limit).offset(offset))
@@ -77,7 +77,8 @@ def count(connection: Connection, dialect: Dialect, filters: Filters) -> int:
     return connection.execute(query).scalar_one()
 
 
-def _select() -> Select[Any]:
+def select_task_runs() -> Select[Any]:
+    """Return the query for task runs with their states, as `answers.task_run_answer` takes its rows."""
     joined = task_run.outerjoin(
         task_run_state,
         (task_run_state.c.task_run_id == task_run.c.id) & (task_run_state.c.id == task_run.c.state_id),

@@ -1,4 +1,4 @@
-"""Charts, as the REST API has them."""
+"""What charts show, as the REST API has them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flowyard.schemas.states import StateType
 
 
 class CountByState(Model):
-    """A count by state."""
+    """How many runs are in states of each type."""
 
     COMPLETED: int = 0
     PENDING: int = 0
@@ -23,7 +23,7 @@ class CountByState(Model):
 
 
 class HistoryResponseState(Model):
-    """A history response state."""
+    """The runs of an interval that are in one state, and how long they ran and how late they began in all."""
 
     state_type: StateType
     state_name: str
@@ -33,7 +33,7 @@ class HistoryResponseState(Model):
 
 
 class HistoryResponse(Model):
-    """A history, as the API answers."""
+    """The runs of an interval by their states."""
 
     interval_start: DateTime
     interval_end: DateTime
@@ -41,7 +41,7 @@ class HistoryResponse(Model):
 
 
 class SimpleFlowRun(Model):
-    """A simple flow run."""
+    """A flow run as a point of a chart."""
 
     id: UUID
     state_type: StateType
@@ -51,7 +51,21 @@ class SimpleFlowRun(Model):
 
 
 class TaskRunCount(Model):
-    """A task run count."""
+    """The task runs of an interval that have completed and failed."""
 
     completed: int
     failed: int
+
+
+class StateCount(Model):
+    """How many runs are in a state."""
+
+    state_type: StateType
+    state_name: str
+    count: int
+
+
+class TaskCount(StateCount):
+    """How many runs of a task are in a state."""
+
+    task_name: str

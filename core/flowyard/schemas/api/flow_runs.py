@@ -15,7 +15,7 @@ from flowyard.schemas.states import StateType
 
 
 class FlowRunInput(Model):
-    """A flow run input."""
+    """What was sent to a flow run under a key."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None

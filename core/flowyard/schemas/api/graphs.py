@@ -12,7 +12,7 @@ from flowyard.schemas.states import StateType
 
 
 class DependencyResult(Model):
-    """A dependency result."""
+    """A task run and the task runs whose values it takes."""
 
     id: UUID
     name: str
@@ -27,13 +27,13 @@ class DependencyResult(Model):
 
 
 class Edge(Model):
-    """An edge."""
+    """The other end of an edge."""
 
     id: UUID
 
 
 class GraphArtifact(Model):
-    """A graph artifact."""
+    """An artifact of a node."""
 
     id: UUID
     created: DateTime
@@ -43,7 +43,7 @@ class GraphArtifact(Model):
 
 
 class GraphState(Model):
-    """A graph state."""
+    """A state of the flow run, on its time line."""
 
     id: UUID
     timestamp: DateTime
@@ -52,7 +52,7 @@ class GraphState(Model):
 
 
 class Node(Model):
-    """A node."""
+    """A task run, or the flow run that a subflow is."""
 
     kind: Literal["flow-run", "task-run"]
     id: UUID
@@ -66,11 +66,11 @@ class Node(Model):
 
 
 class Graph(Model):
-    """A graph."""
+    """The graph of a flow run: `nodes` are pairs of an id and a node, in the order in which they began."""
 
     start_time: DateTime
     end_time: DateTime | None = None
     root_node_ids: list[UUID]
-    nodes: list[list[tuple[str, str]]]
+    nodes: list[tuple[UUID, Node]]
     artifacts: list[GraphArtifact]
     states: list[GraphState]

@@ -11,7 +11,7 @@ from flowyard.schemas.ids import new_id
 
 
 class Log(Model):
-    """A log."""
+    """A log line."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None
@@ -25,7 +25,7 @@ class Log(Model):
 
 
 class LogCreate(Body):
-    """What creates a log."""
+    """A log line that a client sends."""
 
     name: str
     level: int

@@ -14,7 +14,7 @@ from flowyard.schemas.states import StateType
 
 
 class SetStateStatus(StrEnum):
-    """A set state status."""
+    """What became of a proposed state."""
 
     ACCEPT = "ACCEPT"
     REJECT = "REJECT"
@@ -23,20 +23,20 @@ class SetStateStatus(StrEnum):
 
 
 class StateAbortDetails(Model):
-    """A state abort details."""
+    """Whoever proposed the state must stop."""
 
     type: Literal["abort_details"] = "abort_details"
     reason: str | None = None
 
 
 class StateAcceptDetails(Model):
-    """A state accept details."""
+    """The run has entered the state."""
 
     type: Literal["accept_details"] = "accept_details"
 
 
 class StateDetails(Model):
-    """A state details."""
+    """Facts about a state that rules and clients need; None means "not said"."""
 
     flow_run_id: UUID | None = None
     task_run_id: UUID | None = None
@@ -56,7 +56,7 @@ class StateDetails(Model):
 
 
 class State(Model):
-    """A state."""
+    """What a run is doing, and since when."""
 
     id: UUID = Field(default_factory=new_id)
     type: StateType
@@ -68,7 +68,7 @@ class State(Model):
 
 
 class StateCreate(Body):
-    """What creates a state."""
+    """A state that a client proposes; `id` and `timestamp` are the server's, whatever the client says."""
 
     type: StateType
     name: str | None = None
@@ -80,14 +80,14 @@ class StateCreate(Body):
 
 
 class StateRejectDetails(Model):
-    """A state reject details."""
+    """The run is in another state: in the one it was in, or in one that the rules put in the place of the proposed."""
 
     type: Literal["reject_details"] = "reject_details"
     reason: str | None = None
 
 
 class StateWaitDetails(Model):
-    """A state wait details."""
+    """The same state is to be proposed again after so many seconds."""
 
     type: Literal["wait_details"] = "wait_details"
     delay_seconds: int
@@ -95,7 +95,7 @@ class StateWaitDetails(Model):
 
 
 class OrchestrationResult(Model):
-    """An orchestration result."""
+    """The answer to a proposed state, and the state that the run is in now."""
 
     state: State | None = None
     status: SetStateStatus

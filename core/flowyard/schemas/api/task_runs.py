@@ -15,14 +15,14 @@ from flowyard.schemas.states import StateType
 
 
 class Constant(Model):
-    """A constant."""
+    """A value that no run made."""
 
     input_type: Literal["constant"] = "constant"
     type: str
 
 
 class Parameter(Model):
-    """A parameter."""
+    """A parameter of the flow."""
 
     input_type: Literal["parameter"] = "parameter"
     name: str
@@ -44,7 +44,7 @@ class TaskRunPolicy(Model):
 
 
 class TaskRunResult(Model):
-    """A task run result."""
+    """The value of a task run."""
 
     input_type: Literal["task_run"] = "task_run"
     id: UUID
