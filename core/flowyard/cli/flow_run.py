@@ -22,7 +22,7 @@ from flowyard.schemas.filters import FlowRunFilter, LogFilter
 from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import StateType
 
-app = command_group("List, inspect, profile, continue and delete flow runs.")
+app = command_group("List, inspect, profile, continue, cancel and delete flow runs.")
 
 Id = Annotated[UUID, typer.Argument(metavar="ID", help="Id of the flow run.")]
 _RUNS = RunNoun[FlowRun](
@@ -145,6 +145,7 @@ def delete(context: typer.Context, id: Id) -> None:
 app.command()(continuing.retry)
 app.command()(continuing.resume)
 app.command()(continuing.fork)
+app.command()(continuing.cancel)
 
 
 def _state_type(text: str) -> StateType:

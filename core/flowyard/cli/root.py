@@ -27,7 +27,9 @@ COMMANDS = {
     "database": LazyCommand("flowyard.cli.database", "Upgrade, downgrade and reset the state database."),
     "flow": LazyCommand("flowyard.cli.flow", "List the flows that have been run.", aliases=("flows",)),
     "flow-run": LazyCommand(
-        "flowyard.cli.flow_run", "List, inspect, profile, continue and delete flow runs.", aliases=("flow-runs",)
+        "flowyard.cli.flow_run",
+        "List, inspect, profile, continue, cancel and delete flow runs.",
+        aliases=("flow-runs",),
     ),
     "gc": LazyCommand("flowyard.cli.gc", "Delete old flow runs and the files of their results."),
     "global-concurrency-limit": LazyCommand(
@@ -35,6 +37,7 @@ COMMANDS = {
         "Manage the limits that code names with `concurrency` and `rate_limit`.",
         aliases=("gcl", "global-concurrency-limits"),
     ),
+    "journal": LazyCommand("flowyard.cli.journal", "Look at what waits for a server that is away, and send it."),
     "profile": LazyCommand("flowyard.cli.profile", "Manage the settings profiles.", aliases=("profiles",)),
     "server": LazyCommand("flowyard.cli.server", "Manage the server's database."),
     "task-run": LazyCommand(

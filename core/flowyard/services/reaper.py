@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from flowyard.exceptions import ObjectNotFound
@@ -12,7 +13,7 @@ from flowyard.rules.bookkeeping import enter_state
 from flowyard.rules.crashes import reaped_state, unrecorded_state
 from flowyard.rules.decision import RunState
 from flowyard.schemas.runs import FlowRun
-from flowyard.schemas.states import StateDetails
+from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.services import ownership
 from flowyard.services.orchestration import write_state
 from flowyard.store import flow_runs, leases, queries, rollups, states
@@ -79,10 +80,22 @@ def _crash(connection: PlainConnection, flow_run_id: UUID, crashed: Crashed) -> 
     leases.revoke(connection, flow_run_id)
     if run.state is not None and run.state.is_final():
         return None
-    _crash_task_runs(connection, flow_run_id, crashed)
-    enter_state(run, crashed(StateDetails(flow_run_id=flow_run_id, task_run_id=run.parent_task_run_id)))
+    ended = _cancelled_by(crashed) if run.state is not None and run.state.is_cancelling() else crashed
+    _crash_task_runs(connection, flow_run_id, ended)
+    enter_state(run, ended(StateDetails(flow_run_id=flow_run_id, task_run_id=run.parent_task_run_id)))
     write_state(connection, run)
     return run
+
+
+def _cancelled_by(crashed: Crashed) -> Crashed:
+    """Return the state of what somebody wanted to end, and whose process has ended."""
+
+    def cancelled(details: StateDetails) -> State[Any]:
+        state = crashed(details)
+        message = f"The run was cancelled. {state.message}"
+        return State(StateType.CANCELLED, None, message, None, details, state.timestamp)
+
+    return cancelled
 
 
 def crash_task_runs(connection: PlainConnection, flow_run_id: UUID, owner: str, *, now: datetime) -> None:
