@@ -114,12 +114,6 @@ class Invocation:
     def control(self) -> Generator[ControlPlane]:
         """Open the state backend; runs whose process has died are marked Crashed first."""
         settings = self.settings()
-        if settings.FLOWYARD_API_URL is not None:
-            typer.echo(
-                f"WARNING: FLOWYARD_API_URL={settings.FLOWYARD_API_URL!r} is set, but this version of the command line "
-                "reads the embedded state backend only.",
-                err=True,
-            )
         backend = open_backend(settings)
         try:
             backend.control.reap_dead_runs(datetime.now(UTC))

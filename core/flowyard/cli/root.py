@@ -38,6 +38,7 @@ COMMANDS = {
         aliases=("gcl", "global-concurrency-limits"),
     ),
     "journal": LazyCommand("flowyard.cli.journal", "Look at what waits for a server that is away, and send it."),
+    "journal": LazyCommand("flowyard.cli.journal", "Look at what waits for a server that is away, and send it."),
     "profile": LazyCommand("flowyard.cli.profile", "Manage the settings profiles.", aliases=("profiles",)),
     "server": LazyCommand("flowyard.cli.server", "Manage the server's database."),
     "task-run": LazyCommand(

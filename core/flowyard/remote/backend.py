@@ -10,11 +10,13 @@ from typing_extensions import override
 from flowyard.ports import Backend, ControlPlane
 from flowyard.remote.connection import Connection
 from flowyard.remote.control import RemoteControlPlane
+from flowyard.remote.delivery import address_of
 from flowyard.remote.journal import RemoteJournal
-from flowyard.remote.keeper import RemoteLeaseKeeper
 from flowyard.schemas.reports import Reporter
 from flowyard.services.ownership import Presence
+from flowyard.services.remote_lease_keeper import RemoteLeaseKeeper
 from flowyard.settings import Settings
+from flowyard.upcalls.calls import Question
 
 
 class RemoteBackend(Backend):
@@ -48,7 +50,9 @@ class RemoteBackend(Backend):
             commit_interval=settings.FLOWYARD_JOURNAL_COMMIT_INTERVAL_SECONDS,
             max_pending=settings.FLOWYARD_JOURNAL_MAX_PENDING_EVENTS,
         )
-        return cls(connection, journal, RemoteLeaseKeeper(settings, reporter) if keeps_leases else None)
+        renewal = Question("", "renew_leases", [], {})
+        url, body = connection.url + address_of(renewal), journal.delivery.body_of(renewal)
+        return cls(connection, journal, RemoteLeaseKeeper(settings, url, body) if keeps_leases else None)
 
     @property
     @override

@@ -19,11 +19,8 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from flowyard.schemas.reports import RUNS, VERSION, Reporter
 from flowyard.services.lease_keeper import RENEWAL_SECONDS
 from flowyard.settings import Settings
-from flowyard.upcalls.calls import open_answer
-from flowyard.upcalls.values import pack_value
 
 _TARGET_VARIABLE = "FLOWYARD_LEASE_KEEPER_TARGET"
 _TIMEOUT_SECONDS = 10.0
@@ -31,15 +28,21 @@ _logger = logging.getLogger("flowyard.lease_keeper")
 
 
 class RemoteLeaseKeeper:
-    """The child process, seen from its parent. Started with the first flow run."""
+    """The child process, seen from its parent. Started with the first flow run.
 
-    def __init__(self, settings: Settings, reporter: Reporter) -> None:
+    Args:
+        settings: how to reach the server.
+        url: what to send the request to.
+        body: of the request that renews the leases.
+    """
+
+    def __init__(self, settings: Settings, url: str, body: bytes) -> None:
         self._target = {
-            "url": f"{settings.FLOWYARD_API_URL}".rstrip("/"),
+            "url": url,
             "key": settings.FLOWYARD_API_KEY,
             "certificates": settings.FLOWYARD_API_SSL_CERT_FILE,
             "is_unchecked": settings.FLOWYARD_API_TLS_INSECURE_SKIP_VERIFY,
-            "body": pack_value([VERSION, reporter, [[], {}]]).hex(),
+            "body": body.hex(),
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
@@ -50,7 +53,7 @@ class RemoteLeaseKeeper:
             if self._process is not None and self._process.poll() is None:
                 return
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "flowyard.remote.keeper"],
+                [sys.executable, "-m", "flowyard.services.remote_lease_keeper"],
                 stdin=subprocess.PIPE,
                 # It holds the key, and everybody can read a command line.
                 env={**os.environ, _TARGET_VARIABLE: json.dumps(self._target)},
@@ -94,15 +97,13 @@ def renew(target: Mapping[str, Any]) -> None:
     if target["key"]:
         headers["Authorization"] = f"Bearer {target['key']}"
     # The standard library's client: loading httpx would take longer than all that this process does.
-    request = urllib.request.Request(
-        f"{target['url']}/control/{RUNS}/renew_leases", bytes.fromhex(target["body"]), headers
-    )
+    request = urllib.request.Request(target["url"], bytes.fromhex(target["body"]), headers)
     tls = ssl.create_default_context(cafile=target["certificates"])
     if target["is_unchecked"]:
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE
     with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS, context=tls) as answer:
-        open_answer(answer.read())
+        answer.read()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,99 @@
+"""`flowyard journal`: what flows have recorded and could not send, because their server was away."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat
+from flowyard.cli.lazy import command_group
+from flowyard.cli.output import say, write_json, write_table
+from flowyard.exceptions import ServerAway
+from flowyard.remote.backend import spool_folder
+from flowyard.remote.connection import Connection
+from flowyard.remote.delivery import replay as send
+from flowyard.remote.spool import Spool, SpoolSummary, spool_files, summary_of
+from flowyard.services.file_locks import is_locked
+from flowyard.settings import FLOWYARD_API_URL, Settings
+
+app = command_group("Look at what waits for a server that is away, and send it.")
+
+
+@app.command()
+def status(context: typer.Context, output: Output = OutputFormat.TABLE) -> None:
+    """Show what is kept in this home: one line for each process that recorded something."""
+    run = Invocation(context, output)
+    found = _summaries(run.settings())
+    if run.is_json:
+        write_json([_record(summary, is_alive=is_alive) for summary, is_alive in found])
+    elif not found:
+        say(run, "Nothing waits: servers have everything.")
+    else:
+        rows = [
+            (
+                f"{summary.reporter.pid} on {summary.reporter.host}",
+                "runs" if is_alive else "has ended",
+                summary.url,
+                f"{summary.count}",
+                f"{summary.size / 1e6:.3f} MB",
+                f"{summary.unreadable} bytes" if summary.unreadable else "",
+            )
+            for summary, is_alive in found
+        ]
+        write_table(run, ("Process", "State", "Server", "Requests", "Size", "Unreadable"), rows)
+
+
+@app.command()
+def replay(
+    context: typer.Context,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Send to this server; default: the one it was meant for.")
+    ] = None,
+) -> None:
+    """Send what processes that have ended could not; those that run send theirs themselves."""
+    run = Invocation(context)
+    settings = run.settings()
+    count = 0
+    for path in spool_files(spool_folder(settings)):
+        spool = Spool.adopt(path)
+        if spool is None:
+            continue
+        try:
+            count += _send(spool, settings, url or spool.url)
+        finally:
+            spool.close()
+    say(run, f"Sent {count} requests." if count else "Nothing waits: servers have everything.", colour="green")
+
+
+def _send(spool: Spool, settings: Settings, url: str) -> int:
+    connection = Connection(settings.copy_with_update({FLOWYARD_API_URL: url}))
+    try:
+        return send(spool, connection)
+    except ServerAway as error:
+        raise CommandFailed(f"{spool.count} requests are still kept in {spool.path}: {error}") from error
+    finally:
+        connection.close()
+
+
+def _summaries(settings: Settings) -> list[tuple[SpoolSummary, bool]]:
+    found: list[tuple[SpoolSummary, bool]] = []
+    for path in spool_files(spool_folder(settings)):
+        is_alive = bool(is_locked(path))
+        summary = summary_of(path)
+        if summary is not None and (summary.count or summary.unreadable):
+            found.append((summary, is_alive))
+    return found
+
+
+def _record(summary: SpoolSummary, *, is_alive: bool) -> dict[str, object]:
+    return {
+        "path": str(summary.path),
+        "url": summary.url,
+        "host": summary.reporter.host,
+        "pid": summary.reporter.pid,
+        "is_alive": is_alive,
+        "requests": summary.count,
+        "bytes": summary.size,
+        "unreadable_bytes": summary.unreadable,
+    }
