@@ -9,21 +9,22 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
-from flowyard.exceptions import ObjectNotFound
+from flowyard.exceptions import ObjectNotFound, ResultStorageFailed
 from flowyard.filesystems.folder import Folder
+from flowyard.logging.loggers import get_logger
 from flowyard.ports import ControlPlane
 from flowyard.process.control import control_plane
-from flowyard.results.cache_records import iter_records
-from flowyard.results.factory import run_folder
+from flowyard.results.garbage import FileCollector, KeptResult
 from flowyard.results.options import default_storage
-from flowyard.schemas.filters import FlowRunFilter
+from flowyard.schemas.filters import FlowRunFilter, TaskRunFilter
+from flowyard.schemas.recorded_result import RecordedResult
 from flowyard.schemas.runs import FlowRun
 from flowyard.settings import get_current_settings
 
 _RUNS_AT_A_TIME = 100
+_ROWS_AT_A_TIME = 10_000
 
 
 @dataclass(slots=True)
@@ -46,8 +47,8 @@ def collect_garbage(
     """Delete flow runs that ended long ago, with their subflows, states, logs, artifacts and result files.
 
     Runs go one after another and in small parts, so that flows that run meanwhile wait for none of it; when it is
-    stopped in the middle, the next call does the rest. Files are deleted in the storage of
-    `FLOWYARD_LOCAL_STORAGE_PATH`; a bucket has rules of its own for old objects.
+    stopped in the middle, the next call does the rest. Files are deleted in the storage of the settings, and wherever
+    else the runs recorded that their results are: folders, buckets, shares. A run whose storage does not answer stays.
 
     Args:
         older_than: how long ago they ended at least.
@@ -62,13 +63,20 @@ def collect_garbage(
         raise ValueError(f"older_than={older_than!r} must not be negative")
     moment = now or datetime.now(UTC)
     control = control_plane()
+    before = moment - older_than
     storage = default_storage(get_current_settings())
-    cached = set(_cached_keys(storage, moment))
-    needed = _needed_by_forks(control, moment - older_than)
+    files = FileCollector(storage, now=moment, dry_run=dry_run)
+    needed = _needed_by_forks(control, before)
     garbage = Garbage()
-    for run in _ended(control, moment - older_than):
+    for run in _ended(control, before):
         members = [run.id, *_subflows(control, run.id)]
         if needed.intersection(members):
+            continue
+        try:
+            for flow_run_id in members:
+                files.delete_run(flow_run_id, *_kept_by(control, flow_run_id))
+        except ResultStorageFailed as error:
+            get_logger("retention").warning("Flow run '%s' stays until its files can be deleted: %s", run.name, error)
             continue
         for flow_run_id in members:
             garbage.flow_runs.append(flow_run_id)
@@ -77,12 +85,36 @@ def collect_garbage(
                 # Somebody else may be at it too.
                 with contextlib.suppress(ObjectNotFound):
                     control.delete_flow_run(flow_run_id)
-            _delete_files(storage, flow_run_id, cached, garbage, dry_run=dry_run)
+        garbage.file_count, garbage.byte_count = files.file_count, files.byte_count
         if on_progress is not None:
             on_progress(garbage)
-    for flow_run_id in _orphans(control, storage, moment - older_than):
-        _delete_files(storage, flow_run_id, cached, garbage, dry_run=dry_run)
+    for flow_run_id in _orphans(control, storage, before):
+        files.delete_run(flow_run_id)
+    files.delete_transactions(set(garbage.flow_runs), lambda found: _is_known(control, found), before)
+    garbage.file_count, garbage.byte_count = files.file_count, files.byte_count
     return garbage
+
+
+def _kept_by(control: ControlPlane, flow_run_id: UUID) -> tuple[list[KeptResult], list[str]]:
+    """Return what is recorded of the results of a flow run, and the places of other files of it."""
+    with contextlib.suppress(ObjectNotFound):
+        run = control.read_flow_run(flow_run_id)
+        states = [run.state]
+        where = TaskRunFilter(flow_run_ids=(flow_run_id,))
+        while part := control.read_task_runs(where, limit=_ROWS_AT_A_TIME, offset=len(states) - 1):
+            states.extend(task_run.state for task_run in part)
+        kept = [
+            KeptResult(state.data.record, state.state_details.cache_key)
+            for state in states
+            if state is not None and isinstance(state.data, RecordedResult)
+        ]
+        more = [] if run.start.parameters_key is None else [run.start.parameters_key]
+        return [result for result in kept if "storage_key" in result.record], more
+    return [], []
+
+
+def _is_known(control: ControlPlane, flow_run_id: UUID) -> bool:
+    return bool(control.count_flow_runs(FlowRunFilter(ids=(flow_run_id,))))
 
 
 def _ended(control: ControlPlane, before: datetime) -> Iterator[FlowRun]:
@@ -120,38 +152,6 @@ def _needed_by_forks(control: ControlPlane, before: datetime) -> set[UUID]:
     return needed
 
 
-def _cached_keys(storage: Folder, now: datetime) -> Iterator[str]:
-    for _, record in iter_records(storage):
-        if record is not None and not record.is_expired(now) and "storage_key" in record.result:
-            yield record.result["storage_key"]
-
-
-def _delete_files(storage: Folder, flow_run_id: UUID, cached: set[str], garbage: Garbage, *, dry_run: bool) -> None:
-    folder = run_folder(flow_run_id)
-    for key in list(storage.iter_paths(folder)):
-        if key in cached:
-            continue
-        path = storage.resolve(key)
-        with contextlib.suppress(FileNotFoundError):
-            garbage.byte_count += path.stat().st_size
-            garbage.file_count += 1
-            if not dry_run:
-                path.unlink()
-    if not dry_run:
-        _remove_empty(storage.resolve(folder))
-
-
-def _remove_empty(folder: Path) -> None:
-    if not folder.is_dir():
-        return
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir():
-            with contextlib.suppress(OSError):  # not empty: a cached value is in it
-                path.rmdir()
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
 def _orphans(control: ControlPlane, storage: Folder, before: datetime) -> Iterator[UUID]:
     """Yield the runs of which only files are left: somebody deleted the run, or was stopped in the middle."""
     folder = storage.resolve("runs")
@@ -160,5 +160,5 @@ def _orphans(control: ControlPlane, storage: Folder, before: datetime) -> Iterat
             flow_run_id, is_old = UUID(path.name), datetime.fromtimestamp(path.stat().st_mtime, UTC) < before
         except (ValueError, FileNotFoundError):
             continue
-        if is_old and not control.count_flow_runs(FlowRunFilter(ids=(flow_run_id,))):
+        if is_old and not _is_known(control, flow_run_id):
             yield flow_run_id

@@ -193,11 +193,19 @@ class Transaction(Staging):
         earlier = read_commit(results.storage, self._name, results.signing_key)
         parts = dict.fromkeys(self.parts, "committed") | dict({} if earlier is None else earlier.components)
         kept = self._values if self.key is not None else {}
+        flow_run = self._the_scope.flow_run
         handle = results.create_result(kept or None)
         stamp = None if self.parent is None else self.stamp
         # The flow's own storage is the one that decides what a resume executes: it comes last.
         for storage in reversed(storages):
-            record = new_record(self._name, results.storage, handle, components=parts, transaction=stamp)
+            record = new_record(
+                self._name,
+                results.storage,
+                handle,
+                components=parts,
+                transaction=stamp,
+                flow_run_id=None if flow_run is None else str(flow_run.id),
+            )
             write_commit(storage, record, results.signing_key)
 
     async def _roll_back(self, error: BaseException) -> None:

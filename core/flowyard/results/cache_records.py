@@ -96,9 +96,11 @@ def read_record(
     return record
 
 
-def iter_records(storage: LocalFiles, signing_key: str | None = None) -> Iterator[tuple[str, CacheRecord | None]]:
+def iter_records(
+    storage: LocalFiles, signing_key: str | None = None, *, folder: str = CACHE_FOLDER
+) -> Iterator[tuple[str, CacheRecord | None]]:
     """Yield the place of every record, and the record; None for one that is damaged."""
-    for path in storage.iter_paths(CACHE_FOLDER):
+    for path in storage.iter_paths(folder):
         record = None
         with contextlib.suppress(MissingResult, FileNotFoundError):
             record = _read(storage, path, signing_key)

@@ -99,9 +99,11 @@ def resolve_result_options(
         storage, is_default, block_id = inherited.storage, inherited.is_default_storage, inherited.storage_block_id
     elif own is not None:
         storage = resolve_storage(own)
-        block_id = saved_id(storage) if persist else None
     else:
         storage, is_default = default_storage(settings), True
+    if persist and block_id is None and not is_default:
+        # Also what a flow handed on that keeps nothing itself.
+        block_id = saved_id(storage)
     if result_serializer is not None:
         serializer = resolve_serializer(result_serializer)
     elif inherited is not None:

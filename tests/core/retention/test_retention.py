@@ -10,18 +10,22 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from flowyard import flow, task
 from flowyard.artifacts import create_markdown_artifact
+from flowyard.cache_policies import INPUTS
+from flowyard.filesystems import LocalFileSystem, RemoteFileSystem
+from flowyard.logging.loggers import LogEavesdropper
 from flowyard.process.backends import close_backends
 from flowyard.process.control import control_plane
 from flowyard.recovery import fork_flow_run
 from flowyard.retention import collect_garbage
-from flowyard.schemas.filters import ArtifactFilter, LogFilter
+from flowyard.schemas.filters import ArtifactFilter, LogFilter, TaskRunFilter
 from flowyard.settings import FLOWYARD_HOME, FLOWYARD_LOGGING_LEVEL, temporary_settings
+from flowyard.transactions import transaction
 
 DAY = timedelta(days=1)
 
@@ -144,6 +148,156 @@ def test_files_of_a_run_that_somebody_deleted_are_found(home: Path) -> None:
     assert files(home)
     collect_garbage(DAY, now=later())
     assert files(home) == []
+
+
+# --- other places -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bucket() -> RemoteFileSystem:
+    return RemoteFileSystem(basepath=f"memory://{uuid4()}")
+
+
+@task(persist_result=True)
+def far(number: int) -> list[int]:
+    return [number]
+
+
+@task(persist_result=True, result_storage_key="mine")
+def named() -> list[int]:
+    return [1]
+
+
+@task(cache_policy=INPUTS, cache_expiration=timedelta(days=30))
+def cached(number: int) -> list[int]:
+    return [number]
+
+
+@flow
+def distant(extra: object = None) -> list[int]:
+    return far(1) + cached(2) + named()
+
+
+def test_recorded_results_in_a_bucket_are_deleted_and_no_others(bucket: RemoteFileSystem) -> None:
+    stored = distant.with_options(result_storage=bucket, persist_result=True)
+    run(stored, extra={1, 2})
+    other = run(stored)
+    bucket.write_path(f"runs/{other}/not-ours", b"")
+    said = collect_garbage(DAY, dry_run=True, now=later())
+    assert len([path for path in bucket.iter_paths("runs") if path.endswith("/flow")]) == 2
+    assert collect_garbage(DAY, now=later()) == said
+    assert said.file_count == 4, "two results of flows, two of `far`; `cached` is made once"
+    assert said.byte_count > 0
+    left = [path for path in bucket.iter_paths(".") if not path.startswith("cache/")]
+    assert [path.rpartition("/")[2] for path in left] == ["mine", "0", "not-ours"]
+    # What the cache has is still used.
+    assert run(stored)
+    states = [task_run.state for task_run in control_plane().read_task_runs()]
+    assert [state.name for state in states if state is not None].count("Cached") == 1
+
+
+def test_a_run_whose_bucket_does_not_answer_stays(bucket: RemoteFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow_run_id = run(distant.with_options(result_storage=bucket))
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError("not allowed")
+
+    with monkeypatch.context() as patch, LogEavesdropper("flowyard") as heard:
+        patch.setattr(RemoteFileSystem, "delete_file", refuse)
+        assert collect_garbage(DAY, now=later()).flow_runs == []
+    assert "could not be deleted: PermissionError: not allowed" in heard.text()
+    assert collect_garbage(DAY, now=later()).flow_runs == [flow_run_id]
+
+
+def test_a_run_whose_block_is_gone_is_deleted_and_its_files_stay(bucket: RemoteFileSystem) -> None:
+    flow_run_id = run(distant.with_options(result_storage=bucket))
+    task_runs = control_plane().read_task_runs(TaskRunFilter(flow_run_ids=(flow_run_id,)))
+    states = [task_run.state for task_run in task_runs if task_run.state is not None]
+    (record,) = {state.data.to_record()["storage_block_id"] for state in states}
+    control_plane().blocks.delete_document(UUID(record))
+    with LogEavesdropper("flowyard") as heard:
+        assert collect_garbage(DAY, now=later()).flow_runs == [flow_run_id]
+    assert "The files of results stay where they are" in heard.text()
+    assert list(bucket.iter_paths("runs"))
+
+
+@pytest.mark.parametrize("is_saved", [True, False])
+def test_results_in_another_folder_are_deleted_too(home: Path, is_saved: bool) -> None:
+    elsewhere: Any = LocalFileSystem(basepath=str(home / "elsewhere"))
+    if is_saved:
+        elsewhere.save("elsewhere")
+    run(distant.with_options(result_storage=elsewhere))
+    garbage = collect_garbage(DAY, now=later())
+    assert garbage.file_count == 1, "the pack; the value of the cache stays"
+    left = [path.name for path in (home / "elsewhere" / "runs").rglob("*") if path.is_file()]
+    assert left == ["0"]
+    assert (home / "elsewhere" / "mine").is_file()
+
+
+# --- transactions -----------------------------------------------------------------------------------------------
+
+
+@flow
+def grouped(key: str | None = None, fails: bool = False, caches: bool = False) -> None:
+    with transaction(key=key) as group:
+        group.set("a", 1)
+        step(1)
+        if caches:
+            cached(3)
+        if fails:
+            raise ValueError("no")
+
+
+def commits(home: Path) -> list[str]:
+    return [name for name in files(home) if name.startswith("transactions/")]
+
+
+def test_the_commit_of_a_transaction_goes_with_its_run(home: Path) -> None:
+    run(grouped)
+    assert len(commits(home)) == 1
+    said = collect_garbage(DAY, dry_run=True, now=later())
+    assert said.file_count == 2
+    assert len(commits(home)) == 1
+    assert collect_garbage(DAY, now=later()) == said
+    assert commits(home) == []
+    assert not (home / "storage" / "transactions").exists()
+
+
+def test_the_commits_of_runs_that_stay_stay(home: Path) -> None:
+    run(grouped)
+    assert collect_garbage(DAY).file_count == 0
+    control_plane().delete_flow_run(run(grouped))
+    assert collect_garbage(DAY).file_count == 0, "it is young: another database may know its run"
+    assert len(commits(home)) == 2
+    collect_garbage(DAY, now=later())
+    assert commits(home) == []
+
+
+def test_what_was_done_once_stays_done(home: Path) -> None:
+    run(grouped, key="load")
+    before = commits(home)
+    assert len(before) == 2
+    collect_garbage(DAY, now=later())
+    assert commits(home) == before
+
+
+def test_values_of_a_transaction_that_did_not_commit_go_when_they_are_old(home: Path) -> None:
+    run(grouped, key="load")
+    for path in commits(home):
+        if not path.startswith("transactions/values/"):
+            (home / "storage" / path).unlink()
+    collect_garbage(DAY)
+    assert len(commits(home)) == 1
+    collect_garbage(DAY, now=later())
+    assert commits(home) == []
+
+
+def test_a_commit_by_which_a_value_of_the_cache_counts_stays_as_long_as_that(home: Path) -> None:
+    run(grouped, caches=True)
+    collect_garbage(DAY, now=later())
+    assert len(commits(home)) == 1
+    collect_garbage(DAY, now=later(60))
+    assert commits(home) == []
 
 
 def test_a_negative_age_is_refused() -> None:
