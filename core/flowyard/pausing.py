@@ -14,7 +14,7 @@ from flowyard.context import FlowRunContext, current
 from flowyard.duality import dual
 from flowyard.exceptions import FlowPauseTimeout, NotPausedError, Pause
 from flowyard.process.control import control_plane
-from flowyard.schemas.ids import new_id
+from flowyard.schemas.ids import as_id, new_id
 from flowyard.schemas.orchestration import Verdict
 from flowyard.schemas.runs import utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
@@ -28,7 +28,7 @@ _LONGEST_POLL_SECONDS = 1.0
 @dual
 def pause_flow_run(
     wait_for_input: Any = None,
-    flow_run_id: UUID | None = None,
+    flow_run_id: UUID | str | None = None,
     timeout: float = 3600,
     poll_interval: float = 10,
     reschedule: bool = False,
@@ -72,7 +72,7 @@ def pause_flow_run(
 @dual
 def suspend_flow_run(
     wait_for_input: Any = None,
-    flow_run_id: UUID | None = None,
+    flow_run_id: UUID | str | None = None,
     timeout: float | None = 3600,
     key: str | None = None,
     client: object = None,
@@ -97,7 +97,7 @@ def suspend_flow_run(
 
 
 @dual
-def resume_flow_run(flow_run_id: UUID, run_input: Mapping[str, Any] | None = None) -> None:
+def resume_flow_run(flow_run_id: UUID | str, run_input: Mapping[str, Any] | None = None) -> None:
     """Let a paused flow run go on.
 
     Args:
@@ -110,7 +110,7 @@ def resume_flow_run(flow_run_id: UUID, run_input: Mapping[str, Any] | None = Non
         RuntimeError: it cannot be resumed; says why, e.g. that the input does not fit.
         ObjectNotFound: there is no such run.
     """
-    answer = control_plane().resume_flow_run(flow_run_id, run_input)
+    answer = control_plane().resume_flow_run(as_id(flow_run_id), run_input)
     state = answer.state
     if answer.status is Verdict.ABORT:
         raise NotPausedError(f"flow run {flow_run_id} cannot be resumed: {answer.reason}")
@@ -200,9 +200,10 @@ def _wait_until_resumed(here: FlowRunContext, timeout: float, poll_interval: flo
     _log(here, "Resuming flow run execution!")
 
 
-def _suspend(wait_for_input: Any, flow_run_id: UUID | None, timeout: float | None, key: str | None) -> Any:
+def _suspend(wait_for_input: Any, flow_run_id: UUID | str | None, timeout: float | None, key: str | None) -> Any:
     here = current().flow_run
     control = control_plane()
+    flow_run_id = None if flow_run_id is None else as_id(flow_run_id)
     if flow_run_id is not None and (here is None or here.flow_run.id != flow_run_id):
         if wait_for_input is not None:
             raise RuntimeError("only the run itself can ask for input: leave out flow_run_id, or wait_for_input")

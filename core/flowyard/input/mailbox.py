@@ -11,7 +11,9 @@ from flowyard.input.waiting import GetAutomaticInputHandler, GetInputHandler
 
 
 @dual
-def send_input(run_input: Any, flow_run_id: UUID, sender: str | None = None, key_prefix: str | None = None) -> None:
+def send_input(
+    run_input: Any, flow_run_id: UUID | str, sender: str | None = None, key_prefix: str | None = None
+) -> None:
     """Send a value to a flow run, which receives values of this type.
 
     Args:
@@ -30,7 +32,7 @@ def receive_input(
     raise_timeout_error: bool = False,
     exclude_keys: set[str] | None = None,
     key_prefix: str | None = None,
-    flow_run_id: UUID | None = None,
+    flow_run_id: UUID | str | None = None,
     with_metadata: bool = False,
 ) -> GetInputHandler[Any]:
     """Return an iterator over the values of a type that are sent to a flow run, in the order of their arrival.

@@ -15,7 +15,7 @@ from flowyard.exceptions import ObjectNotFound
 from flowyard.input.keysets import Keyset, keyset_from_base_key
 from flowyard.input.waiting import GetAutomaticInputHandler, GetInputHandler
 from flowyard.process.control import control_plane
-from flowyard.schemas.ids import new_id
+from flowyard.schemas.ids import as_id, new_id
 from flowyard.schemas.inputs import InputRecord
 
 T = TypeVar("T")
@@ -69,14 +69,14 @@ class RunInput(BaseModel):
         return cls.from_record(found)
 
     @classmethod
-    def save(cls, keyset: Keyset, flow_run_id: UUID | None = None) -> Any:
+    def save(cls, keyset: Keyset, flow_run_id: UUID | str | None = None) -> Any:
         """Leave the question for a flow run; None is the one that executes here."""
-        return dual(cls.store_question)(keyset, flow_run_id or _run_here())
+        return dual(cls.store_question)(keyset, _run_here() if flow_run_id is None else as_id(flow_run_id))
 
     @classmethod
-    def load(cls, keyset: Keyset, flow_run_id: UUID | None = None) -> Any:
+    def load(cls, keyset: Keyset, flow_run_id: UUID | str | None = None) -> Any:
         """Return the answer that a flow run was given; None is the one that executes here."""
-        return dual(cls.read_answer)(keyset, flow_run_id or _run_here())
+        return dual(cls.read_answer)(keyset, _run_here() if flow_run_id is None else as_id(flow_run_id))
 
     @classmethod
     def from_record(cls, found: InputRecord) -> Self:
@@ -112,7 +112,7 @@ class RunInput(BaseModel):
         to = UUID(metadata.sender.removeprefix(_SENDER))
         return dual(put_into_mailbox)(run_input, to, sender, key_prefix)
 
-    def send_to(self, flow_run_id: UUID, sender: str | None = None, key_prefix: str | None = None) -> Any:
+    def send_to(self, flow_run_id: UUID | str, sender: str | None = None, key_prefix: str | None = None) -> Any:
         """Send this to a flow run, which gets it from `receive`."""
         return dual(put_into_mailbox)(self, flow_run_id, sender, key_prefix)
 
@@ -129,7 +129,7 @@ class RunInput(BaseModel):
         raise_timeout_error: bool = False,
         exclude_keys: set[str] | None = None,
         key_prefix: str | None = None,
-        flow_run_id: UUID | None = None,
+        flow_run_id: UUID | str | None = None,
     ) -> Any:
         """Return an iterator over what is sent; see `receive_input`."""
         return cls._handler(
@@ -179,7 +179,7 @@ def run_input_subclass_from_type(wanted: Any) -> type[RunInput]:
     return AutomaticRunInput.subclass_from_type(wanted)
 
 
-def put_into_mailbox(value: Any, flow_run_id: UUID, sender: str | None, key_prefix: str | None) -> None:
+def put_into_mailbox(value: Any, flow_run_id: UUID | str, sender: str | None, key_prefix: str | None) -> None:
     """Send a value to a flow run, from the one that executes here if there is one."""
     if not isinstance(value, RunInput):
         kind = run_input_subclass_from_type(type(value))
@@ -187,7 +187,7 @@ def put_into_mailbox(value: Any, flow_run_id: UUID, sender: str | None, key_pref
     if sender is None and current().flow_run is not None:
         sender = f"{_SENDER}{_run_here()}"
     key = f"{key_prefix or value.mailbox_prefix()}-{new_id()}"
-    control_plane().inputs.create(flow_run_id, key, value.model_dump_json(), sender=sender)
+    control_plane().inputs.create(as_id(flow_run_id), key, value.model_dump_json(), sender=sender)
 
 
 def _run_here() -> UUID:

@@ -12,6 +12,7 @@ from typing_extensions import override
 from flowyard.context import current
 from flowyard.duality import dual
 from flowyard.process.control import control_plane
+from flowyard.schemas.ids import as_id
 from flowyard.schemas.inputs import InputRecord
 
 R = TypeVar("R")
@@ -36,19 +37,21 @@ class GetInputHandler(Generic[R]):
         poll_interval: float = 10,
         raise_timeout_error: bool = False,
         exclude_keys: set[str] | None = None,
-        flow_run_id: UUID | None = None,
+        flow_run_id: UUID | str | None = None,
         with_metadata: bool = False,
     ) -> None:
-        here = current().flow_run
-        if flow_run_id is None and here is None:
-            raise RuntimeError("there is no flow run here: say whose input to receive with flow_run_id=")
+        if flow_run_id is None:
+            here = current().flow_run
+            if here is None:
+                raise RuntimeError("there is no flow run here: say whose input to receive with flow_run_id=")
+            flow_run_id = here.flow_run.id
         self.run_input_cls = run_input_cls
         self.key_prefix = key_prefix
         self.timeout = timeout
         self.poll_interval = poll_interval
         self.raise_timeout_error = raise_timeout_error
         self.exclude_keys = set(exclude_keys or ())
-        self.flow_run_id: UUID = flow_run_id or here.flow_run.id  # pyright: ignore[reportOptionalMemberAccess]
+        self.flow_run_id = as_id(flow_run_id)
         self.with_metadata = with_metadata
 
     def __iter__(self) -> Self:

@@ -62,3 +62,12 @@ class IdSource:
 
 
 new_id = IdSource()
+
+
+def as_id(given: UUID | str) -> UUID:
+    """Return an id that may be text, as `flowyard.runtime` has it.
+
+    Raises:
+        ValueError: it is no UUID.
+    """
+    return given if isinstance(given, UUID) else UUID(given)

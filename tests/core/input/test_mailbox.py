@@ -50,7 +50,7 @@ def test_values_come_in_order_and_by_type() -> None:
 def test_an_async_flow_receives_with_async_for() -> None:
     @flow
     async def mailbox() -> list[int]:
-        await send_input(1, run_id())
+        await send_input(1, str(run_id()))
         return [value async for value in receive_input(int, timeout=0)]
 
     assert asyncio.run(mailbox()) == [1]
