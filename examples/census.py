@@ -193,7 +193,8 @@ def census(folder: Path, limit: int | None = None) -> Report:
     if not paths:
         raise FileNotFoundError(f"there is no Python file below {str(folder)!r}")
     by_package: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-    for path, future in zip(paths, measure.map(paths, folder), strict=True):
+    measures = measure.map(paths, folder, batch_size="auto")
+    for path, future in zip(paths, measures, strict=True):
         by_package[package_of(path, folder)][path.relative_to(folder).as_posix()] = allow_failure(future)
     packages = resolve_futures_to_data([add_up.submit(name, files) for name, files in by_package.items()])
     return Report(
