@@ -341,12 +341,13 @@ def test_no_process_is_left_when_a_flow_with_many_tasks_is_stopped(
         text=True,
     )
     assert program.stdout is not None
-    pids = [int(word) for word in program.stdout.readline().split()]
-    program.send_signal(number)
     try:
+        pids = [int(word) for word in program.stdout.readline().split()]
+        program.send_signal(number)
         _, errors = program.communicate(timeout=30)
     finally:
         program.kill()
+        program.wait()
     assert pids, errors
     for pid in pids:
         with pytest.raises(ProcessLookupError):
@@ -381,11 +382,15 @@ def test_no_process_is_left_when_a_flow_is_stopped(number: signal.Signals, tmp_p
     program = subprocess.Popen(
         [sys.executable, str(script)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    while not (pid_file.exists() and pid_file.read_text()):
-        assert program.poll() is None, program.communicate()[1].decode()
-        time.sleep(0.05)
-    program.send_signal(number)
-    _, stderr = program.communicate(timeout=50)
+    try:
+        while not (pid_file.exists() and pid_file.read_text()):
+            assert program.poll() is None, program.communicate()[1].decode()
+            time.sleep(0.05)
+        program.send_signal(number)
+        _, stderr = program.communicate(timeout=50)
+    finally:
+        program.kill()
+        program.wait()
     assert program.returncode != 0, stderr.decode()
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
