@@ -15,6 +15,7 @@ from flowyard.filesystems.folder import LocalFiles
 from flowyard.ports import ControlPlane
 from flowyard.results.commits import Commits
 from flowyard.results.factory import ResultFactory
+from flowyard.results.handles import ONLY_HERE
 from flowyard.results.read_ahead import MOST_BYTES, ReadAheadResult
 from flowyard.results.records import StoredResult, stored_results
 from flowyard.rules.decision import has_persisted_result
@@ -75,8 +76,9 @@ def _kept(runs: Iterable[TaskRun], results: ResultFactory) -> dict[Identity, Kep
             and state.is_completed()
             and has_persisted_result(state)
             and commits.has(state.state_details.transaction)
+            and ONLY_HERE not in (record := state.data.to_record())
         ):
-            fingerprint = state.data.to_record().get("fingerprint")
+            fingerprint = record.get("fingerprint")
             kept[run.task_key, run.dynamic_key] = Kept(run.name, state, fingerprint)
     return kept
 

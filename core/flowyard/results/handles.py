@@ -11,6 +11,7 @@ from typing_extensions import TypeVar, override
 from flowyard.annotations import NotSet
 from flowyard.exceptions import CorruptResult, MissingResult
 from flowyard.filesystems.contract import ReadableFiles
+from flowyard.filesystems.folder import LocalFiles
 from flowyard.results.blob import BlobHeader
 from flowyard.results.reading import Opened
 from flowyard.results.storage import located, location_of, open_file
@@ -20,6 +21,8 @@ R = TypeVar("R", default=Any)
 
 _SMALL = 2048
 """Up to how many bytes of value are kept between a look at a file and the question for its value."""
+ONLY_HERE = "storage"
+"""In the record of a reference: the class of a storage that only the process can read that made the value."""
 LITERAL_TYPES: tuple[type[Any], ...] = (type(None), bool, UUID)
 """Exact types of values that are recorded themselves instead of a reference to a file."""
 
@@ -241,6 +244,8 @@ class PersistedResult(BaseResult[R]):
         }
         if self.offset is not None:
             record["offset"] = self.offset
+        if self.storage_block_id is None and not isinstance(self.storage, LocalFiles):
+            record[ONLY_HERE] = type(self.storage).__name__
         if self.size is not None:
             record |= {"size": self.size, "value_type": self.value_type, "checksum": self.checksum}
         if self.fingerprint is not None:

@@ -16,7 +16,7 @@ from flowyard.filesystems.folder import Folder, LocalFiles
 from flowyard.results.blob import BlobHeader
 from flowyard.results.blocks import load_storage
 from flowyard.results.factory import run_folder
-from flowyard.results.handles import LiteralResult, PersistedResult, UnpersistedResult
+from flowyard.results.handles import ONLY_HERE, LiteralResult, PersistedResult, UnpersistedResult
 from flowyard.results.packs import SUFFIX, iter_frames
 from flowyard.results.reading import BinaryFile, Opened
 from flowyard.results.storage import location_of
@@ -29,6 +29,7 @@ def result_from_record(record: Mapping[str, Any], storage: ReadableFiles) -> Res
     """Return the handle that `to_record` described; `storage` is the default one of the reader's settings.
 
     Raises:
+        MissingResult: the value is in a storage that only the process can read that made it.
         ValueError: the record is of a kind that this version does not know.
     """
     kind = record.get("type")
@@ -44,6 +45,12 @@ def result_from_record(record: Mapping[str, Any], storage: ReadableFiles) -> Res
         block_id = record.get("storage_block_id")
         if block_id is not None:
             storage = load_storage(UUID(block_id), f"the record of result {key!r}")
+        elif ONLY_HERE in record and isinstance(storage, LocalFiles):
+            raise MissingResult(
+                f"the value {key!r} was kept in a {record[ONLY_HERE]} object, which only the process has that made it; "
+                "to read it elsewhere, make that class a block (a subclass of `flowyard.filesystems.WritableFileSystem`), "
+                "or name a folder as `result_storage`"
+            )
         elif os.path.isabs(key):
             storage = _ANYWHERE  # a folder that was given as an object: the key says all
         return PersistedResult(
