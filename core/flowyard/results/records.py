@@ -48,7 +48,7 @@ def result_from_record(record: Mapping[str, Any], storage: ReadableFiles) -> Res
         elif ONLY_HERE in record and isinstance(storage, LocalFiles):
             raise MissingResult(
                 f"the value {key!r} was kept in a {record[ONLY_HERE]} object, which only the process has that made it; "
-                "to read it elsewhere, make that class a block (a subclass of `flowyard.filesystems.WritableFileSystem`), "
+                "to read it elsewhere, make that class a block (a `flowyard.filesystems.WritableFileSystem`), "
                 "or name a folder as `result_storage`"
             )
         elif os.path.isabs(key):
