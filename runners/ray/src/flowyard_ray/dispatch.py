@@ -48,9 +48,8 @@ _WINDOW_SECONDS = 5.0
 _MOST_AHEAD = 256
 """Pieces of work that Ray holds until their inputs are ready."""
 _MAILBOX_AFTER_SECONDS = 0.2
-"""How long nothing has come from Ray when a mailbox is opened: something is executed that takes its time."""
-_MAILBOX_AFTER_AGE_SECONDS = 0.4
-"""The same for one piece of work, while others come and go."""
+"""How long something has been executed, as far as can be told, when a mailbox is opened."""
+_MOST_WATCHED = 32
 _GIVEN_BACK_SECONDS = 0.1
 
 Call = tuple[TaskCall, Mapping[int, Handle] | None]
@@ -74,7 +73,6 @@ class Dispatcher:
         self._tokens = itertools.count(secrets.randbits(60))
         self._ready: deque[Job] = deque()
         self._gatherer = Gatherer(cpus)
-        self._arrived_at = 0.0
         self._patience: float | None = None
         """For how many seconds what is ready is held back, if nothing comes meanwhile."""
         self._in_flight: dict[Job, None] = {}
@@ -218,11 +216,17 @@ class Dispatcher:
             self._letters.open()
 
     def _is_slow(self) -> bool:
-        """Say whether something that is with Ray takes so long that its states and logs should be asked for."""
+        """Say whether something is executed for so long that its states and logs should be asked for.
+
+        Ray begins what came first, so the oldest pieces of work are those that are executed. What takes long remains
+        among them.
+        """
         now = time.monotonic()
-        oldest = next(iter(self._in_flight)).sent_at
-        quiet = now - max(oldest, self._arrived_at)
-        return quiet >= _MAILBOX_AFTER_SECONDS or now - oldest >= _MAILBOX_AFTER_AGE_SECONDS
+        is_slow = False
+        for job in itertools.islice(self._in_flight, min(self._gatherer.cpus, _MOST_WATCHED)):
+            job.began_at = job.began_at or now
+            is_slow = is_slow or now - job.began_at >= _MAILBOX_AFTER_SECONDS
+        return is_slow
 
     def _take(self, job: Job) -> None:
         if not job.missing:
@@ -282,7 +286,7 @@ class Dispatcher:
             for item in job.items:
                 self._lose(item, lambda item=item, error=error: crashed(item.call, error))
             return
-        job.sent_at = time.monotonic()
+        job.began_at = 0.0
         self._gatherer.sent(job)
         if not job.is_gathered:
             job.place.reference = job.values
@@ -321,7 +325,6 @@ class Dispatcher:
 
     def _arrived(self, job: Job, data: Any, error: BaseException | None) -> None:
         self._in_flight.pop(job, None)
-        self._arrived_at = time.monotonic()
         self._gatherer.left(job)
         if error is not None:
             if not job.is_settled:

@@ -59,13 +59,13 @@ class Job:
 
     __slots__ = (
         "attempts_left",
+        "began_at",
         "is_batch",
         "is_withdrawn",
         "items",
         "missing",
         "outcome",
         "place",
-        "sent_at",
         "source",
         "values",
         "was_repeated",
@@ -84,7 +84,8 @@ class Job:
         """The object reference of the outcomes; None until it was sent."""
         self.values: Any = None
         """The object reference of what the calls leave. Others are told of it (`place`) when it will not change."""
-        self.sent_at = 0.0
+        self.began_at = 0.0
+        """When it was first thought that a worker executes it; 0 before."""
         self.was_repeated = False
         """It was sent again because Ray did not have an input."""
         self.is_withdrawn = False

@@ -40,6 +40,8 @@ from flowyard_ray.work import Packed, Report, WorkItem, pack_reports, unpack_wor
 
 _SHIM = "flowyard.engine.worker", "shim"  # by name: the engine stands above task runners
 _FLUSH_SECONDS = 0.1
+_LONG_SECONDS = 0.3
+"""How long a batch is executed until calls of it that ended are reported while it goes on."""
 _MOST_EVENTS = 1000
 _MOST_REPORT_BYTES = 1024 * 1024
 _LARGEST_INLINE = 16 * 1024
@@ -109,6 +111,7 @@ class RayWorker:
         """Calls of the present piece of work that have not begun and can be given back."""
         self._ended: deque[tuple[int, Report, Kept]] = deque()
         """Calls of the present piece of work that ended, and were not reported yet."""
+        self._work_began = 0.0
         self._under_way: list[tuple[int, bytes]] = []
         """Reports that were sent, and not taken by the mailbox yet."""
         self._given_back: list[WorkItem] = []
@@ -139,6 +142,7 @@ class RayWorker:
         context = _remembered(self._contexts, context_data, lambda: unpack_context(context_data))
         self._enter_run(run_facts, context.settings)
         arguments = [unpack_kept(argument) for argument in inputs]
+        self._work_began = time.monotonic()
 
         def spec(task_name: str) -> TaskSpec:
             def unpack() -> TaskSpec:
@@ -267,6 +271,7 @@ class RayWorker:
                 except Exception:  # the mailbox is gone or cannot be reached: the outcome brings everything
                     get_logger("task_runners.ray").debug("Letters cannot be sent", exc_info=True)
                     time.sleep(1.0)
+                self._last_current = current
                 continue
             self._is_busy.clear()
             if self._current is not None:  # it came while the flag was cleared
@@ -284,11 +289,18 @@ class RayWorker:
         if token != current.token:
             token, sent = current.token, 0
         self._sent = token, sent
-        if post.is_free():
-            events = current.record.since(sent)[:_MOST_EVENTS]
-            reports = self._under_way = self._under_way or self._next_reports()
-            if events or reports:
-                post.send(token, sent, len(events), packb(encode_events(events)) if events else b"", reports)
+        # What ends soon is told by the outcome, which brings everything.
+        is_slow = self._last_current is current
+        has_reports = self._given_back or self._under_way or (self._ended and self._is_long_since(self._work_began))
+        if not (is_slow or has_reports) or not post.is_free():
+            return
+        events = current.record.since(sent)[:_MOST_EVENTS] if is_slow else []
+        reports = self._under_way = self._under_way or self._next_reports()
+        if events or reports:
+            post.send(token, sent, len(events), packb(encode_events(events)) if events else b"", reports)
+
+    def _is_long_since(self, moment: float) -> bool:
+        return time.monotonic() - moment >= _LONG_SECONDS
 
     def _next_reports(self) -> list[tuple[int, bytes]]:
         reports: list[tuple[int, bytes]] = [(item.token, b"") for item in self._given_back]
@@ -314,9 +326,8 @@ class RayWorker:
 
     def _give_back(self, current: _Current) -> None:
         """Take back from this worker's present work what has not begun, when a call has been executed for a tick."""
-        was, self._last_current = self._last_current, current
         pending = self._pending
-        if pending is None or was is not current:
+        if pending is None or self._last_current is not current:
             return
         with contextlib.suppress(IndexError):
             while self._current is current:
