@@ -13,6 +13,7 @@ import pytest
 
 from flowyard.filesystems import WritableFileSystem
 from flowyard.filesystems.contract import ListedFiles
+from flowyard.results.shared_locks import SharedLocks
 
 
 class FileSystemContract:
@@ -116,6 +117,18 @@ class FileSystemContract:
         assert list(filesystem.iter_paths("runs/1")) == ["runs/1/sub/a"]
         with pytest.raises(FileNotFoundError):
             filesystem.file_size("runs/1/b")
+
+    def test_locks_of_the_cache_hold_where_files_are_listed(self, filesystem: Any) -> None:
+        if not isinstance(filesystem, ListedFiles):
+            pytest.skip("this file system has no iter_paths and delete_file: only calls of one flow run wait")
+        first, second = SharedLocks(filesystem), SharedLocks(filesystem)
+        assert first.acquire("k")
+        assert not second.acquire("k")
+        assert first.acquire("k")
+        first.release("k")
+        assert second.acquire("k")
+        second.release("k")
+        assert list(filesystem.iter_paths("cache")) == []
 
     def test_async_callers_await(self, filesystem: Any) -> None:
         async def call() -> bytes:
