@@ -13,7 +13,7 @@ from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.runs import FlowRun, StartInfo
 from flowyard.store.plain import PlainConnection, insert_text
 from flowyard.store.rows import read_id
-from flowyard.store.states import STATE_COLUMNS, current_state
+from flowyard.store.states import STATE_COLUMNS, current_state, locked_run
 
 if TYPE_CHECKING:
     from flowyard.store.states import AnyRow
@@ -87,11 +87,10 @@ def lock(connection: PlainConnection, flow_run_id: UUID) -> FlowRun:
     Raises:
         ObjectNotFound: there is none of that id.
     """
-    row_lock = connection.dialect.row_lock
-    rows = connection.rows(f"{_SELECT}{row_lock and f'{row_lock} OF flow_run'}", flow_run_id)
-    if not rows:
+    row = locked_run(connection, _SELECT, "flow_run", flow_run_id)
+    if row is None:
         raise ObjectNotFound("flow run", flow_run_id)
-    return flow_run_of(rows[0])
+    return flow_run_of(row)
 
 
 def is_there(connection: PlainConnection, flow_run_id: UUID) -> bool:

@@ -20,7 +20,7 @@ from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State
 from flowyard.store.plain import PlainConnection
 from flowyard.store.rows import read_id
-from flowyard.store.states import STATE_COLUMNS, state_of
+from flowyard.store.states import STATE_COLUMNS, locked_run, state_of
 from flowyard.store.tables import ID, TEXT, TIME, flow_run, metadata, rollup, task_run, task_run_state
 from flowyard.store.task_runs import task_run_of
 
@@ -93,11 +93,10 @@ def lock(connection: PlainConnection, task_run_id: UUID) -> TaskRun:
     Raises:
         ObjectNotFound: there is none of that id.
     """
-    row_lock = connection.dialect.row_lock
-    rows = connection.rows(f"{_LOCK}{row_lock and f'{row_lock} OF task_run'}", task_run_id)
-    if not rows:
+    row = locked_run(connection, _LOCK, "task_run", task_run_id)
+    if row is None:
         raise ObjectNotFound("task run", task_run_id)
-    return task_run_of(rows[0])
+    return task_run_of(row)
 
 
 def store(connection: PlainConnection, run: TaskRun) -> None:

@@ -47,6 +47,24 @@ def insert_task_run_state(connection: PlainConnection, task_run_id: UUID, state:
     connection.insert("task_run_state", {"task_run_id": task_run_id, **_values(state)})
 
 
+def locked_run(connection: PlainConnection, query: str, table: str, run_id: UUID) -> Row | None:
+    """Return the row of a run joined with its state, which nobody else can change until this transaction ends.
+
+    Args:
+        connection: to lock with.
+        query: selects the run of an id.
+        table: of the runs.
+        run_id: its id.
+    """
+    row_lock = connection.dialect.row_lock
+    rows = connection.rows(f"{query}{row_lock and f'{row_lock} OF {table}'}", run_id)
+    if rows and rows[0].state_id is not None and rows[0].state__id is None:
+        # PostgreSQL has waited for somebody else's transaction: it then shows the run as that one left it, but looks
+        # for the state among those that were there before. The next statement sees both.
+        rows = connection.rows(query, run_id)
+    return rows[0] if rows else None
+
+
 class _StateColumns:
     """The columns of a state among those of its run, where they are labelled `state__...`."""
 
