@@ -527,6 +527,18 @@ class UnusableSchema(FlowyardError, ValueError):
         return f"the schema of {self.what} cannot be used: {self.cause}"
 
 
+class UnreadableTemplate(FlowyardError, ValueError):
+    """A Jinja template has an error."""
+
+    def __init__(self, line: int, cause: str) -> None:
+        super().__init__(line, cause)
+        self.line = line
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"the template cannot be read, line {self.line}: {self.cause}"
+
+
 class UnresolvedPlaceholder(FlowyardError, ValueError):
     """A placeholder (`__prefect_kind`) in values cannot be filled in."""
 

@@ -19,8 +19,10 @@ from flowyard.server.api import ROUTERS
 from flowyard.server.dependencies import check_api_version
 from flowyard.server.gateway import Gateway
 from flowyard.server.security.authentication import Authentication, Authenticator
+from flowyard.server.security.csrf import check_csrf
 from flowyard.server.security.rates import Rates
 from flowyard.server.security.sizes import BodyLimit
+from flowyard.server.task_desk import TaskDesk
 from flowyard.settings import Settings
 from flowyard.store import api_keys
 
@@ -41,6 +43,7 @@ def create_app(settings: Settings, *, backend: LocalBackend | None = None) -> Fa
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
         opened = backend or await to_thread.run_sync(open_backend, settings)
         app.state.gateway = Gateway(opened, settings)
+        app.state.task_desk = TaskDesk(app.state.gateway)
         # Nobody could renew a lease while there was no server.
         await to_thread.run_sync(app.state.gateway.give_time)
         try:
@@ -50,7 +53,7 @@ def create_app(settings: Settings, *, backend: LocalBackend | None = None) -> Fa
                 await to_thread.run_sync(opened.close)
 
     app = FastAPI(title="Flowyard", version=__version__, lifespan=life, openapi_url="/openapi.json", docs_url="/docs")
-    api = APIRouter(prefix="/api", dependencies=[Depends(check_api_version)])
+    api = APIRouter(prefix="/api", dependencies=[Depends(check_api_version), Depends(check_csrf)])
     for router in ROUTERS:
         api.include_router(router)
     app.include_router(api)

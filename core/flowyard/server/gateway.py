@@ -13,6 +13,7 @@ from flowyard.local.backend import LocalBackend
 from flowyard.local.guests import GuestControlPlane
 from flowyard.local.reading import Reader
 from flowyard.ports import ControlPlane
+from flowyard.server.bell import Bell
 from flowyard.services.lease_keeper import LEASE_SECONDS
 from flowyard.settings import Settings
 from flowyard.store import leases
@@ -38,6 +39,8 @@ class Gateway:
         self._backend = backend
         self._read = Reader(backend.database, backend.journal)
         self.settings = settings
+        self.news = Bell()
+        """Rings when something was stored here that others stream."""
 
     @property
     def control(self) -> ControlPlane:

@@ -29,6 +29,20 @@ def check(what: str, values: Mapping[str, Any], schema: Mapping[str, Any], *, ig
         InvalidValues: they do not fit.
         UnusableSchema: the schema is none, or leads in a circle.
     """
+    found = problems_of(what, values, schema, ignore_required=ignore_required)
+    if found:
+        found.sort(key=lambda problem: list(map(str, problem.absolute_path)))
+        raise InvalidValues(what, tuple(_described(problem) for problem in found))
+
+
+def problems_of(
+    what: str, values: Mapping[str, Any], schema: Mapping[str, Any], *, ignore_required: bool = False
+) -> list[Any]:
+    """Return what is wrong about values, at most 20 errors of `jsonschema`; the arguments are those of `check`.
+
+    Raises:
+        UnusableSchema: the schema is none, or leads in a circle.
+    """
     try:
         # Without a registry of our own the library fetches what a schema refers to from the network.
         validator: Any = cast("Any", Draft202012Validator)(
@@ -48,9 +62,7 @@ def check(what: str, values: Mapping[str, Any], schema: Mapping[str, Any], *, ig
         raise UnusableSchema(what, "it has circular references") from error
     except re.error as error:
         raise UnusableSchema(what, f"it has a pattern that is no regular expression: {error}") from error
-    if found:
-        found.sort(key=lambda problem: list(map(str, problem.absolute_path)))
-        raise InvalidValues(what, tuple(_described(problem) for problem in found))
+    return found
 
 
 def _described(problem: Any) -> str:

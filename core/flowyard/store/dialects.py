@@ -137,6 +137,10 @@ class Dialect(ABC):
     def json_text(self, column: ColumnElement[Any]) -> ColumnElement[str]:
         """Return the text of a JSON value in a column: a string without its quotes."""
 
+    @abstractmethod
+    def json_member(self, column: ColumnElement[Any], key: str) -> ColumnElement[str]:
+        """Return the text that a JSON object in a column has under a key; NULL when it has none."""
+
 
 class SQLite(Dialect):
     """A file in WAL mode: many readers, one writer at a time, who waits for its turn up to a minute.
@@ -288,6 +292,10 @@ class SQLite(Dialect):
     @override
     def json_text(self, column: ColumnElement[Any]) -> ColumnElement[str]:
         return _sqlite_core().json_text(column)
+
+    @override
+    def json_member(self, column: ColumnElement[Any], key: str) -> ColumnElement[str]:
+        return _sqlite_core().json_member(column, key)
 
     @override
     def is_transient(self, error: BaseException) -> bool:

@@ -140,6 +140,10 @@ class PostgreSQL(Dialect):
         return cast(column, postgresql.JSONB).op("#>>", return_type=Text())(literal_column("'{}'"))
 
     @override
+    def json_member(self, column: ColumnElement[Any], key: str) -> ColumnElement[str]:
+        return cast(column, postgresql.JSONB).op("->>", return_type=Text())(cast(key, Text))
+
+    @override
     def is_transient(self, error: BaseException) -> bool:
         if isinstance(error, DBAPIError) and error.connection_invalidated:
             return True

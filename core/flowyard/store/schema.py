@@ -15,13 +15,18 @@ from flowyard.exceptions import BackendUnavailable
 from flowyard.store import (
     api_keys,
     artifacts,
+    automations,
     block_documents,
     blocks,
     configuration,
+    csrf_tokens,
     deployment_tables,
+    events,
     flow_run_inputs,
     limits,
+    notification_policies,
     reported_task_runs,
+    saved_searches,
     variables,
     versions,
 )
@@ -34,13 +39,18 @@ if TYPE_CHECKING:
 NOUNS = (
     api_keys,
     artifacts,
+    automations,
     block_documents,
     blocks,
     configuration,
+    csrf_tokens,
     deployment_tables,
+    events,
     flow_run_inputs,
     limits,
+    notification_policies,
     reported_task_runs,
+    saved_searches,
     variables,
 )
 """The modules that add tables to `metadata`; imported before it is used."""
@@ -129,6 +139,26 @@ def reset(database: Database) -> None:
         metadata.drop_all(connection.core)
         version_metadata.drop_all(connection.core)
         create(connection.core)
+
+
+def clear(connection: Connection) -> None:
+    """Delete every row but API keys and facts about the database itself."""
+    kept = {api_keys.api_key.name, configuration.configuration.name}
+    for table in metadata.sorted_tables:
+        if table.name not in kept:
+            connection.execute(delete(table))
+
+
+def drop(connection: Connection) -> None:
+    """Delete every table of ours with all that is in it."""
+    metadata.drop_all(connection)
+    version_metadata.drop_all(connection)
+
+
+def create_missing(connection: Connection) -> None:
+    """Make all tables, unless they are there."""
+    if not tables_without_version(connection):
+        create(connection)
 
 
 def tables_without_version(connection: Connection) -> list[str]:

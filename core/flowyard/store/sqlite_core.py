@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Table, Text, event, exists, func, select
+from sqlalchemy import Table, Text, cast, event, exists, func, select, type_coerce
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection, Engine, create_engine
 from sqlalchemy.pool import QueuePool, StaticPool
 from sqlalchemy.sql import ColumnElement
+
+from flowyard.store.encoding import to_json
 
 
 def make_engine(connect: Callable[[], Any], *, is_in_memory: bool, echo: bool) -> Engine:
@@ -36,9 +38,18 @@ def insert(table: Table) -> sqlite.Insert:
 def json_array_has(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
     """Return the condition that a JSON array of strings in a column contains a string."""
     items = func.json_each(column).table_valued("value")
-    return exists(select(items.c.value).where(items.c.value == text))
+    is_among = exists(select(items.c.value).where(items.c.value == text))
+    # First as text, which is not parsed: the form in which `encoding.to_json` writes it must be there somewhere.
+    return (func.instr(column, type_coerce(to_json(text), Text)) > 0) & is_among
 
 
 def json_text(column: ColumnElement[Any]) -> ColumnElement[str]:
     """Return the text of a JSON value in a column: a string without its quotes."""
     return func.json_extract(column, "$", type_=Text())
+
+
+def json_member(column: ColumnElement[Any], key: str) -> ColumnElement[str]:
+    """Return the text that a JSON object in a column has under a key."""
+    # Not `json_extract`: no quoting of its paths knows every character a key can have.
+    items = func.json_each(column).table_valued("key", "value")
+    return select(cast(items.c.value, Text)).where(items.c.key == key).limit(1).scalar_subquery()

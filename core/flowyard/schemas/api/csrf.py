@@ -1,4 +1,4 @@
-"""Csrf, as the REST API has them."""
+"""Tokens against forged requests, as the REST API has them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flowyard.schemas.ids import new_id
 
 
 class CsrfToken(Model):
-    """A csrf token."""
+    """What a client sends with everything that changes something, until it is over."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None

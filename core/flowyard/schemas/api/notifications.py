@@ -1,55 +1,87 @@
-"""Notifications, as the REST API has them."""
+"""Policies of notifications about flow runs, as the REST API has them."""
 
 from __future__ import annotations
 
+from string import Formatter
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from flowyard.schemas.api.base import Body, DateTime, Model
 from flowyard.schemas.ids import new_id
 
+MESSAGE_FIELDS = (
+    "flow_run_notification_policy_id",
+    "flow_id",
+    "flow_name",
+    "flow_run_url",
+    "flow_run_id",
+    "flow_run_name",
+    "flow_run_parameters",
+    "flow_run_state_type",
+    "flow_run_state_name",
+    "flow_run_state_timestamp",
+    "flow_run_state_message",
+)
+"""What a message can tell."""
+
+
+def _check_template(template: str) -> str:
+    names = {name.split(".")[0].split("[")[0] for _, name, _, _ in Formatter().parse(template) if name is not None}
+    unknown = sorted(names - set(MESSAGE_FIELDS))
+    if unknown:
+        raise ValueError(f"a message has no field {unknown[0]!r}; there are {', '.join(MESSAGE_FIELDS)}")
+    return template
+
+
+Template = Annotated[str, AfterValidator(_check_template)]
+
 
 class FlowRunNotificationPolicy(Model):
-    """A flow run notification policy."""
+    """Which flow runs somebody wants to hear about, and how."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None
     updated: DateTime | None = None
     is_active: bool = True
     state_names: list[str]
+    """Empty for all states."""
     tags: list[str]
+    """One of them is enough; empty for whatever tags."""
     block_document_id: UUID
+    """The block that sends the message."""
     message_template: str | None = None
+    """With the fields of `MESSAGE_FIELDS` in braces; None for a text that says what happened."""
 
 
 class FlowRunNotificationPolicyCreate(Body):
-    """What creates a flow run notification policy."""
+    """What creates a policy."""
 
     is_active: bool = True
     state_names: list[str]
     tags: list[str]
     block_document_id: UUID
-    message_template: str | None = None
+    message_template: Template | None = None
 
 
 class FlowRunNotificationPolicyFilterIsActive(Body):
-    """Flow run notification policys by their is active."""
+    """Policies that are active, or those that are not."""
 
     eq_: bool | None = None
 
 
 class FlowRunNotificationPolicyFilter(Body):
-    """Which flow run notification policys to take; a field that is None takes all."""
+    """Which policies to take; a field that is None takes all."""
 
     is_active: FlowRunNotificationPolicyFilterIsActive | None = None
 
 
 class FlowRunNotificationPolicyUpdate(Body):
-    """What can be changed of a flow run notification policy; a field that is left out stays."""
+    """What can be changed of a policy; a field that is left out stays."""
 
     is_active: bool | None = None
     state_names: list[str] | None = None
     tags: list[str] | None = None
     block_document_id: UUID | None = None
-    message_template: str | None = None
+    message_template: Template | None = None

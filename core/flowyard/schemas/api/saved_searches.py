@@ -1,4 +1,4 @@
-"""Saved searches, as the REST API has them."""
+"""Searches of the dashboard that somebody gave a name, as the REST API has them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowyard.schemas.ids import new_id
 
 
 class SavedSearchFilter(Model):
-    """Which saved searchs to take; a field that is None takes all."""
+    """One condition of a search; what it means is up to the dashboard."""
 
     object: str
     property: str
@@ -22,7 +22,7 @@ class SavedSearchFilter(Model):
 
 
 class SavedSearch(Model):
-    """A saved search."""
+    """A search with a name."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None

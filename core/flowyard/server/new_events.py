@@ -1,0 +1,77 @@
+"""The events that are new to somebody who streams them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from flowyard.schemas.api.events import EventFilter, ReceivedEvent
+from flowyard.schemas.api.sorting import EventOrder
+from flowyard.schemas.runs import utcnow
+from flowyard.server.gateway import Gateway
+from flowyard.store import event_lists
+
+LOOK_SECONDS = 1.0
+"""How long at most a stream does not see what another server process stored."""
+_AT_ONCE = 500
+_BACKFILL = 1_000
+# On a server, what began earlier can be seen later.
+_OVERLAP = timedelta(seconds=5)
+_MOST_SEEN = 50_000
+
+
+class NewEvents:
+    """The events that a filter takes, from now on or from a time on, each once. Its methods block."""
+
+    def __init__(self, gateway: Gateway, where: EventFilter) -> None:
+        self._gateway = gateway
+        self._where = where
+        self._cursor = utcnow()
+        self._seen: OrderedDict[UUID, None] = OrderedDict()
+        # A file has one writer at a time: what is written later has a later time.
+        self._overlap = _OVERLAP if gateway.dialect.name == "postgresql" else timedelta(0)
+
+    def begin(self, *, backfills: bool) -> list[ReceivedEvent]:
+        """Leave out what is there; with `backfills` return the last 1,000 of it, oldest first."""
+        for _, event in self._since(self._cursor - self._overlap):
+            self._see(event.id)
+        if not backfills:
+            return []
+        newest = self._where.model_copy(update={"order": EventOrder.DESC})
+        found = self._gateway.read(
+            lambda connection: event_lists.read_page(connection, self._gateway.dialect, newest, limit=_BACKFILL)
+        )
+        for event in found:
+            self._see(event.id)
+        return found[::-1]
+
+    def look(self) -> list[ReceivedEvent]:
+        """Return what is new, in the order in which it was stored."""
+        found = self._since(self._cursor - self._overlap)
+        new = [event for _, event in found if event.id not in self._seen]
+        for event in new:
+            self._see(event.id)
+        if found:
+            self._cursor = max(self._cursor, found[-1][0])
+        return new
+
+    def _since(self, time: datetime) -> list[tuple[datetime, ReceivedEvent]]:
+        found: list[tuple[datetime, ReceivedEvent]] = []
+        after: tuple[datetime, UUID] | None = None
+        while True:
+            place = after
+            page = self._gateway.read(
+                lambda connection, place=place: event_lists.read_recorded(
+                    connection, self._gateway.dialect, self._where, since=time, after=place, limit=_AT_ONCE
+                )
+            )
+            found += page
+            if len(page) < _AT_ONCE:
+                return found
+            after = (page[-1][0], page[-1][1].id)
+
+    def _see(self, event_id: UUID) -> None:
+        self._seen[event_id] = None
+        while len(self._seen) > _MOST_SEEN:
+            self._seen.popitem(last=False)
