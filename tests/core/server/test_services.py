@@ -1,0 +1,275 @@
+"""What a server does by itself, each time with a clock of the test; also by three replicas at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import httpx
+import pytest
+
+from flowyard.local import open_backend
+from flowyard.server.app import create_app
+from flowyard.server.gateway import Gateway
+from flowyard.services.cancellation_cleanup import CancellationCleanup
+from flowyard.services.foreman import Foreman
+from flowyard.services.late_runs import LateRuns
+from flowyard.services.loops import Loop, Loops
+from flowyard.services.pause_expirations import PauseExpirations
+from flowyard.services.scheduler import Scheduler
+from flowyard.settings import Settings
+from flowyard.testing.servers import RunningServer, serving
+
+NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
+HOURLY = {"schedule": {"cron": "0 * * * *"}}
+
+
+class Counts(Protocol):
+    """A service that says how much it has done."""
+
+    def run_once(self, now: datetime) -> int: ...
+
+
+@pytest.fixture
+def replicas(settings: Settings, api: httpx.Client) -> Iterator[list[Gateway]]:
+    """Three servers on the database that `api` speaks to."""
+    assert api.get("/ready").status_code == 200
+    with ExitStack() as stack:
+        backends = [stack.enter_context(closing(open_backend(settings))) for _ in range(3)]
+        yield [Gateway(backend, settings) for backend in backends]
+
+
+@pytest.fixture
+def gateway(server: RunningServer) -> Gateway:
+    return server.app.state.gateway
+
+
+def at_once(services: Sequence[Counts], now: datetime) -> list[int]:
+    """Let services run at the same moment; return what they returned."""
+    ready = threading.Barrier(len(services))
+
+    def run(service: Counts) -> int:
+        ready.wait(20)
+        return service.run_once(now)
+
+    with ThreadPoolExecutor(len(services)) as pool:
+        return list(pool.map(run, services))
+
+
+def deploy(api: httpx.Client, **values: object) -> dict[str, Any]:
+    flow_id = api.post("/flows/", json={"name": "etl"}).json()["id"]
+    return api.post("/deployments/", json={"name": "d", "flow_id": flow_id, **values}).json()
+
+
+def ask(api: httpx.Client, deployment: dict[str, Any], at: datetime | None = None, **values: object) -> dict[str, Any]:
+    if at is not None:
+        values["state"] = {"type": "SCHEDULED", "state_details": {"scheduled_time": at.isoformat()}}
+    return api.post(f"/deployments/{deployment['id']}/create_flow_run", json=values).json()
+
+
+def propose(api: httpx.Client, flow_run: dict[str, Any], kind: str, *, force: bool = False, **values: object) -> None:
+    body = {"state": {"type": kind, **values}, "force": force}
+    assert api.post(f"/flow_runs/{flow_run['id']}/set_state", json=body).json()["status"] == "ACCEPT"
+
+
+def runs(api: httpx.Client) -> list[dict[str, Any]]:
+    return api.post("/flow_runs/filter", json={"sort": "EXPECTED_START_TIME_ASC"}).json()
+
+
+def states(api: httpx.Client, run: dict[str, Any]) -> list[str]:
+    noun = "task_run" if "task_key" in run else "flow_run"
+    found = api.get(f"/{noun}_states/", params={f"{noun}_id": run["id"]}).json()
+    return [state["name"] for state in found]
+
+
+# --- the scheduler ---------------------------------------------------------------------------------------
+
+
+def test_runs_are_scheduled_some_time_ahead_and_only_once(
+    api: httpx.Client, gateway: Gateway, settings: Settings
+) -> None:
+    deploy(api, schedules=[HOURLY, {"schedule": {"cron": "* * * * *"}, "active": False}], tags=["x"])
+    scheduler = Scheduler(gateway, settings)
+    assert scheduler.run_once(NOON + timedelta(minutes=1)) == 3
+    assert scheduler.run_once(NOON + timedelta(minutes=1)) == 0
+    assert [run["expected_start_time"][11:16] for run in runs(api)] == ["13:00", "14:00", "15:00"]
+    assert scheduler.run_once(NOON + timedelta(hours=2)) == 1
+
+
+def test_frequent_schedules_are_followed_for_an_hour_and_long_ones_no_further_than_the_most(
+    api: httpx.Client, gateway: Gateway, settings: Settings
+) -> None:
+    frequent = {"schedule": {"cron": "*/5 * * * *"}}
+    yearly = {"schedule": {"cron": "0 0 1 1 *"}}
+    few = {"schedule": {"cron": "* * * * *"}, "max_scheduled_runs": 2}
+    deploy(api, schedules=[frequent, yearly, few])
+    Scheduler(gateway, settings).run_once(NOON)
+    times = [run["expected_start_time"][11:16] for run in runs(api)]
+    assert times == ["12:00", "12:01", *(f"12:{minute:02}" for minute in range(5, 60, 5)), "13:00"]
+
+
+def test_paused_deployments_are_not_scheduled_and_changed_ones_soon(
+    api: httpx.Client, gateway: Gateway, settings: Settings
+) -> None:
+    url = f"/deployments/{deploy(api, schedules=[HOURLY], paused=True)['id']}"
+    recent = Scheduler(gateway, settings, only_recent=True)
+    assert recent.run_once(datetime.now(UTC)) == 0
+    api.post(f"{url}/resume_deployment")
+    assert recent.run_once(datetime.now(UTC) + timedelta(hours=1)) == 0
+    assert recent.run_once(datetime.now(UTC)) == 3
+
+
+def test_three_schedulers_make_each_run_once(api: httpx.Client, replicas: list[Gateway], settings: Settings) -> None:
+    deploy(api, schedules=[{"schedule": {"cron": "*/2 * * * *"}}])
+    made = at_once([Scheduler(gateway, settings) for gateway in replicas], NOON)
+    found = runs(api)
+    assert sum(made) == len(found) == 31
+    assert len({run["expected_start_time"] for run in found}) == 31
+
+
+def test_a_schedule_that_cannot_be_followed_does_not_keep_others_from_it(
+    api: httpx.Client, gateway: Gateway, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(api, schedules=[HOURLY, {"schedule": {"rrule": "FREQ=DAILY"}}])
+    broken = "flowyard.rules.schedules.parse"
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(broken, fail)
+    assert Scheduler(gateway, settings).run_once(NOON) == 3
+
+
+# --- late runs, pauses, cancellation ------------------------------------------------------------------------
+
+
+def test_a_run_that_waits_too_long_is_late_once(api: httpx.Client, replicas: list[Gateway], settings: Settings) -> None:
+    deployment = deploy(api)
+    late = [ask(api, deployment, NOON) for _ in range(5)]
+    soon = ask(api, deployment, NOON + timedelta(seconds=10))
+    services: list[Counts] = [LateRuns(gateway, settings) for gateway in replicas]
+    assert services[0].run_once(NOON + timedelta(seconds=14)) == 0
+    assert sum(at_once(services, NOON + timedelta(seconds=15))) == 5
+    for run in late:
+        assert states(api, run) == ["Scheduled", "Late"]
+    assert states(api, soon) == ["Scheduled"]
+    again = api.get(f"/flow_runs/{late[0]['id']}").json()
+    assert again["next_scheduled_start_time"] == again["expected_start_time"]
+
+
+def test_a_pause_that_nobody_ended_fails(api: httpx.Client, replicas: list[Gateway]) -> None:
+    deployment = deploy(api)
+    run = ask(api, deployment)
+    for kind in ("PENDING", "RUNNING"):
+        propose(api, run, kind)
+    propose(api, run, "PAUSED", state_details={"pause_timeout": NOON.isoformat(), "pause_reschedule": True})
+    services: list[Counts] = [PauseExpirations(gateway) for gateway in replicas]
+    assert services[0].run_once(NOON) == 0
+    assert at_once(services, NOON + timedelta(seconds=1)).count(1) == 1
+    assert states(api, run)[-2:] == ["Paused", "Failed"]
+    assert api.get(f"/flow_runs/{run['id']}").json()["state"]["message"] == "The flow was paused and never resumed."
+
+
+def test_what_belongs_to_a_cancelled_run_is_cancelled(api: httpx.Client, replicas: list[Gateway]) -> None:
+    deployment = deploy(api)
+    parent = ask(api, deployment)
+    for kind in ("PENDING", "RUNNING"):
+        propose(api, parent, kind)
+    keys = {"flow_run_id": parent["id"], "task_key": "load"}
+    tasks = [api.post("/task_runs/", json={**keys, "dynamic_key": str(number)}).json() for number in range(4)]
+    api.post(f"/task_runs/{tasks[0]['id']}/set_state", json={"state": {"type": "COMPLETED"}, "force": True})
+    flow_id = api.post("/flows/", json={"name": "child"}).json()["id"]
+    inner = api.post("/flow_runs/", json={"flow_id": flow_id, "parent_task_run_id": tasks[1]["id"]}).json()
+    deployed = ask(api, deployment, parent_task_run_id=tasks[2]["id"])
+    propose(api, deployed, "PENDING")
+    propose(api, deployed, "RUNNING")
+    services: list[Counts] = [CancellationCleanup(gateway) for gateway in replicas]
+    now = datetime.now(UTC)
+    assert services[0].run_once(now) == 0
+    propose(api, parent, "CANCELLED", force=True)
+
+    at_once(services, now)
+
+    assert states(api, tasks[0])[-1] == "Completed"
+    assert [states(api, task)[-1] for task in tasks[1:]] == ["Cancelled", "Cancelling", "Cancelled"]
+    assert states(api, tasks[3]).count("Cancelled") == 1
+    assert states(api, inner) == ["Pending", "Cancelled"]
+    assert states(api, deployed)[-1] == "Cancelling"
+    assert services[0].run_once(now) == 0
+
+
+# --- the foreman --------------------------------------------------------------------------------------------
+
+
+def test_workers_queues_pools_and_deployments_that_fall_silent_are_marked(
+    api: httpx.Client, replicas: list[Gateway], settings: Settings
+) -> None:
+    api.post("/work_pools/", json={"name": "pool"})
+    deployment = deploy(api, work_pool_name="pool")
+    for name, seconds in [("slow", 60), ("usual", None)]:
+        body = {"name": name, "heartbeat_interval_seconds": seconds}
+        api.post("/work_pools/pool/workers/heartbeat", json=body)
+    api.post("/work_pools/pool/get_scheduled_flow_runs", json={})
+    services: list[Counts] = [Foreman(gateway, settings) for gateway in replicas]
+
+    def seen() -> tuple[str, ...]:
+        workers = {each["name"]: each["status"] for each in api.post("/work_pools/pool/workers/filter").json()}
+        pool, queue = api.get("/work_pools/pool").json(), api.get("/work_pools/pool/queues/default").json()
+        made = api.get(f"/deployments/{deployment['id']}").json()
+        return (workers["slow"], workers["usual"], pool["status"], queue["status"], made["status"])
+
+    now = datetime.now(UTC)
+    assert services[0].run_once(now + timedelta(seconds=20)) == 0
+    assert seen() == ("ONLINE", "ONLINE", "READY", "READY", "READY")
+    at_once(services, now + timedelta(seconds=100))
+    assert seen() == ("ONLINE", "OFFLINE", "READY", "NOT_READY", "NOT_READY")
+    at_once(services, now + timedelta(seconds=200))
+    assert seen()[:3] == ("OFFLINE", "OFFLINE", "NOT_READY")
+    api.post("/work_pools/pool/workers/heartbeat", json={"name": "slow"})
+    assert seen()[:3] == ("ONLINE", "OFFLINE", "READY")
+
+
+# --- loops ---------------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """A service that fails at first."""
+
+    name = "counting"
+
+    def __init__(self, enough: int) -> None:
+        self.times: list[datetime] = []
+        self.done = threading.Event()
+        self._enough = enough
+
+    def run_once(self, now: datetime) -> None:
+        self.times.append(now)
+        if len(self.times) == self._enough:
+            self.done.set()
+        if len(self.times) < self._enough:
+            raise RuntimeError("not yet")
+
+
+def test_a_service_that_raises_is_logged_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    service = Counting(3)
+    with Loops([Loop(service, 0.0, clock=lambda: NOON)]):
+        assert service.done.wait(20)
+    assert service.times[:3] == [NOON] * 3
+    assert "counting failed" in caplog.text
+    assert not [thread for thread in threading.enumerate() if thread.name == "flowyard counting"]
+
+
+def test_a_server_schedules_by_itself(settings: Settings) -> None:
+    app = create_app(settings, with_services=True)
+    with serving(app) as server, httpx.Client(base_url=f"{server.address}/api", timeout=20) as api:
+        deploy(api, schedules=[HOURLY])
+        deadline = datetime.now(UTC) + timedelta(seconds=20)
+        found: list[dict[str, Any]] = []
+        while not found and datetime.now(UTC) < deadline:
+            found = runs(api)
+        assert len(found) == 3
+        assert found[0]["auto_scheduled"] is True
