@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 import time
 import zlib
 from http import HTTPStatus
@@ -147,10 +148,12 @@ def decompressed(packed: bytes) -> bytes:
     return zlib.decompress(packed, _GZIP) if packed[:2] == b"\x1f\x8b" else packed
 
 
-def _trusted(settings: Settings) -> bool | str:
-    if settings.FLOWYARD_API_TLS_INSECURE_SKIP_VERIFY:
+def _trusted(settings: Settings) -> ssl.SSLContext | bool:
+    is_secure = f"{settings.FLOWYARD_API_URL}".startswith("https:")
+    # Reading the certificates takes longer than everything else here.
+    if not is_secure or settings.FLOWYARD_API_TLS_INSECURE_SKIP_VERIFY:
         return False
-    return settings.FLOWYARD_API_SSL_CERT_FILE or True
+    return ssl.create_default_context(cafile=settings.FLOWYARD_API_SSL_CERT_FILE)
 
 
 def _retry_after(answer: httpx.Response) -> float | None:

@@ -65,7 +65,8 @@ class Delivery(Transactions):
         self._next_try = 0.0
         self._failures = 0
         self._caught_up = threading.Event()
-        self._caught_up.set()
+        if not self._left_behind:
+            self._caught_up.set()
         self.is_durable = True
         self.is_behind = bool(self._left_behind)
         self.has_entered = False

@@ -9,7 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from flowyard.local.backend import LocalBackend
 from flowyard.server.app import create_app
+from flowyard.server.gateway import Gateway
 from flowyard.settings import Settings
 from flowyard.testing.servers import DEADLINE, RunningServer, serving
 
@@ -36,10 +38,23 @@ def serve() -> Iterator[Callable[[Settings], RunningServer]]:
 
 
 @pytest.fixture(scope="module")
-def serve_app() -> Iterator[Callable[[FastAPI], RunningServer]]:
-    """Serve applications; they stop when the tests of the module have ended."""
-    with contextlib.ExitStack() as stack:
-        yield lambda app: stack.enter_context(serving(app))
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server for all tests of a module, for to start one takes longer than a test; its database is in memory."""
+    settings = Settings.from_env({"FLOWYARD_HOME": str(tmp_path_factory.mktemp("home"))})
+    with LocalBackend.in_memory() as backend, serving(create_app(settings, backend=backend)) as server:
+        yield server
+
+
+@pytest.fixture
+def behind(
+    shared_server: RunningServer, settings: Settings, database_url: str, tmp_path: Path
+) -> Iterator[LocalBackend]:
+    """Give the shared server a database of this test's own, of each kind; this is the backend on it."""
+    before = shared_server.app.state.gateway
+    with LocalBackend.open(database_url, tmp_path) as backend:
+        shared_server.app.state.gateway = Gateway(backend, settings)
+        yield backend
+        shared_server.app.state.gateway = before
 
 
 @pytest.fixture

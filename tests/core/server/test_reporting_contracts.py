@@ -15,8 +15,6 @@ from flowyard.local.backend import LocalBackend
 from flowyard.ports.blocks import BlockStore
 from flowyard.remote import RemoteBackend
 from flowyard.schemas.ids import new_id
-from flowyard.server.app import create_app
-from flowyard.server.gateway import Gateway
 from flowyard.settings import Settings
 from flowyard.store import leases
 from flowyard.testing.blocks import BlockStoreContract
@@ -24,22 +22,6 @@ from flowyard.testing.journals import JournalContract
 from flowyard.testing.limits import LimitContract
 from flowyard.testing.objects import ArtifactContract, VariableContract
 from flowyard.testing.stores import BackendContract
-
-
-@pytest.fixture(scope="module")
-def shared_server(serve_app: Callable[[Any], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """One server for all tests: each gives it a database of its own."""
-    settings = Settings.from_env({"FLOWYARD_HOME": str(tmp_path_factory.mktemp("home"))})
-    with LocalBackend.in_memory() as backend:
-        yield serve_app(create_app(settings, backend=backend))
-
-
-@pytest.fixture
-def behind(shared_server: Any, settings: Settings, database_url: str, tmp_path: Path) -> Iterator[LocalBackend]:
-    """The backend behind the server."""
-    with LocalBackend.open(database_url, tmp_path) as backend:
-        shared_server.app.state.gateway = Gateway(backend, settings)
-        yield backend
 
 
 @pytest.fixture
