@@ -23,6 +23,8 @@ _LINGER_SECONDS = 0.02
 """How long a call that comes when its inputs allow it waits for others to fill its chunk."""
 _LEAST_SECONDS = 0.0001
 """What a call costs a worker beyond its function: about that much, so that the emptiest chunks have 1,000 calls."""
+_WORTH_SECONDS = 0.005
+"""Down to how much work chunks become smaller towards the end: below that it takes longer to send one."""
 
 
 class Sizer:
@@ -46,9 +48,10 @@ class Sizer:
             return self._fixed
         if self._mean is None:
             return 1 if self._probes > 0 else None
-        size = int(_TARGET_SECONDS / max(self._mean, _LEAST_SECONDS))
+        mean = max(self._mean, _LEAST_SECONDS)
+        size = int(_TARGET_SECONDS / mean)
         if self._remaining is not None:
-            size = min(size, -(-self._remaining // (2 * self._capacity)))
+            size = min(size, max(-(-self._remaining // (2 * self._capacity)), int(_WORTH_SECONDS / mean)))
         return max(1, size)
 
     def sent(self, count: int) -> None:

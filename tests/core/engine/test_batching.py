@@ -1,0 +1,43 @@
+"""How many calls of a map go together."""
+
+from __future__ import annotations
+
+from flowyard.engine.batching import Sizer
+
+
+def sizes(seconds: float, items: int, *, capacity: int) -> list[int]:
+    """Return the chunks of a map whose items take so long each."""
+    sizer = Sizer("auto", capacity, items)
+    chunks: list[int] = []
+    while items:
+        size = sizer.next_size()
+        if size is None:  # the first ones are on their way
+            sizer.took(seconds)
+            continue
+        size = min(size, items)
+        sizer.sent(size)
+        items -= size
+        chunks.append(size)
+    return chunks
+
+
+def test_the_first_chunks_have_one_call_and_later_ones_take_a_tenth_of_a_second() -> None:
+    chunks = sizes(0.001, 10_000, capacity=2)
+    assert chunks[:4] == [1, 1, 1, 1]
+    assert set(chunks[4:90]) == {100}
+
+
+def test_the_last_round_is_shared_by_all_workers() -> None:
+    chunks = sizes(0.01, 1_000, capacity=4)
+    assert max(chunks[-4:]) == 1
+
+
+def test_chunks_of_quick_calls_do_not_become_too_small_to_be_worth_it() -> None:
+    chunks = sizes(0.00001, 200, capacity=2)
+    assert chunks[:4] == [1, 1, 1, 1]
+    assert min(chunks[4:-1]) >= 49
+    assert len(chunks) <= 9
+
+
+def test_long_calls_are_sent_one_by_one() -> None:
+    assert set(sizes(1.0, 40, capacity=2)) == {1}
