@@ -52,3 +52,21 @@ def test_a_worker_that_was_killed_for_its_memory_says_so() -> None:
 def test_a_lost_input_is_named_by_its_reference() -> None:
     assert understand(in_a_task(LOST), has_inputs=True).lost == "ab" * 28
     assert understand(in_a_task(WorkerCrashedError()), has_inputs=True).lost == ""
+
+
+@pytest.mark.parametrize(
+    ("last_line", "hint"),
+    [
+        ("ModuleNotFoundError: No module named 'flowyard_ray'", "install it there"),
+        ("TypeError: code() argument 13 must be str, not int", "the same versions of Python, Flowyard and cloudpickle"),
+    ],
+    ids=["without-flowyard", "another-python"],
+)
+def test_a_function_that_cannot_be_loaded_says_why_and_what_to_do(last_line: str, hint: str) -> None:
+    said = (
+        f"The remote function failed to import on the worker. This may be because ...\n\nTraceback ...\n{last_line}\n"
+    )
+    failure = understand(in_a_task(RuntimeError(said)), has_inputs=False)
+    assert failure.cause is Cause.OTHER
+    assert f"the worker cannot load its function: {last_line}" in failure.text
+    assert hint in failure.text

@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import queue
-import secrets
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from typing import Any, cast
@@ -25,16 +24,16 @@ from flowyard.logging.loggers import get_logger
 from flowyard.logging.run_log import run_log_for_task
 from flowyard.schemas.states import State, StateType
 from flowyard.schemas.wire_values import packb, unpackb
-from flowyard.task_runners.base import Handle, Outcome, TaskCall
+from flowyard.task_runners.base import Handle, Outcome
 from flowyard.task_runners.outcomes import cancelled, crashed, synthesised
 from flowyard.task_runners.packing_outcomes import RemoteResult, unpack_outcome
+from flowyard.task_runners.versions import mismatch, versions_here
 from flowyard_ray.api import ray
-from flowyard_ray.context import options_of_call
 from flowyard_ray.failures import Cause, Failure, understand
 from flowyard_ray.flight_recorder import Left
 from flowyard_ray.gathering import Gatherer
 from flowyard_ray.inquiries import Inquiry
-from flowyard_ray.jobs import Item, Job, RayHandle
+from flowyard_ray.jobs import Call, Item, Job, JobMaker
 from flowyard_ray.letters import Letters
 from flowyard_ray.losses import lost_call, lost_input
 from flowyard_ray.sending import Sender
@@ -52,8 +51,6 @@ _MAILBOX_AFTER_SECONDS = 0.2
 _MOST_WATCHED = 32
 _GIVEN_BACK_SECONDS = 0.1
 
-Call = tuple[TaskCall, Mapping[int, Handle] | None]
-
 
 class Dispatcher:
     """Work on its way through Ray, for one flow run.
@@ -69,8 +66,7 @@ class Dispatcher:
         self._lock = threading.Lock()
         self._unfinished: dict[Handle, Item] = {}
         self._by_token: dict[int, Item] = {}
-        # Workers outlive flow runs: no two runs may use the same numbers.
-        self._tokens = itertools.count(secrets.randbits(60))
+        self._maker = JobMaker()
         self._ready: deque[Job] = deque()
         self._gatherer = Gatherer(cpus)
         self._patience: float | None = None
@@ -80,6 +76,8 @@ class Dispatcher:
         self._ahead: set[Job] = set()
         """With Ray, waiting for inputs."""
         self._results: weakref.WeakSet[RayResult] = weakref.WeakSet()
+        self._versions = {versions_here()}
+        """What is known to run on workers."""
         self._is_closing = False
         self._is_over = False
         self._leaves_ray = False
@@ -95,7 +93,7 @@ class Dispatcher:
 
     def submit(self, calls: Sequence[Call], *, is_batch: bool = False) -> list[Handle]:
         """Take calls; those of a batch that are of one task and follow each other become one piece of work."""
-        jobs = self._group(calls) if is_batch else [self._single(*call) for call in calls]
+        jobs = self._maker.batches(calls) if is_batch else [self._maker.single(*call) for call in calls]
         handles: list[Handle] = [item.handle for job in jobs for item in job.items]
         with self._lock:
             is_over = self._is_over
@@ -115,32 +113,6 @@ class Dispatcher:
             for handle in waiting.values():
                 handle.add_done_callback(lambda _, job=job: self._inbox.put(partial(self._input_done, job)))
         return handles
-
-    def _single(self, call: TaskCall, upstream: Mapping[int, Handle] | None) -> Job:
-        options = options_of_call(call.spec.fn, call.user_context)
-        job = Job((call.spec, options, call.context), int(options.get("max_retries", 0)))
-        self._add(job, call, {key: handle.native or handle for key, handle in upstream.items()} if upstream else {})
-        return job
-
-    def _group(self, calls: Sequence[Call]) -> list[Job]:
-        jobs: list[Job] = []
-        job: Job | None = None
-        members: set[int] = set()
-        for call, upstream in calls:
-            upstream = {key: handle.native or handle for key, handle in (upstream or {}).items()}
-            options = options_of_call(call.spec.fn, call.user_context)
-            source = call.spec, options, call.context
-            if job is None or source != job.source or any(id(handle) in members for handle in upstream.values()):
-                job = Job(source, int(options.get("max_retries", 0)), is_batch=True)
-                jobs.append(job)
-                members.clear()
-            members.add(id(self._add(job, call, upstream)))
-        return jobs
-
-    def _add(self, job: Job, call: TaskCall, upstream: Mapping[int, Handle]) -> RayHandle:
-        handle = RayHandle(call.task_run.id, job.place, len(job.items))
-        job.items.append(Item(job, call, handle, next(self._tokens), upstream))
-        return handle
 
     def cancel(self, handle: Handle) -> bool:
         """Settle a call as Cancelled, and kill the worker that executes it if it executes nothing else."""
@@ -330,7 +302,10 @@ class Dispatcher:
             if not job.is_settled:
                 self._failed(job, error)
             return
-        reports = unpack_reports(data)
+        where, versions, reports = unpack_reports(data)
+        if versions not in self._versions:
+            self._versions.add(versions)
+            self._log.warning("%s", mismatch({where: versions}))
         job.outcome = None
         # Its worker gives no call back any more: where values are is settled.
         job.place.reference = job.values
@@ -366,7 +341,7 @@ class Dispatcher:
             self._by_token.pop(item.token, None)
             job = Job(item.job.source, 0)
             item.handle.place, item.handle.index = job.place, 0
-            new = Item(job, item.call, item.handle, next(self._tokens), {})
+            new = Item(job, item.call, item.handle, self._maker.token(), {})
             self._unfinished[item.handle] = self._by_token[new.token] = new
         job.items.append(new)
         self._gatherer.was_slow(job.spec, _GIVEN_BACK_SECONDS)
@@ -437,7 +412,7 @@ class Dispatcher:
                 continue
             with self._lock:
                 self._by_token.pop(item.token, None)
-                item.token, item.received = next(self._tokens), 0
+                item.token, item.received = self._maker.token(), 0
                 self._by_token[item.token] = item
             item.call = copy(item.call)
             item.call.attempt += 1
@@ -475,7 +450,7 @@ class Dispatcher:
             self._given_back(item)
             return
         packed, packed_kept = unpackb(data)
-        [report], [kept] = unpack_reports(packed), unpack_kept(packed_kept)
+        [report], [kept] = unpack_reports(packed).reports, unpack_kept(packed_kept)
         item.handle.stand_in = kept
         self._settle(item, partial(self._outcome_of, item, report, kept, 0))
 

@@ -17,9 +17,13 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from flowyard_ray.remote import MISSING_MODULE_HINT
+from flowyard_ray.remote import MISSING_MODULE_HINT, SAME_VERSIONS_HINT
 
 _LOST_WORKER = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, LocalRayletDiedError, RayActorError)
+
+
+_NOT_LOADED = "failed to import on the worker"
+"""What Ray says of a function whose pickle raised."""
 
 
 class Cause(enum.Enum):
@@ -57,7 +61,11 @@ def understand(error: BaseException, *, has_inputs: bool) -> Failure:
     if isinstance(inner, TaskCancelledError):
         return Failure(Cause.CANCELLED, text)
     if isinstance(error, RayTaskError):
-        if isinstance(inner, ModuleNotFoundError):
+        if _NOT_LOADED in str(inner):
+            last = str(inner).strip().splitlines()[-1].strip()
+            hint = MISSING_MODULE_HINT if "ModuleNotFoundError" in last else SAME_VERSIONS_HINT
+            text = f"the worker cannot load its function: {last[:600]}; {hint}"
+        elif isinstance(inner, ModuleNotFoundError):
             text = f"{text}; {MISSING_MODULE_HINT}"
         return Failure(Cause.OTHER, text)
     if isinstance(inner, OutOfMemoryError):
@@ -73,4 +81,4 @@ def understand(error: BaseException, *, has_inputs: bool) -> Failure:
 def _text(error: BaseException | None) -> str:
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     shown = " ".join(lines[:3])
-    return f"{type(error).__name__}: {shown[:600]}"
+    return f"{type(error).__name__}: {shown[:800]}"

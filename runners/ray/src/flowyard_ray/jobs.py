@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from flowyard.schemas.events import JournalEvent
 from flowyard.task_runners.base import CallContext, Handle, TaskCall, TaskSpec
-from flowyard_ray.context import Options
+from flowyard_ray.context import Options, options_of_call
 from flowyard_ray.values import Kept, Place
+
+Call = tuple[TaskCall, Mapping[int, Handle] | None]
 
 
 class RayHandle(Handle):
@@ -126,3 +130,47 @@ class Job:
     def is_settled(self) -> bool:
         """Whether every call is done, whatever Ray says later."""
         return all(item.is_settled for item in self.items)
+
+
+class JobMaker:
+    """Makes jobs of calls; from any thread."""
+
+    def __init__(self) -> None:
+        # Workers outlive flow runs: no two runs may use the same numbers.
+        self._tokens = itertools.count(secrets.randbits(60))
+
+    def token(self) -> int:
+        """Return a number that tells the letters of a call apart from all others."""
+        return next(self._tokens)
+
+    def single(self, call: TaskCall, upstream: Mapping[int, Handle] | None) -> Job:
+        """Return the job of one call."""
+        options = options_of_call(call.spec.fn, call.user_context)
+        job = Job((call.spec, options, call.context), int(options.get("max_retries", 0)))
+        self._add(job, call, _natives(upstream) if upstream else {})
+        return job
+
+    def batches(self, calls: Sequence[Call]) -> list[Job]:
+        """Return the jobs of calls that go together: those of one task that follow each other are one."""
+        jobs: list[Job] = []
+        job: Job | None = None
+        members: set[int] = set()
+        for call, handles in calls:
+            upstream = _natives(handles or {})
+            options = options_of_call(call.spec.fn, call.user_context)
+            source = call.spec, options, call.context
+            if job is None or source != job.source or any(id(handle) in members for handle in upstream.values()):
+                job = Job(source, int(options.get("max_retries", 0)), is_batch=True)
+                jobs.append(job)
+                members.clear()
+            members.add(id(self._add(job, call, upstream)))
+        return jobs
+
+    def _add(self, job: Job, call: TaskCall, upstream: Mapping[int, Handle]) -> RayHandle:
+        handle = RayHandle(call.task_run.id, job.place, len(job.items))
+        job.items.append(Item(job, call, handle, self.token(), upstream))
+        return handle
+
+
+def _natives(upstream: Mapping[int, Handle]) -> dict[int, Handle]:
+    return {key: handle.native or handle for key, handle in upstream.items()}

@@ -29,6 +29,7 @@ from flowyard.task_runners.outcomes import not_executed
 from flowyard.task_runners.packing import ArrivedCall, unpack_context, unpack_spec
 from flowyard.task_runners.packing_outcomes import pack_outcome
 from flowyard.task_runners.pickling import Pickled
+from flowyard.task_runners.versions import Versions, mismatch, versions_here
 from flowyard.upcalls.channel import UpcallChannel
 from flowyard_ray.api import ray
 from flowyard_ray.flight_recorder import FlightRecorder
@@ -54,6 +55,8 @@ MISSING_MODULE_HINT = (
     'along with RayTaskRunner(init_kwargs={"runtime_env": {"working_dir": ".", "pip": [...]}})'
 )
 
+SAME_VERSIONS_HINT = "the workers need the same versions of Python, Flowyard and cloudpickle as the flow's process"
+
 T = TypeVar("T")
 
 
@@ -76,12 +79,24 @@ def remote_function(name: str, spec_hash: bytes, spec_data: bytes | None) -> Any
         spec_hash: tells the spec apart on a worker.
         spec_data: the packed spec; None when it is large and comes by reference.
     """
+    sender = tuple(versions_here())
 
     def flowyard_task(work: Packed, extras: Extras | None, *inputs: KeptList) -> tuple[bytes, KeptList]:
-        return this_worker().execute(spec_hash, spec_data, work, extras, inputs)
+        try:
+            return this_worker().execute(spec_hash, spec_data, work, extras, inputs)
+        except Exception as error:
+            explain(error, sender)
+            raise
 
     flowyard_task.__name__ = flowyard_task.__qualname__ = name
     return ray.remote(flowyard_task)
+
+
+def explain(error: Exception, sender: tuple[str, ...]) -> None:
+    """Raise an error that says so when this worker runs other versions than the sender of a call that failed here."""
+    text = mismatch({f"Ray worker {os.getpid()}": versions_here()}, here=Versions(*sender))
+    if text is not None:
+        raise RuntimeError(f"{type(error).__name__}: {error}. {text}") from error
 
 
 class _Current(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from flowyard.schemas.wire import VERSION
 from flowyard.schemas.wire_values import packb
 from flowyard.task_runners.envelopes import Envelope, read_control
 from flowyard.task_runners.pickling import Buffer
+from flowyard.task_runners.versions import Versions, versions_here
 from flowyard_ray.values import Kept
 
 Packed = bytes | tuple[Any, ...]
@@ -67,6 +69,14 @@ class Report(NamedTuple):
     """What the call left, if that is small: whoever asks for the value finds it in the flow's process."""
 
 
+class Reported(NamedTuple):
+    """The reports of a piece of work, and who wrote them."""
+
+    where: str
+    versions: Versions
+    reports: Sequence[Report]
+
+
 def pack_reports(where: str, reports: Sequence[Report]) -> bytes:
     """Return the reports of a piece of work in one piece."""
     wire = [
@@ -79,17 +89,20 @@ def pack_reports(where: str, reports: Sequence[Report]) -> bytes:
         for report in reports
     ]
     buffers: list[Buffer] = [buffer for report in reports for buffer in report.outcome.buffers]
-    return Envelope(packb([VERSION, where, wire]), buffers).to_bytes()
+    return Envelope(packb([VERSION, where, wire, _versions_here()]), buffers).to_bytes()
 
 
-def unpack_reports(data: Buffer) -> list[Report]:
+_versions_here = functools.cache(versions_here)
+
+
+def unpack_reports(data: Buffer) -> Reported:
     """Return what `pack_reports` packed."""
     envelope = Envelope.from_bytes(data)
-    _, _, wire = read_control(envelope.control)
+    _, where, wire, versions = read_control(envelope.control)
     reports: list[Report] = []
     at = 0
     for first, control, count, kept in wire:
         outcome = Envelope(control, envelope.buffers[at : at + count])
         reports.append(Report(first, outcome, None if kept is None else Kept.from_wire(kept)))
         at += count
-    return reports
+    return Reported(where, Versions(*versions), reports)
