@@ -16,6 +16,7 @@ from flowyard.local.backend import LocalBackend
 from flowyard.schemas.keys import ApiKey
 from flowyard.server import errors
 from flowyard.server.api import ROUTERS
+from flowyard.server.background import loops_of
 from flowyard.server.dependencies import check_api_version
 from flowyard.server.gateway import Gateway
 from flowyard.server.security.authentication import Authentication, Authenticator
@@ -23,18 +24,20 @@ from flowyard.server.security.csrf import check_csrf
 from flowyard.server.security.rates import Rates
 from flowyard.server.security.sizes import BodyLimit
 from flowyard.server.task_desk import TaskDesk
+from flowyard.services.loops import Loops
 from flowyard.settings import Settings
 from flowyard.store import api_keys
 
 _THREADS = 64
 
 
-def create_app(settings: Settings, *, backend: LocalBackend | None = None) -> FastAPI:
+def create_app(settings: Settings, *, backend: LocalBackend | None = None, with_services: bool = False) -> FastAPI:
     """Return the server's application.
 
     Args:
         settings: what the server goes by; the database it opens when it starts, too.
         backend: use this database instead, and leave it open at the end.
+        with_services: do what a server does by itself too: schedule, mark what is late, reap and so on.
     """
 
     @asynccontextmanager
@@ -46,9 +49,12 @@ def create_app(settings: Settings, *, backend: LocalBackend | None = None) -> Fa
         app.state.task_desk = TaskDesk(app.state.gateway)
         # Nobody could renew a lease while there was no server.
         await to_thread.run_sync(app.state.gateway.give_time)
+        loops = loops_of(app.state.gateway, settings) if with_services else Loops([])
+        loops.start()
         try:
             yield
         finally:
+            await to_thread.run_sync(loops.stop)
             if backend is None:
                 await to_thread.run_sync(opened.close)
 

@@ -52,7 +52,7 @@ def serve(
     cert_file, key_file = settings.FLOWYARD_SERVER_TLS_CERT_FILE, settings.FLOWYARD_SERVER_TLS_KEY_FILE
     config = uvicorn.Config(
         # Processes import it by name; one alone takes the settings that are given.
-        "flowyard.server.serve:app_of_worker" if workers > 1 else create_app(settings),
+        "flowyard.server.serve:app_of_worker" if workers > 1 else create_app(settings, with_services=True),
         factory=workers > 1,
         workers=workers,
         log_level=settings.FLOWYARD_LOGGING_SERVER_LEVEL.lower(),
@@ -74,7 +74,7 @@ def serve(
 
 def app_of_worker() -> FastAPI:
     """Return the application of one of several processes."""
-    return create_app(get_current_settings())
+    return create_app(get_current_settings(), with_services=True)
 
 
 def check_open_to_whom(settings: Settings, place: Place) -> None:
