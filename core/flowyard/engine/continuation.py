@@ -11,16 +11,18 @@ from uuid import UUID
 from typing_extensions import override
 
 from flowyard.engine.replay import Earlier, Identity, Kept, affected_by
-from flowyard.filesystems.folder import LocalFiles
+from flowyard.exceptions import ResultStorageFailed
+from flowyard.filesystems.contract import ListedFiles
+from flowyard.logging.loggers import get_logger
 from flowyard.ports import ControlPlane
+from flowyard.results.blocks import saved_id
 from flowyard.results.commits import Commits
 from flowyard.results.factory import ResultFactory
-from flowyard.results.handles import ONLY_HERE
+from flowyard.results.handles import ONLY_HERE, PersistedResult
 from flowyard.results.read_ahead import MOST_BYTES, ReadAheadResult
 from flowyard.results.records import StoredResult, stored_results
 from flowyard.rules.decision import has_persisted_result
 from flowyard.schemas.filters import FlowRunFilter, TaskRunFilter
-from flowyard.schemas.recorded_result import RecordedResult
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
 
@@ -86,13 +88,18 @@ def _kept(runs: Iterable[TaskRun], results: ResultFactory) -> dict[Identity, Kep
 def _stored(results: ResultFactory, flow_run_id: UUID, kept: Mapping[Identity, Kept]) -> dict[Identity, Kept]:
     """Return the calls whose value is there although the process died before their completion was recorded."""
     storage = results.storage
-    if not isinstance(storage, LocalFiles):
+    if not isinstance(storage, ListedFiles):
         return {}
     commits = Commits(storage, results.signing_key)
     known = _Known(results, kept.values())
     found: dict[Identity, Kept] = {}
-    everything = stored_results(storage, flow_run_id, results.signing_key, known=known, on_known=known.read_ahead)
-    for stored in sorted(everything, key=lambda stored: stored.header.created):
+    listed = stored_results(storage, flow_run_id, results.signing_key, known=known, on_known=known.read_ahead)
+    try:
+        everything = sorted(listed, key=lambda stored: stored.header.created)
+    except ResultStorageFailed as error:
+        get_logger("recovery").warning("Only what was recorded is used again: %s", error)
+        return {}
+    for stored in everything:
         header = stored.header
         if header.task_key is None or header.dynamic_key is None or header.state_type != StateType.COMPLETED:
             continue
@@ -145,18 +152,19 @@ class _Known(Container[tuple[str, int | None]]):
 def _kept_as_stored(results: ResultFactory, stored: StoredResult) -> Kept:
     header = stored.header
     assert header.dynamic_key is not None
-    record: dict[str, Any] = {
-        "type": "reference",
-        "storage_key": results.recorded_key(stored.key),
-        "storage_block_id": None if results.storage_block_id is None else str(results.storage_block_id),
-        "serializer_type": header.serializer["type"],
-        "size": header.size,
-        "value_type": header.value_type,
-        "checksum": header.checksum,
-        "fingerprint": header.fingerprint,
-    }
-    if stored.offset is not None:
-        record["offset"] = stored.offset
+    handle: PersistedResult[Any] = PersistedResult(
+        storage=results.storage,
+        storage_key=results.recorded_key(stored.key),
+        # A flow that keeps nothing itself does not know the id of the block that its tasks keep theirs in.
+        storage_block_id=results.storage_block_id or saved_id(results.storage),
+        serializer_type=header.serializer["type"],
+        cache_object=False,
+        size=header.size,
+        value_type=header.value_type,
+        checksum=header.checksum,
+        signing_key=results.signing_key,
+        fingerprint=header.fingerprint,
+        offset=stored.offset,
+    )
     made = datetime.fromisoformat(header.created)
-    state = State(StateType.COMPLETED, data=RecordedResult(record), timestamp=made)
-    return Kept(header.dynamic_key, state, header.fingerprint)
+    return Kept(header.dynamic_key, State(StateType.COMPLETED, data=handle, timestamp=made), header.fingerprint)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from flowyard.exceptions import MissingResult
-from flowyard.filesystems.contract import ReadableFiles
+from flowyard.filesystems.contract import ListedFiles, ReadableFiles
 from flowyard.filesystems.folder import Folder, LocalFiles
 from flowyard.results.blob import BlobHeader
 from flowyard.results.blocks import load_storage
@@ -19,7 +19,7 @@ from flowyard.results.factory import run_folder
 from flowyard.results.handles import ONLY_HERE, LiteralResult, PersistedResult, UnpersistedResult
 from flowyard.results.packs import SUFFIX, iter_frames
 from flowyard.results.reading import BinaryFile, Opened
-from flowyard.results.storage import location_of
+from flowyard.results.storage import list_files, location_of, open_file
 from flowyard.schemas.states import ResultHandle
 from flowyard.schemas.unknown_result import UnknownResult
 from flowyard.settings import get_current_settings
@@ -100,7 +100,7 @@ class StoredResult(NamedTuple):
 
 
 def stored_results(
-    storage: LocalFiles,
+    storage: ListedFiles,
     flow_run_id: UUID,
     signing_key: str | None = None,
     *,
@@ -112,12 +112,15 @@ def stored_results(
     A result whose run's state never reached the journal counts as what its header says. Damaged ones are left out:
     their tasks run again. With a signing key those that it did not sign count as damaged. Those whose key and offset
     are `known` are left out too; those that are in packs, and intact, are handed to `on_known`: key, offset, bytes.
+
+    Raises:
+        ResultStorageFailed: the storage does not answer.
     """
-    for key in storage.iter_paths(run_folder(flow_run_id)):
+    for key in list_files(storage, run_folder(flow_run_id)):
         if (key, None) in known:
             continue
         try:
-            with storage.open_file(key) as file:
+            with open_file(storage, key) as file:
                 if key.endswith(SUFFIX):
                     yield from _in_pack(file, storage, key, signing_key, known, on_known)
                 else:
@@ -128,7 +131,7 @@ def stored_results(
 
 def _in_pack(
     file: BinaryFile,
-    storage: LocalFiles,
+    storage: ListedFiles,
     key: str,
     signing_key: str | None,
     known: Container[tuple[str, int | None]],

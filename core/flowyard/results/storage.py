@@ -11,7 +11,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from flowyard.exceptions import CorruptResult, ResultStorageFailed
-from flowyard.filesystems.contract import ReadableFiles, WritableFiles
+from flowyard.filesystems.contract import ListedFiles, ReadableFiles, WritableFiles
 from flowyard.filesystems.folder import LocalFiles
 from flowyard.results.packs import Frame, Packs, read_frame
 
@@ -47,6 +47,18 @@ def open_file(storage: ReadableFiles, key: str, offset: int | None = None) -> Fi
         raise
     except Exception as error:
         raise _failed("read", storage, key, error) from error
+
+
+def list_files(storage: ListedFiles, folder: str) -> list[str]:
+    """Return the files in a folder and below.
+
+    Raises:
+        ResultStorageFailed: the storage does not answer.
+    """
+    try:
+        return list(storage.iter_paths(folder))
+    except Exception as error:
+        raise _failed("listed", storage, folder, error) from error
 
 
 def write_parts(storage: WritableFiles, key: str, parts: Sequence[bytes | bytearray | memoryview]) -> None:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 
 from flowyard.engine.continuation import Continuation
 from flowyard.engine.replay import Earlier, Fingerprint
+from flowyard.filesystems import RemoteFileSystem
 from flowyard.filesystems.folder import Folder
+from flowyard.logging.loggers import LogEavesdropper
 from flowyard.ports import ControlPlane
+from flowyard.process.backends import close_backends
 from flowyard.results import ResultFactory, ResultOrigin, fingerprint_of
+from flowyard.results.blocks import saved_id
 from flowyard.results.packs import Packs
 from flowyard.schemas.ids import new_id
 from flowyard.schemas.recorded_result import RecordedResult
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
 from flowyard.serializers import PickleSerializer
-from flowyard.settings import FLOWYARD_LOCAL_STORAGE_PATH, temporary_settings
+from flowyard.settings import FLOWYARD_HOME, FLOWYARD_LOCAL_STORAGE_PATH, temporary_settings
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -38,7 +44,7 @@ class Recorded:
 class Left:
     """What a process left in a storage."""
 
-    def __init__(self, storage: Folder, *, is_default: bool) -> None:
+    def __init__(self, storage: Folder | RemoteFileSystem, *, is_default: bool) -> None:
         self.flow_run = FlowRun(flow_id=new_id(), name="run", flow_name="flow")
         self.results = ResultFactory(
             persist_result=True,
@@ -66,17 +72,22 @@ class Left:
         return continuation.earlier(cast("ControlPlane", Recorded(*runs)), self.results)
 
 
-@pytest.fixture(params=["settings, packs", "settings, files", "given, packs", "given, files"])
+@pytest.fixture(params=["settings, packs", "settings, files", "given, packs", "given, files", "bucket, files"])
 def left(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Left]:
     where, _, kind = request.param.partition(", ")
-    with temporary_settings({FLOWYARD_LOCAL_STORAGE_PATH: tmp_path / "settings"}):
-        left = Left(Folder(str(tmp_path / where)), is_default=where == "settings")
+    changed = {FLOWYARD_HOME: tmp_path, FLOWYARD_LOCAL_STORAGE_PATH: tmp_path / "settings"}
+    with temporary_settings(changed):
+        bucket = RemoteFileSystem(basepath=f"memory://{uuid4()}") if where == "bucket" else None
+        left = Left(bucket or Folder(str(tmp_path / where)), is_default=where == "settings")
+        if bucket is not None:
+            left.results = replace(left.results, storage_block_id=saved_id(bucket))
         packs = left.packs
         if kind == "files":
             left.packs = None
         yield left
         assert packs is not None
         packs.close()
+        close_backends()
 
 
 def claimed(earlier: Earlier, run: TaskRun, **inputs: Any) -> Any:
@@ -164,3 +175,18 @@ def test_times_of_recorded_states_are_compared_with_those_of_files(left: Left) -
     again.flow_run_run_count = 2
     left.keep(again, ["later"], x=1)
     assert claimed(left.earlier(run), left.run(0), x=1) == ["later"]
+
+
+def test_without_an_answer_of_the_storage_what_is_recorded_is_used(tmp_path: Path) -> None:
+    class Away(Folder):
+        def iter_paths(self, folder: str) -> Iterator[str]:
+            raise PermissionError("not allowed to list")
+
+    left = Left(Away(str(tmp_path)), is_default=False)
+    left.packs = None
+    run = left.completed(left.run(0), [5], x=1)
+    with LogEavesdropper("flowyard") as heard:
+        earlier = left.earlier(run)
+    assert claimed(earlier, left.run(0), x=1) == [5]
+    assert "Only what was recorded is used again" in heard.text()
+    assert "could not be listed: PermissionError: not allowed to list" in heard.text()
