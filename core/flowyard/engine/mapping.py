@@ -13,6 +13,7 @@ from flowyard.engine.batching import Batcher, BatchSize, Sizer
 from flowyard.engine.calls import Submitter
 from flowyard.engine.completion import Completion
 from flowyard.engine.submission import Submission
+from flowyard.process.collecting import COLLECTING
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.task_runners.base import TaskRunner
@@ -84,6 +85,10 @@ class Feed(Generic[S]):
         threading.Thread(target=lambda: context.run(self._feed), name="flowyard-map", daemon=True).start()
 
     def _feed(self) -> None:
+        with COLLECTING.seldom():
+            self._feed_all()
+
+    def _feed_all(self) -> None:
         scope = self._submitter.scope
         try:
             for index, row in enumerate(self._rows):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import threading
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from flowyard.context import FlowRunContext, Slot
@@ -10,13 +11,81 @@ from flowyard.engine.drivers import run_async, run_blocking
 from flowyard.engine.local_shim import LocalShim
 from flowyard.engine.scope import Scope
 from flowyard.engine.task_run import run_task
+from flowyard.ports import ControlPlane
 from flowyard.process.backends import PROCESS
 from flowyard.process.loops import BackgroundLoop
 from flowyard.results.packs import Packs
 from flowyard.settings import get_current_settings
 from flowyard.task_runners.base import Outcome, TaskCall
 from flowyard.task_runners.sequential import SequentialTaskRunner
+from flowyard.upcalls.channel import UpcallChannel
 from flowyard.upcalls.worker import upcall_control_plane
+
+
+class WorkerScope(Scope):
+    """The bookkeeping for what a task calls: nested tasks run here, and ride in its outcome.
+
+    Hardly a task calls another one. So what every call needs is made at once, and the rest, a dozen objects that take
+    30 microseconds, when the first attribute is asked for that is not there yet.
+    """
+
+    def __init__(  # pyright: ignore[reportMissingSuperCall]  see `__getattr__`
+        self, call: TaskCall, *, control: ControlPlane, background: BackgroundLoop, packs: Packs
+    ) -> None:
+        self._call = call
+        self._worker_loop = background
+        self._making = threading.RLock()
+        self._used = ExitStack()
+        self._is_whole = False
+        self.runner = SequentialTaskRunner()
+        self.control = control
+        self.packs = packs
+        flow_run = self.flow_run = call.context.flow_run
+        self.context = None
+        if flow_run is not None:
+            self.context = FlowRunContext(
+                flow=None,
+                flow_run=flow_run,
+                parameters=flow_run.parameters,
+                task_runner=self.runner,
+                log_prints=call.spec.log_prints,
+                recorder=call.recorder,
+                scope=self,
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        with self._making:
+            if not self._is_whole:
+                self._make_whole()
+                self._is_whole = True
+        return object.__getattribute__(self, name)
+
+    def _make_whole(self) -> None:
+        call, runner, context = self._call, self.runner, self.context
+        assert runner is not None
+        inner = LocalShim()
+        super().__init__(
+            flow_run=call.context.flow_run,
+            flow_name=call.context.flow_name,
+            recorder=call.recorder,
+            runner=runner,
+            settings=get_current_settings(),
+            shim=inner,
+            background=self._worker_loop,
+            deadline=call.context.deadline,
+            is_remote=True,
+            packs=self.packs,
+            control=self.control,
+        )
+        inner.scope = self
+        self.context = context
+        self._used.enter_context(runner.start())
+
+    def leave(self) -> None:
+        """Let go of what was made: the task has ended."""
+        self._used.close()
 
 
 class WorkerShim:
@@ -25,53 +94,36 @@ class WorkerShim:
     def __init__(self) -> None:
         self._background = BackgroundLoop()
         self._packs = Packs()
+        self._control: tuple[UpcallChannel | None, float, ControlPlane] | None = None
 
     def execute(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
         """Run a call in this thread."""
-        runner = SequentialTaskRunner()
-        with runner.start():
-            scope = self._scope(call, runner)
+        scope = self._scope(call)
+        try:
             with _known_to_threads(scope):
                 return run_blocking(run_task(call, scope.context, scope, slot))
+        finally:
+            scope.leave()
 
     async def execute_async(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
         """Run a call of an async task on the running event loop."""
-        runner = SequentialTaskRunner()
-        with runner.start():
-            scope = self._scope(call, runner)
+        scope = self._scope(call)
+        try:
             with _known_to_threads(scope):
                 return await run_async(run_task(call, scope.context, scope, slot))
+        finally:
+            scope.leave()
 
-    def _scope(self, call: TaskCall, runner: SequentialTaskRunner) -> Scope:
-        """Return the bookkeeping for what the task calls: nested tasks run here, and ride in its outcome."""
-        inner = LocalShim()
-        flow_run = call.context.flow_run
-        settings = get_current_settings()
-        scope = Scope(
-            flow_run=flow_run,
-            flow_name=call.context.flow_name,
-            recorder=call.recorder,
-            runner=runner,
-            settings=settings,
-            shim=inner,
-            background=self._background,
-            deadline=call.context.deadline,
-            is_remote=True,
-            packs=self._packs,
-            control=upcall_control_plane(call.upcalls, timeout=settings.FLOWYARD_TASK_RUNNER_UPCALL_TIMEOUT_SECONDS),
-        )
-        inner.scope = scope
-        if flow_run is not None:
-            scope.context = FlowRunContext(
-                flow=None,
-                flow_run=flow_run,
-                parameters=flow_run.parameters,
-                task_runner=runner,
-                log_prints=call.spec.log_prints,
-                recorder=call.recorder,
-                scope=scope,
-            )
-        return scope
+    def _scope(self, call: TaskCall) -> WorkerScope:
+        return WorkerScope(call, control=self._control_of(call), background=self._background, packs=self._packs)
+
+    def _control_of(self, call: TaskCall) -> ControlPlane:
+        """Return what stands for the control plane of the flow's process; the calls of a flow run mostly share it."""
+        timeout = get_current_settings().FLOWYARD_TASK_RUNNER_UPCALL_TIMEOUT_SECONDS
+        made = self._control
+        if made is None or made[0] is not call.upcalls or made[1] != timeout:
+            made = self._control = call.upcalls, timeout, upcall_control_plane(call.upcalls, timeout=timeout)
+        return made[2]
 
 
 def _known_to_threads(scope: Scope) -> AbstractContextManager[None]:

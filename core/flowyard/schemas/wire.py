@@ -131,7 +131,13 @@ def decode_details(wire: list[Any] | None) -> StateDetails:
 # The states of a run come one after the other, and details cannot be changed.
 @lru_cache(256)
 def _details_of_run(flow_run_id: bytes | None, task_run_id: bytes | None) -> StateDetails:
-    return StateDetails(maybe_id_from_wire(flow_run_id), maybe_id_from_wire(task_run_id))
+    return StateDetails(_run_id(flow_run_id), _run_id(task_run_id))
+
+
+@lru_cache(1024)
+def _run_id(raw: bytes | None) -> Any:
+    """Return the id of a run, or None for None. It comes back with every state and event of the run."""
+    return maybe_id_from_wire(raw)
 
 
 def encode_data(data: Any) -> dict[str, Any] | None:
@@ -249,8 +255,8 @@ def decode_task_run(wire: list[Any]) -> TaskRun:
         wire[1],
         wire[2],
         wire[3],
-        maybe_id_from_wire(wire[4]),
-        maybe_id_from_wire(wire[5]),
+        _run_id(wire[4]),
+        _run_id(wire[5]),
         id_from_wire(wire[6]),
         wire[7],
         tuple(wire[8]),
@@ -408,7 +414,7 @@ _DECODERS: dict[int, Callable[[list[Any]], Any]] = {
     _POLICY: lambda wire: decode_policy(wire[1]),
     _CREATED: lambda wire: TaskRunCreated(decode_task_run(wire[1])),
     _RENAMED: lambda wire: TaskRunRenamed(id_from_wire(wire[1]), wire[2]),
-    _ENTERED: lambda wire: TaskRunEntered(id_from_wire(wire[1]), decode_state(wire[2])),
+    _ENTERED: lambda wire: TaskRunEntered(_run_id(wire[1]), decode_state(wire[2])),
     _LOG: _decode_log,
     _MEASURED: _decode_measured,
 }

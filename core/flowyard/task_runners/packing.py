@@ -115,7 +115,9 @@ class CallPacker:
     def __init__(self, reducers: Reducers | None = None) -> None:
         self._reducers = reducers
         self._specs: OrderedDict[TaskSpec, Shared] = OrderedDict()
+        self._context_made: CallContext | None = None
         self._context_key: object = None
+        self._of_run: object = None
         self._context: Shared | None = None
 
     def spec(self, spec: TaskSpec) -> Shared:
@@ -130,9 +132,12 @@ class CallPacker:
     def context(self, context: CallContext) -> Shared:
         """Return the packed context; calls of one flow run that follow each other mostly have the same."""
         flow_run = context.flow_run
+        of_run = None if flow_run is None else (flow_run.state, flow_run.run_count, flow_run.name)
+        if self._context is not None and context is self._context_made and of_run == self._of_run:
+            return self._context  # nobody changes a context; its flow run can change
         key = (
             flow_run,
-            None if flow_run is None else (flow_run.state, flow_run.run_count, flow_run.name),
+            of_run,
             context.flow_name,
             context.tags,
             context.deadline,
@@ -143,6 +148,7 @@ class CallPacker:
         if self._context is None or key != self._context_key:
             self._context = pack_context(context)
             self._context_key = key
+        self._context_made, self._of_run = context, of_run
         return self._context
 
     def pack(self, call: TaskCall) -> PackedCall:

@@ -11,6 +11,7 @@ from distributed import get_worker
 
 from flowyard.containers import rebuild
 from flowyard.exceptions import UnpicklableValue, ValueLost, WorkerLost
+from flowyard.process.collecting import COLLECTING
 from flowyard.results.handles import UnpersistedResult
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.rules.crashes import crashed_state
@@ -24,7 +25,6 @@ from flowyard.task_runners.packing import ArrivedCall
 from flowyard.task_runners.pickling import sampled
 from flowyard_dask.kept import Chunk, Kept, Lifted, Payload
 from flowyard_dask.station import CallRecorder, Station, station_of
-from flowyard_dask.upcalls import channel_of
 
 _INLINE = 1024
 """A value of up to this many bytes travels with the outcome as well: asking for it costs no round trip."""
@@ -52,7 +52,8 @@ def run_chunk(topic: str, chunk: Chunk, *found: Any) -> list[Kept]:
     key = cast("str", worker.get_current_task())
     station = station_of(worker)
     try:
-        return [_run(station, topic, key, index, payload, found) for index, payload in enumerate(chunk.payloads)]
+        with COLLECTING.seldom():
+            return [_run(station, topic, key, index, payload, found) for index, payload in enumerate(chunk.payloads)]
     finally:
         station.done(topic, key)
 
@@ -81,7 +82,7 @@ def _run(station: Station, topic: str, key: str, index: int | None, payload: Pay
         if has_lifted:
             call.arguments = _with_lifted(call, found)
         call.meter = meter
-        call.upcalls = channel_of(station.worker, topic)
+        call.upcalls = station.channel(topic)
         meter.loaded()
         outcome = _execute(station, call)
     except WorkerLost as error:

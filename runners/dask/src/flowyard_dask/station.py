@@ -26,7 +26,9 @@ from flowyard.task_runners.base import CallContext, Outcome, Shim, TaskSpec
 from flowyard.task_runners.metering import Gauge
 from flowyard.task_runners.packing import unpack_context, unpack_spec
 from flowyard.task_runners.versions import versions_here
+from flowyard.upcalls.channel import UpcallChannel
 from flowyard_dask.reports import pack_end, pack_message, pack_progress, without_events
+from flowyard_dask.upcalls import channel_of
 
 EXTENSION: Final = "flowyard"
 PREFIX: Final = "flowyard:"
@@ -161,6 +163,7 @@ class Station:
         self._wake_at: float | None = None
         self._timer: Any = None
         self._withdrawn: OrderedDict[tuple[str, int | None], None] = OrderedDict()
+        self._channels: OrderedDict[str, UpcallChannel] = OrderedDict()
         self._told: OrderedDict[str, None] = OrderedDict()
         """Flow runs that know what versions this worker runs."""
         self._settings: Mapping[str, str] = {}
@@ -202,7 +205,15 @@ class Station:
             self._use_settings(found.settings)
         return found
 
-    def _keep(self, shelf: OrderedDict[bytes, Any], key: bytes, value: Any) -> None:
+    def channel(self, topic: str) -> UpcallChannel:
+        """Return how the calls of a flow run ask its process."""
+        found = self._channels.get(topic)
+        if found is None:
+            found = channel_of(self.worker, topic)
+            self._keep(self._channels, topic, found)
+        return found
+
+    def _keep(self, shelf: OrderedDict[Any, Any], key: Any, value: Any) -> None:
         with self._lock:
             shelf[key] = value
             if len(shelf) > _KEPT_SHARED:
