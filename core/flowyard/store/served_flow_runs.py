@@ -37,9 +37,10 @@ ORDERS = {
     FlowRunSort.END_TIME_DESC: Order(flow_run.c.end_time, is_descending=True, is_nullable=True),
 }
 """The orders of a list. A run gets its expected start with its first state, so no run is without one for long."""
-# All but the id: the row of the run has it as `state_id`.
-_STATE_COLUMNS = [
-    column.label(STATE_PREFIX + column.name) for column in flow_run_state.c if column.name != "flow_run_id"
+_COLUMNS = [
+    *[column for column in flow_run.c if column.name != "start_info"],
+    # The row of the run has the others.
+    *[flow_run_state.c[name].label(STATE_PREFIX + name) for name in ("message", "state_details", "data")],
 ]
 
 
@@ -49,7 +50,7 @@ def select_flow_runs(*conditions: Condition) -> Select[Any]:
         flow_run_state,
         (flow_run_state.c.flow_run_id == flow_run.c.id) & (flow_run_state.c.id == flow_run.c.state_id),
     )
-    return select(flow_run, *_STATE_COLUMNS).select_from(joined).where(*conditions)
+    return select(*_COLUMNS).select_from(joined).where(*conditions)
 
 
 def answers_of(connection: Connection, rows: Iterable[Row[Any]], now: datetime) -> list[FlowRunResponse]:
@@ -98,11 +99,13 @@ def read_many(
         ObjectNotFound: there is no flow run of the id `after`.
     """
     order = ORDERS[sort]
-    query = select_flow_runs(*of_flow_runs(dialect, filters))
+    # First the ids alone, which indexes have: whatever has to be sorted is narrow.
+    page: Select[Any] = select(flow_run.c.id).where(*of_flow_runs(dialect, filters))
     if after is not None:
-        query = query.where(page_after(connection, order, flow_run.c.id, after, "flow run"))
-    rows = connection.execute(ordered(query, order, flow_run.c.id).limit(limit).offset(offset))
-    return answers_of(connection, rows, now)
+        page = page.where(page_after(connection, order, flow_run.c.id, after, "flow run"))
+    page = ordered(page, order, flow_run.c.id).limit(limit).offset(offset)
+    query = ordered(select_flow_runs(flow_run.c.id.in_(page.correlate(None))), order, flow_run.c.id)
+    return answers_of(connection, connection.execute(query), now)
 
 
 def read_points(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
@@ -14,6 +14,8 @@ def _in_utc(value: datetime) -> datetime:
     # A time without a zone is taken as UTC, as Prefect 2 does.
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
+
+_set = object.__setattr__
 
 DateTime = Annotated[
     datetime,
@@ -35,6 +37,19 @@ class Model(BaseModel):
     """An object of an answer; fields that it does not know are ignored, so that a newer server can be read."""
 
     model_config = ConfigDict(extra="ignore")
+
+    @classmethod
+    def trusted(cls, values: dict[str, Any]) -> Self:
+        """Return an object whose fields are these values, all of them and of the right types: nothing is looked at.
+
+        What `model_construct` does in a tenth of its time; a list of 200 runs is 600 objects.
+        """
+        made = cls.__new__(cls)
+        _set(made, "__dict__", values)
+        _set(made, "__pydantic_fields_set__", set[str]())
+        _set(made, "__pydantic_extra__", None)
+        _set(made, "__pydantic_private__", None)
+        return made
 
 
 class Body(BaseModel):

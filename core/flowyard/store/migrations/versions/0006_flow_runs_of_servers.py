@@ -39,6 +39,12 @@ def upgrade() -> None:
     for column, then in _PARTIAL.items():
         is_there = sa.text(f"{column} IS NOT NULL")
         op.create_index(f"ix_flow_run__{column}", "flow_run", [column, then], sqlite_where=is_there)
+    op.create_index("ix_flow_run__state_name", "flow_run", ["state_type", "state_name"])
+    if op.get_context().dialect.name == "sqlite":
+        op.drop_index("ix_flow_run__state_type", "flow_run")
+        op.create_index("ix_flow_run__state_type", "flow_run", ["state_type", "id", "tags"])
+    else:
+        op.execute("CREATE INDEX ix_flow_run__tags ON flow_run USING gin (tags jsonb_path_ops)")
     op.create_index("ix_flow_run_state__id", "flow_run_state", ["id"])
     op.create_table(
         "flow_run_input",
@@ -78,6 +84,12 @@ def downgrade() -> None:
     for table in ("task_run_state_cache", "task_run_key", "flow_run_input"):
         op.drop_table(table)
     op.drop_index("ix_flow_run_state__id", "flow_run_state")
+    if op.get_context().dialect.name == "sqlite":
+        op.drop_index("ix_flow_run__state_type", "flow_run")
+        op.create_index("ix_flow_run__state_type", "flow_run", ["state_type", "id"])
+    else:
+        op.drop_index("ix_flow_run__tags", "flow_run")
+    op.drop_index("ix_flow_run__state_name", "flow_run")
     for name in (*_ORDERS, *[f"ix_flow_run__{column}" for column in _PARTIAL]):
         op.drop_index(name, "flow_run")
     for name, _ in reversed(_COLUMNS):
