@@ -54,3 +54,9 @@ def test_a_flow_that_is_not_there_is_not_found(api: httpx.Client) -> None:
     answer = api.get(f"/flows/{uuid4()}")
     assert answer.status_code == 404
     assert "flow" in answer.json()["detail"]
+
+
+def test_a_null_in_the_body_of_a_list_says_nothing(api: httpx.Client) -> None:
+    api.post("/flows/", json={"name": "etl"})
+    body = {"flows": None, "sort": None, "limit": None, "offset": None, "work_queues": None}
+    assert [flow["name"] for flow in api.post("/flows/filter", json=body).json()] == ["etl"]

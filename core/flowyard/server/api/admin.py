@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response, status
+from fastapi import Body, Response, status
 from pydantic import create_model
 from sqlalchemy.engine import Connection
 
 from flowyard.server.dependencies import Database
 from flowyard.server.gateway import Gateway
+from flowyard.server.routes import Routes
 from flowyard.settings import Settings
 from flowyard.settings.model import BY_NAME, OBFUSCATED
 from flowyard.store import schema
 
-router = APIRouter(prefix="/admin", tags=["Admin"])
+router = Routes(prefix="/admin", tags=["Admin"])
 _Confirm = Annotated[bool, Body(embed=True)]
 _PREFECT = "PREFECT_"
 # Prefect 2's switches of what is always on here.

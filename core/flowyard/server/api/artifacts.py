@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Response, status
+from fastapi import Body, Response, status
 
 from flowyard.schemas.api.artifacts import (
     Artifact,
@@ -21,10 +21,11 @@ from flowyard.server import answers
 from flowyard.server.dependencies import Database, Limit, Offset, changes_of
 from flowyard.server.errors import refused_as_invalid
 from flowyard.server.filters import ArtifactsFiltered
+from flowyard.server.routes import Routes
 from flowyard.store import artifact_lists
 from flowyard.store.filtering.artifacts import of_artifacts, of_collections
 
-router = APIRouter(prefix="/artifacts", tags=["Artifacts"])
+router = Routes(prefix="/artifacts", tags=["Artifacts"])
 _Artifacts = Annotated[ArtifactFilter | None, Body()]
 _Collections = Annotated[ArtifactCollectionFilter | None, Body()]
 

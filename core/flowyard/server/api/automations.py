@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Response, status
+from fastapi import Body, Response, status
 
 from flowyard.schemas.api.automations import (
     Automation,
@@ -18,9 +18,10 @@ from flowyard.schemas.api.sorting import AutomationSort
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, Limit, Offset
+from flowyard.server.routes import Routes
 from flowyard.store import automations as store
 
-router = APIRouter(prefix="/automations", tags=["Automations"])
+router = Routes(prefix="/automations", tags=["Automations"])
 
 
 @router.post("/", operation_id="create_automation", response_model=Automation, status_code=status.HTTP_201_CREATED)

@@ -6,7 +6,7 @@ import re
 from typing import Annotated
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Body, HTTPException, Query, Response, status
+from fastapi import Body, HTTPException, Query, Response, status
 from sqlalchemy.engine import Connection
 
 from flowyard.exceptions import ObjectNotFound
@@ -24,12 +24,13 @@ from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, Limit, Offset
 from flowyard.server.gateway import Gateway
+from flowyard.server.routes import Routes
 from flowyard.store import block_documents as documents
 from flowyard.store import block_lists
 from flowyard.store.block_documents import block_document
 from flowyard.store.filtering.blocks import of_documents
 
-router = APIRouter(prefix="/block_documents", tags=["Block documents"])
+router = Routes(prefix="/block_documents", tags=["Block documents"])
 _NAME = re.compile(r"[a-z0-9-]+")
 
 

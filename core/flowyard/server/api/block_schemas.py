@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, HTTPException, Query, Response, status
+from fastapi import Body, HTTPException, Query, Response, status
 from sqlalchemy.engine import Connection
 
 from flowyard.rules.block_schemas import checksum_of
@@ -13,10 +13,11 @@ from flowyard.schemas.api.blocks import BlockSchema, BlockSchemaCreate, BlockSch
 from flowyard.schemas.blocks import BlockSchemaRecord
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, Limit, Offset
+from flowyard.server.routes import Routes
 from flowyard.store import block_lists, blocks
 
-router = APIRouter(prefix="/block_schemas", tags=["Block schemas"])
-capabilities_router = APIRouter(prefix="/block_capabilities", tags=["Block capabilities"])
+router = Routes(prefix="/block_schemas", tags=["Block schemas"])
+capabilities_router = Routes(prefix="/block_capabilities", tags=["Block capabilities"])
 
 
 @router.post("/", operation_id="create_block_schema", response_model=BlockSchema, status_code=status.HTTP_201_CREATED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, HTTPException, Query, Response, status
+from fastapi import Body, HTTPException, Query, Response, status
 
 from flowyard.schemas.api.blocks import (
     BlockDocument,
@@ -22,11 +22,12 @@ from flowyard.schemas.blocks import BlockTypeRecord
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, Limit, Offset, changes_of
+from flowyard.server.routes import Routes
 from flowyard.server.system_blocks import register_system_blocks
 from flowyard.store import block_lists
 from flowyard.store.filtering.blocks import of_documents
 
-router = APIRouter(prefix="/block_types", tags=["Block types"])
+router = Routes(prefix="/block_types", tags=["Block types"])
 _RESERVED = "Prefect"
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, status
+from fastapi import HTTPException, status
 
 from flowyard.server.collections import VIEWS, block_metadata, worker_metadata
 from flowyard.server.dependencies import Database
+from flowyard.server.routes import Routes
 
-router = APIRouter(prefix="/collections", tags=["Collections"])
+router = Routes(prefix="/collections", tags=["Collections"])
 
 
 @router.get("/views/{view}", operation_id="read_view_content")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Response
+from fastapi import Body, Response
 from sqlalchemy.engine import Connection
 
 from flowyard.exceptions import ObjectNotFound
@@ -16,9 +16,10 @@ from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, Offset
 from flowyard.server.dependencies import Limit as ListLimit
+from flowyard.server.routes import Routes
 from flowyard.store import limits, unowned_slots
 
-router = APIRouter(prefix="/concurrency_limits", tags=["Concurrency Limits"])
+router = Routes(prefix="/concurrency_limits", tags=["Concurrency Limits"])
 
 
 @router.post("/", operation_id="create_concurrency_limit", response_model=ConcurrencyLimit)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Query, Response, status
+from fastapi import HTTPException, Query, Response, status
 
 from flowyard.schemas.api.csrf import CsrfToken
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database
+from flowyard.server.routes import Routes
 from flowyard.store import csrf_tokens
 
-router = APIRouter(tags=["CSRF"])
+router = Routes(tags=["CSRF"])
 
 
 @router.get("/csrf-token", operation_id="create_csrf_token", response_model=CsrfToken)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import APIRouter, Response, status
+from fastapi import Response, status
 
 from flowyard.schemas.api.deployments import DeploymentFlowRunCreate
 from flowyard.schemas.api.flow_runs import FlowRunResponse
@@ -16,11 +16,12 @@ from flowyard.server.dependencies import Database
 from flowyard.server.deployed import filled_in, find_queue, refusals
 from flowyard.server.provenance import Maker
 from flowyard.server.received import policy_of, state_of
+from flowyard.server.routes import Routes
 from flowyard.services import deployment_runs, reported_runs
 from flowyard.store import deployments, served_flow_runs, work_pools
 from flowyard.store.plain import PlainConnection
 
-router = APIRouter(prefix="/deployments", tags=["Deployments"])
+router = Routes(prefix="/deployments", tags=["Deployments"])
 
 
 @router.post("/{id}/create_flow_run", operation_id="create_flow_run_from_deployment", response_model=FlowRunResponse)

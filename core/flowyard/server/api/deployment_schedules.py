@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Response, status
+from fastapi import Body, Response, status
 from sqlalchemy.engine import Connection
 
 from flowyard.schemas.api.deployments import DeploymentSchedule, DeploymentScheduleCreate, DeploymentScheduleUpdate
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, changes_of
+from flowyard.server.routes import Routes
 from flowyard.store import deployments, planned_runs, schedules
 
-router = APIRouter(prefix="/deployments", tags=["Deployments"])
+router = Routes(prefix="/deployments", tags=["Deployments"])
 
 
 @router.get("/{id}/schedules", operation_id="read_deployment_schedules", response_model=list[DeploymentSchedule])

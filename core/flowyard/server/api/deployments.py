@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, HTTPException, Response, status
+from fastapi import Body, HTTPException, Response, status
 from sqlalchemy.engine import Connection
 
 from flowyard.exceptions import ObjectNotFound
@@ -32,12 +32,13 @@ from flowyard.server.deployed import (
 )
 from flowyard.server.filters import FlowRunsFiltered
 from flowyard.server.provenance import Maker
+from flowyard.server.routes import Routes
 from flowyard.services import deployment_runs
 from flowyard.services.scheduler import Horizon, schedule_now
 from flowyard.store import deployments, handing_out, planned_runs, schedules, work_pools, work_queues
 from flowyard.store.served_flow_runs import answers_of
 
-router = APIRouter(prefix="/deployments", tags=["Deployments"])
+router = Routes(prefix="/deployments", tags=["Deployments"])
 After = Annotated[UUID | None, Body()]
 """The last deployment of the page before: what comes after it is found without reading what came before."""
 

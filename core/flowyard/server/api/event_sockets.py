@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect, status
+from fastapi import WebSocket, WebSocketDisconnect, status
 from pydantic import ValidationError
 
 from flowyard.schemas.api.events import Event, EventFilter, ReceivedEvent
@@ -14,8 +14,9 @@ from flowyard.server import sockets
 from flowyard.server.event_intake import check_event, take_events
 from flowyard.server.gateway import Gateway
 from flowyard.server.new_events import LOOK_SECONDS, NewEvents
+from flowyard.server.routes import Routes
 
-router = APIRouter(prefix="/events", tags=["Events"])
+router = Routes(prefix="/events", tags=["Events"])
 _BUFFERED = 1_000
 
 

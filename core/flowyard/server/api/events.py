@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Body, HTTPException, Query, Request, Response, status
+from fastapi import Body, HTTPException, Query, Request, Response, status
 from sqlalchemy.engine import Connection
 
 from flowyard.schemas.api.events import Countable, Event, EventCount, EventFilter, EventPage, TimeUnit
@@ -14,9 +14,10 @@ from flowyard.server.dependencies import Database
 from flowyard.server.errors import refused_as_invalid
 from flowyard.server.event_intake import take_events
 from flowyard.server.page_tokens import PageToken
+from flowyard.server.routes import Routes
 from flowyard.store import event_lists
 
-router = APIRouter(prefix="/events", tags=["Events"])
+router = Routes(prefix="/events", tags=["Events"])
 _UNITS = {
     TimeUnit.WEEK: timedelta(weeks=1),
     TimeUnit.DAY: timedelta(days=1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Response, status
+from fastapi import Body, Response, status
 from fastapi.responses import PlainTextResponse
 
 from flowyard.schemas.api.flow_runs import FlowRunInput
@@ -14,10 +14,11 @@ from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database
 from flowyard.server.received import answer_of
+from flowyard.server.routes import Routes
 from flowyard.services import reported_runs
 from flowyard.store import flow_run_inputs, served_flow_runs
 
-router = APIRouter(prefix="/flow_runs", tags=["Flow Runs"])
+router = Routes(prefix="/flow_runs", tags=["Flow Runs"])
 
 
 @router.post("/{id}/resume", operation_id="resume_flow_run", response_model=OrchestrationResult)

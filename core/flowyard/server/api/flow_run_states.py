@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from flowyard.schemas.api.states import State
 from flowyard.server import answers
 from flowyard.server.dependencies import Database
+from flowyard.server.routes import Routes
 from flowyard.store import served_states
 
-router = APIRouter(prefix="/flow_run_states", tags=["Flow Run States"])
+router = Routes(prefix="/flow_run_states", tags=["Flow Run States"])
 
 
 @router.get("/{id}", operation_id="read_flow_run_state", response_model=State)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, HTTPException, Response, status
+from fastapi import Body, HTTPException, Response, status
 from fastapi.responses import JSONResponse
 
 from flowyard.exceptions import ObjectNotFound
@@ -18,11 +18,12 @@ from flowyard.server.dependencies import Database, Limit, Offset, changes_of
 from flowyard.server.filters import FlowRunsFiltered
 from flowyard.server.provenance import Maker
 from flowyard.server.received import answer_of, flow_run_of, policy_of, state_of
+from flowyard.server.routes import Routes
 from flowyard.services import reported_runs
 from flowyard.store import served_flow_runs
 from flowyard.store.flow_runs import Origin, change_columns
 
-router = APIRouter(prefix="/flow_runs", tags=["Flow Runs"])
+router = Routes(prefix="/flow_runs", tags=["Flow Runs"])
 After = Annotated[UUID | None, Body()]
 """The last object of the page before: what comes after it is found without reading what came before."""
 

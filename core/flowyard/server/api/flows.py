@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Response, status
+from fastapi import Body, Response, status
 
 from flowyard.schemas.api.flows import Flow, FlowCreate, FlowUpdate
 from flowyard.schemas.api.sorting import FlowSort
@@ -13,9 +13,10 @@ from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, Limit, Offset, changes_of
 from flowyard.server.filters import FlowsFiltered
+from flowyard.server.routes import Routes
 from flowyard.store import registered_flows
 
-router = APIRouter(prefix="/flows", tags=["Flows"])
+router = Routes(prefix="/flows", tags=["Flows"])
 
 
 @router.post("/", operation_id="create_flow", response_model=Flow)

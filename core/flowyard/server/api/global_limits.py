@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, HTTPException, Response, status
+from fastapi import Body, HTTPException, Response, status
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
@@ -24,9 +24,10 @@ from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, Limit, Offset, changes_of
 from flowyard.server.errors import refused_as_invalid
+from flowyard.server.routes import Routes
 from flowyard.store import limits, unowned_slots
 
-router = APIRouter(prefix="/v2/concurrency_limits", tags=["Concurrency Limits V2"])
+router = Routes(prefix="/v2/concurrency_limits", tags=["Concurrency Limits V2"])
 _Count = Annotated[Slots, Body(gt=0)]
 _Names = Annotated[list[str], Body(min_length=1)]
 

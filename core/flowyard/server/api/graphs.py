@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, HTTPException, Query, Response, status
+from fastapi import HTTPException, Query, Response, status
 
 from flowyard.exceptions import GraphTooLarge, ObjectNotFound
 from flowyard.schemas.api.base import DateTime
@@ -15,9 +15,10 @@ from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.api.flow_runs import missing
 from flowyard.server.dependencies import Database
+from flowyard.server.routes import Routes
 from flowyard.store import graphs
 
-router = APIRouter(prefix="/flow_runs", tags=["Flow Run Graph"])
+router = Routes(prefix="/flow_runs", tags=["Flow Run Graph"])
 _ALWAYS = datetime(1, 1, 1, tzinfo=UTC)
 
 

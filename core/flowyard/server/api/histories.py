@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, HTTPException, Response, status
+from fastapi import Body, HTTPException, Response, status
 
 from flowyard.schemas.api.base import DateTime
 from flowyard.schemas.api.charts import HistoryResponse, StateCount, TaskCount
@@ -17,11 +17,12 @@ from flowyard.server import answers
 from flowyard.server.dependencies import Database
 from flowyard.server.filters import FlowRunHistoryFiltered, FlowRunsFiltered, TaskRunsFiltered
 from flowyard.server.gateway import Gateway
+from flowyard.server.routes import Routes
 from flowyard.store import histories
 from flowyard.store.filtering.related import Filters
 
-flow_runs = APIRouter(prefix="/flow_runs", tags=["Flow Runs"])
-task_runs = APIRouter(prefix="/task_runs", tags=["Task Runs"])
+flow_runs = Routes(prefix="/flow_runs", tags=["Flow Runs"])
+task_runs = Routes(prefix="/task_runs", tags=["Task Runs"])
 _MOST_INTERVALS = 5_000
 
 Start = Annotated[DateTime, Body()]

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Response, status
+from fastapi import HTTPException, Response, status
 from fastapi.responses import JSONResponse
 
 from flowyard.exceptions import BackendError
@@ -19,10 +19,11 @@ from flowyard.schemas.wire import decode_events
 from flowyard.schemas.wire_values import unpackb
 from flowyard.server import packed, questions
 from flowyard.server.dependencies import Database
+from flowyard.server.routes import Routes
 from flowyard.store.leases import Advance, Owner
 from flowyard.upcalls.calls import Question
 
-router = APIRouter(tags=["Flowyard"])
+router = Routes(tags=["Flowyard"])
 _logger = logging.getLogger("flowyard.server")
 _REASONS = {
     Advance.REFUSED: "the lease is not the current one: another process owns the flow run, or it was deleted",

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Response, status
+from fastapi import Body, Response, status
 
 from flowyard.schemas.api.logs import Log, LogCreate, LogFilter
 from flowyard.schemas.api.sorting import LogSort
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, Limit, Offset
+from flowyard.server.routes import Routes
 from flowyard.store import served_logs
 
-router = APIRouter(prefix="/logs", tags=["Logs"])
+router = Routes(prefix="/logs", tags=["Logs"])
 
 
 @router.post("/", operation_id="create_logs", status_code=status.HTTP_201_CREATED)

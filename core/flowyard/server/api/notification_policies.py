@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, HTTPException, Response, status
+from fastapi import Body, HTTPException, Response, status
 
 from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.api.notifications import (
@@ -17,9 +17,10 @@ from flowyard.schemas.api.notifications import (
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, Limit, Offset, changes_of
+from flowyard.server.routes import Routes
 from flowyard.store import notification_policies
 
-router = APIRouter(prefix="/flow_run_notification_policies", tags=["Flow Run Notification Policies"])
+router = Routes(prefix="/flow_run_notification_policies", tags=["Flow Run Notification Policies"])
 
 
 @router.post(

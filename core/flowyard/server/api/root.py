@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, status
+from fastapi import status
 from fastapi.responses import JSONResponse
 from sqlalchemy import text
 
 from flowyard._version import __version__
 from flowyard.exceptions import BackendUnavailable
 from flowyard.server.dependencies import API_VERSION, Database
+from flowyard.server.routes import Routes
 
-router = APIRouter(tags=["Root"])
+router = Routes(tags=["Root"])
 
 
 @router.get("/health", operation_id="health_check")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import APIRouter, Response, status
+from fastapi import Response, status
 
 from flowyard.schemas.api.saved_searches import SavedSearch, SavedSearchCreate
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, Limit, Offset
+from flowyard.server.routes import Routes
 from flowyard.store import saved_searches
 
-router = APIRouter(prefix="/saved_searches", tags=["SavedSearches"])
+router = Routes(prefix="/saved_searches", tags=["SavedSearches"])
 
 
 @router.put("/", operation_id="create_saved_search", response_model=SavedSearch)

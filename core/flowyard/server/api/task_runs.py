@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, HTTPException, Response, status
+from fastapi import Body, HTTPException, Response, status
 
 from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.api.sorting import TaskRunSort
@@ -18,10 +18,11 @@ from flowyard.server.dependencies import Database, Limit, Offset
 from flowyard.server.filters import TaskRunsFiltered
 from flowyard.server.gateway import Gateway
 from flowyard.server.received import answer_of, state_of, task_run_of
+from flowyard.server.routes import Routes
 from flowyard.services import reported_runs
 from flowyard.store import reported_task_runs, served_task_runs
 
-router = APIRouter(prefix="/task_runs", tags=["Task Runs"])
+router = Routes(prefix="/task_runs", tags=["Task Runs"])
 
 
 @router.post("/", operation_id="create_task_run", response_model=TaskRun)

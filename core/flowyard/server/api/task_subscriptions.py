@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any, cast
 
 from anyio import to_thread
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import WebSocket, WebSocketDisconnect
 
 from flowyard.schemas.api.task_runs import TaskRun
 from flowyard.schemas.keys import Scope
 from flowyard.server import sockets
 from flowyard.server.gateway import Gateway
 from flowyard.server.new_events import LOOK_SECONDS
+from flowyard.server.routes import Routes
 from flowyard.server.task_desk import TaskDesk
 
-router = APIRouter(prefix="/task_runs", tags=["Task Runs"])
+router = Routes(prefix="/task_runs", tags=["Task Runs"])
 _NO_SUBSCRIPTION = 4001
 
 
@@ -26,10 +27,10 @@ async def subscribe(socket: WebSocket) -> None:
         if not await sockets.accept(socket, Scope.RUN):
             return
         keys = _keys_of(await sockets.receive(socket))
-        while True:
-            task_run = await _next(socket, desk, keys)
-            if task_run is None or not await _hand_over(socket, desk, task_run):
-                return
+        while (task_run := await _next(socket, desk, keys)) is not None:
+            if not await _hand_over(socket, desk, task_run):
+                break
+        await sockets.close(socket, status.WS_1000_NORMAL_CLOSURE, "")
     except sockets.Refused as refusal:
         await sockets.close(socket, _NO_SUBSCRIPTION, refusal.reason)
     except WebSocketDisconnect:

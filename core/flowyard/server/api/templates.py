@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response, status
+from fastapi import Body, Response, status
 from fastapi.responses import JSONResponse
 
 from flowyard.exceptions import UnreadableTemplate
 from flowyard.schemas.api.forms import ValuesToCheck
 from flowyard.server.errors import refused_as_invalid
+from flowyard.server.routes import Routes
 from flowyard.services.templates import check_template
 from flowyard.services.value_errors import value_errors
 
-router = APIRouter()
+router = Routes()
 
 
 @router.post("/templates/validate", operation_id="validate_template", tags=["Automations"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, HTTPException, Response, status
+from fastapi import Body, HTTPException, Response, status
 
 from flowyard.schemas.api.charts import CountByState, SimpleFlowRun, TaskRunCount
 from flowyard.schemas.api.deployments import DeploymentFilter
@@ -16,11 +16,12 @@ from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, Offset
 from flowyard.server.filters import FlowsFiltered, TaskRunsFiltered
+from flowyard.server.routes import Routes
 from flowyard.store import histories, served_flow_runs
 from flowyard.store.filtering.related import Filters
 
-flow_runs = APIRouter(prefix="/ui/flow_runs", tags=["Flow Runs", "UI"])
-task_runs = APIRouter(prefix="/ui/task_runs", tags=["Task Runs", "UI"])
+flow_runs = Routes(prefix="/ui/flow_runs", tags=["Flow Runs", "UI"])
+task_runs = Routes(prefix="/ui/task_runs", tags=["Task Runs", "UI"])
 
 
 @flow_runs.post("/history", operation_id="read_flow_run_history", response_model=list[SimpleFlowRun])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Response, status
+from fastapi import Body, Response, status
 
 from flowyard.schemas.api.sorting import VariableSort
 from flowyard.schemas.api.variables import Variable, VariableCreate, VariableFilter, VariableUpdate
@@ -14,9 +14,10 @@ from flowyard.server import answers
 from flowyard.server.dependencies import Database, Limit, Offset, SpeaksPrefect, changes_of
 from flowyard.server.errors import refused_as_invalid
 from flowyard.server.gateway import Gateway
+from flowyard.server.routes import Routes
 from flowyard.store import variable_lists
 
-router = APIRouter(prefix="/variables", tags=["Variables"])
+router = Routes(prefix="/variables", tags=["Variables"])
 
 
 @router.post("/", operation_id="create_variable", response_model=Variable, status_code=status.HTTP_201_CREATED)

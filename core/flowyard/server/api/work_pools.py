@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, HTTPException, Response, status
+from fastapi import Body, HTTPException, Response, status
 from sqlalchemy.engine import Connection
 
 from flowyard.schemas.api.base import DateTime
@@ -26,10 +26,11 @@ from flowyard.schemas.api.work_pools import (
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, Limit, Offset, changes_of
+from flowyard.server.routes import Routes
 from flowyard.store import handing_out, work_pools, work_queues, workers
 from flowyard.store.served_flow_runs import answers_of
 
-router = APIRouter(prefix="/work_pools", tags=["Work Pools"])
+router = Routes(prefix="/work_pools", tags=["Work Pools"])
 _RESERVED = "prefect"
 _CHANGEABLE = {"is_paused", "concurrency_limit"}
 

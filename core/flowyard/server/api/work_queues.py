@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Header, Response, status
+from fastapi import Body, Header, Response, status
 from sqlalchemy.engine import Connection
 
 from flowyard.exceptions import ObjectNotFound
@@ -24,10 +24,11 @@ from flowyard.server import answers
 from flowyard.server.api.flow_runs import missing
 from flowyard.server.api.work_pools import queue_changes, remove_queue
 from flowyard.server.dependencies import Database, Limit, Offset
+from flowyard.server.routes import Routes
 from flowyard.store import handing_out, work_pools, work_queues
 from flowyard.store.served_flow_runs import answers_of
 
-router = APIRouter(prefix="/work_queues", tags=["Work Queues"])
+router = Routes(prefix="/work_queues", tags=["Work Queues"])
 
 
 @router.post(
