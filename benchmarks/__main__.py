@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cases as spine
-from benchmarks import dask_cases, machine, peers, plot, profiling, ray_cases, result_cases, session
+from benchmarks import dask_cases, machine, peers, plot, profiling, ray_cases, result_cases, server_cases, session
 from benchmarks.case import Case
 from benchmarks.figures import Figure, Row, table
 from benchmarks.measured import Measured
@@ -75,6 +75,7 @@ def all_cases(peers_wanted: Sequence[str], *, is_quick: bool) -> list[Case]:
     return [
         *spine.all_cases(spine.QUICK if is_quick else spine.FULL, peers_wanted),
         *result_cases.result_cases(result_cases.QUICK if is_quick else result_cases.FULL),
+        *server_cases.server_cases(server_cases.QUICK if is_quick else server_cases.FULL),
         *dask_cases.dask_cases(dask_cases.QUICK if is_quick else dask_cases.FULL, peers_wanted),
         *ray_cases.ray_cases(ray_cases.QUICK if is_quick else ray_cases.FULL, peers_wanted),
     ]
