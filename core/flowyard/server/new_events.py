@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,6 +9,7 @@ from flowyard.schemas.api.events import EventFilter, ReceivedEvent
 from flowyard.schemas.api.sorting import EventOrder
 from flowyard.schemas.runs import utcnow
 from flowyard.server.gateway import Gateway
+from flowyard.server.seen import Seen
 from flowyard.store import event_lists
 
 LOOK_SECONDS = 1.0
@@ -18,24 +18,30 @@ _AT_ONCE = 500
 _BACKFILL = 1_000
 # On a server, what began earlier can be seen later.
 _OVERLAP = timedelta(seconds=5)
-_MOST_SEEN = 50_000
 
 
 class NewEvents:
-    """The events that a filter takes, from now on or from a time on, each once. Its methods block."""
+    """The events that a filter takes, from now on or from a time on, each once. Its methods block.
 
-    def __init__(self, gateway: Gateway, where: EventFilter) -> None:
+    Args:
+        gateway: to the database.
+        where: which events.
+        since: when the last event was stored that somebody has; the present time by default.
+    """
+
+    def __init__(self, gateway: Gateway, where: EventFilter, *, since: datetime | None = None) -> None:
         self._gateway = gateway
         self._where = where
-        self._cursor = utcnow()
-        self._seen: OrderedDict[UUID, None] = OrderedDict()
+        self.cursor = since or utcnow()
+        """When the last event was stored that was returned."""
+        self._seen = Seen()
         # A file has one writer at a time: what is written later has a later time.
         self._overlap = _OVERLAP if gateway.dialect.name == "postgresql" else timedelta(0)
 
     def begin(self, *, backfills: bool) -> list[ReceivedEvent]:
         """Leave out what is there; with `backfills` return the last 1,000 of it, oldest first."""
-        for _, event in self._since(self._cursor - self._overlap):
-            self._see(event.id)
+        for _, event in self._since(self.cursor - self._overlap):
+            self._seen.add(event.id)
         if not backfills:
             return []
         newest = self._where.model_copy(update={"order": EventOrder.DESC})
@@ -43,17 +49,15 @@ class NewEvents:
             lambda connection: event_lists.read_page(connection, self._gateway.dialect, newest, limit=_BACKFILL)
         )
         for event in found:
-            self._see(event.id)
+            self._seen.add(event.id)
         return found[::-1]
 
     def look(self) -> list[ReceivedEvent]:
         """Return what is new, in the order in which it was stored."""
-        found = self._since(self._cursor - self._overlap)
-        new = [event for _, event in found if event.id not in self._seen]
-        for event in new:
-            self._see(event.id)
+        found = self._since(self.cursor - self._overlap)
+        new = [event for _, event in found if self._seen.add(event.id)]
         if found:
-            self._cursor = max(self._cursor, found[-1][0])
+            self.cursor = max(self.cursor, found[-1][0])
         return new
 
     def _since(self, time: datetime) -> list[tuple[datetime, ReceivedEvent]]:
@@ -70,8 +74,3 @@ class NewEvents:
             if len(page) < _AT_ONCE:
                 return found
             after = (page[-1][0], page[-1][1].id)
-
-    def _see(self, event_id: UUID) -> None:
-        self._seen[event_id] = None
-        while len(self._seen) > _MOST_SEEN:
-            self._seen.popitem(last=False)

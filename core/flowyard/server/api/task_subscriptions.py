@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from anyio import to_thread
-from fastapi import WebSocket, WebSocketDisconnect
+from fastapi import WebSocket, WebSocketDisconnect, status
 
 from flowyard.schemas.api.task_runs import TaskRun
 from flowyard.schemas.keys import Scope
