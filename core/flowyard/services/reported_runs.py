@@ -169,7 +169,7 @@ def propose_task_run_state(
         entry = None if force and run.flow_run_id is not None else cache_entry(run.state)
         if entry is not None:
             reported_task_runs.store_cached(connection, entry, run.id, now)
-        if run.tags and releases_slots(run.state):
+        if run.tags and releases_slots(run.state) and tag_slots.are_held(connection, run.id):
             limits.release(connection.core, [run.id], occupancy_seconds=None, now=now)
     has_entered = decision.state is not None
     return OrchestrationResult(decision.verdict, run.state, decision.reason, decision.delay_seconds, has_entered)

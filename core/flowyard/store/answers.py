@@ -19,7 +19,9 @@ from flowyard.schemas.api.charts import SimpleFlowRun
 from flowyard.schemas.api.flow_runs import FlowRunPolicy, FlowRunResponse
 from flowyard.schemas.api.states import State, StateDetails
 from flowyard.schemas.api.task_runs import Constant, Parameter, TaskInput, TaskRun, TaskRunPolicy, TaskRunResult
+from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import StateType
+from flowyard.store.flow_runs import Origin, policy_record
 from flowyard.store.rows import STATE_PREFIX
 
 _TYPES = {kind.value: kind for kind in StateType}
@@ -51,9 +53,35 @@ def flow_run_answer(row: Row[Any], *, pools: Mapping[UUID, Pool], now: datetime)
     values["auto_scheduled"] = bool(values["auto_scheduled"])
     if values["created_by"] is not None:
         values["created_by"] = CreatedBy.model_validate(values["created_by"])
-    record = values["empirical_policy"]
+    values["empirical_policy"] = _flow_run_policy(values["empirical_policy"])
+    return FlowRunResponse.trusted(_timed(values, now))
+
+
+def made_flow_run(run: FlowRun, origin: Origin, state: State) -> FlowRunResponse:
+    """Return a flow run that was made a moment ago, as `flow_run_answer` returns it when it is read again.
+
+    Only for one without a work queue: its pool would have to be looked up.
+    """
+    names = FlowRunResponse.model_fields
+    values: dict[str, Any] = {name: getattr(run, name) for name in FlowRun.__slots__ if name in names}
+    values.update((name, getattr(origin, name)) for name in Origin.__slots__)
+    created_by = origin.created_by
+    values.update(
+        state=state,
+        state_id=state.id,
+        state_type=state.type,
+        state_name=state.name,
+        created_by=None if created_by is None else CreatedBy.model_validate(created_by),
+        work_pool_id=None,
+        work_pool_name=None,
+        empirical_policy=_flow_run_policy(policy_record(run)),
+    )
+    return FlowRunResponse.trusted(_timed(values, state.timestamp))
+
+
+def _flow_run_policy(record: dict[str, Any]) -> FlowRunPolicy:
     delay = record.get("retry_delay")
-    values["empirical_policy"] = FlowRunPolicy.trusted(
+    return FlowRunPolicy.trusted(
         {
             **_NO_FLOW_RUN_RETRIES,
             "retries": record.get("retries"),
@@ -64,7 +92,6 @@ def flow_run_answer(row: Row[Any], *, pools: Mapping[UUID, Pool], now: datetime)
             "retry_type": record.get("retry_type"),
         }
     )
-    return FlowRunResponse.trusted(_timed(values, now))
 
 
 def task_run_answer(row: Row[Any], *, now: datetime) -> TaskRun:

@@ -63,7 +63,8 @@ def insert_flow_run(connection: PlainConnection, run: FlowRun) -> None:
 
 def insert_once(connection: PlainConnection, run: FlowRun, origin: Origin) -> bool:
     """Store a new flow run of a server; False when its flow has one with its idempotency key."""
-    values = {"id": run.id, "created": run.created, **_values(run), **asdict(origin)}
+    values: dict[str, object] = {"id": run.id, "created": run.created, **_values(run)}
+    values.update((name, getattr(origin, name)) for name in Origin.__slots__)
     once = f"{insert_text('flow_run', values)} ON CONFLICT (flow_id, idempotency_key) DO NOTHING"
     return connection.execute(once, *values.values()).rowcount > 0
 
@@ -169,9 +170,14 @@ def flow_run_of(row: AnyRow) -> FlowRun:
     )
 
 
-def _values(run: FlowRun) -> dict[str, Any]:
+def policy_record(run: FlowRun) -> dict[str, Any]:
+    """Return what is stored of a run's retries and pauses."""
     policy = run.policy.to_record()
     policy.update(pause_keys=sorted(run.pause_keys), resuming=run.resuming, retry_type=run.retry_type)
+    return policy
+
+
+def _values(run: FlowRun) -> dict[str, Any]:
     state = run.state
     return {
         "flow_id": run.flow_id,
@@ -179,7 +185,7 @@ def _values(run: FlowRun) -> dict[str, Any]:
         "flow_version": run.flow_version,
         "parameters": run.parameters,
         "context": run.context,
-        "empirical_policy": policy,
+        "empirical_policy": policy_record(run),
         "tags": list(run.tags),
         "parent_task_run_id": run.parent_task_run_id,
         "deployment_id": run.deployment_id,

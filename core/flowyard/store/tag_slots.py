@@ -39,6 +39,11 @@ def read_many(connection: PlainConnection, tags: Sequence[str], *, held_by: UUID
     ]
 
 
+def are_held(connection: PlainConnection, task_run_id: UUID) -> bool:
+    """Say whether a task run that a client reports holds slots."""
+    return connection.value("SELECT 1 FROM concurrency_slot WHERE lease_id = ?", task_run_id) is not None
+
+
 def are_held_by(connection: PlainConnection, flow_run_id: UUID) -> bool:
     """Say whether task runs of a flow run that a client reports hold slots."""
     query = "SELECT 1 FROM concurrency_slot WHERE owner_id = ? AND flow_run_id = ?"

@@ -12,16 +12,18 @@ from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.api.flow_runs import FlowRunCreate, FlowRunResponse, FlowRunUpdate
 from flowyard.schemas.api.sorting import FlowRunSort
 from flowyard.schemas.api.states import OrchestrationResult, StateCreate
-from flowyard.schemas.runs import utcnow
+from flowyard.schemas.runs import FlowRun, utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, Limit, Offset, changes_of
 from flowyard.server.filters import FlowRunsFiltered
 from flowyard.server.provenance import Maker
-from flowyard.server.received import answer_of, flow_run_of, policy_of, state_of
+from flowyard.server.received import answer_of, flow_run_of, policy_of, sent_state, state_of
 from flowyard.server.routes import Routes
 from flowyard.services import reported_runs
 from flowyard.store import served_flow_runs
+from flowyard.store.answers import made_flow_run
 from flowyard.store.flow_runs import Origin, change_columns
+from flowyard.store.plain import PlainConnection
 
 router = Routes(prefix="/flow_runs", tags=["Flow Runs"])
 After = Annotated[UUID | None, Body()]
@@ -35,18 +37,20 @@ def create(body: FlowRunCreate, database: Database, maker: Maker) -> Response:
         infrastructure_document_id=body.infrastructure_document_id,
         created_by=None if maker is None else maker.model_dump(mode="json"),
     )
+
+    def make(connection: PlainConnection) -> tuple[FlowRun, UUID, bool]:
+        run = flow_run_of(body)
+        return run, *reported_runs.create_flow_run(connection, run, state_of(body.state), origin)
+
     try:
-        made, is_new = database.change_plainly(
-            lambda connection: reported_runs.create_flow_run(
-                connection, flow_run_of(body), state_of(body.state), origin
-            )
-        )
+        run, made, is_new = database.change_plainly(make)
     except ObjectNotFound as error:
         raise HTTPException(status.HTTP_409_CONFLICT, f"{error}") from error
+    if is_new:
+        assert run.state is not None
+        return answers.created(made_flow_run(run, origin, sent_state(run.state)), is_new=True)
     now = utcnow()
-    return answers.created(
-        database.read(lambda connection: served_flow_runs.read(connection, made, now=now)), is_new=is_new
-    )
+    return answers.one(database.read(lambda connection: served_flow_runs.read(connection, made, now=now)))
 
 
 @router.patch("/{id}", operation_id="update_flow_run", status_code=status.HTTP_204_NO_CONTENT)
