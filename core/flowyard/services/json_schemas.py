@@ -29,16 +29,22 @@ def check(what: str, values: Mapping[str, Any], schema: Mapping[str, Any], *, ig
         InvalidValues: they do not fit.
         UnusableSchema: the schema is none, or leads in a circle.
     """
-    found = problems_of(what, values, schema, ignore_required=ignore_required)
+    found = problems_of(what, values, schema, prepared=_prepared(schema, ignore_required=ignore_required))
     if found:
         found.sort(key=lambda problem: list(map(str, problem.absolute_path)))
         raise InvalidValues(what, tuple(_described(problem) for problem in found))
 
 
 def problems_of(
-    what: str, values: Mapping[str, Any], schema: Mapping[str, Any], *, ignore_required: bool = False
+    what: str, values: Mapping[str, Any], schema: Mapping[str, Any], *, prepared: Mapping[str, Any] | None = None
 ) -> list[Any]:
-    """Return what is wrong about values, at most 20 errors of `jsonschema`; the arguments are those of `check`.
+    """Return what is wrong about values, at most 20 errors of `jsonschema`.
+
+    Args:
+        what: the plural noun for the message about a schema, such as `parameters`.
+        values: an object.
+        schema: of an object, which is checked itself; no reference in it is fetched from anywhere.
+        prepared: hold the values to this form of it.
 
     Raises:
         UnusableSchema: the schema is none, or leads in a circle.
@@ -46,7 +52,7 @@ def problems_of(
     try:
         # Without a registry of our own the library fetches what a schema refers to from the network.
         validator: Any = cast("Any", Draft202012Validator)(
-            _prepared(schema, ignore_required=ignore_required), registry=cast("Any", Registry)()
+            schema if prepared is None else prepared, registry=cast("Any", Registry)()
         )
         Draft202012Validator.check_schema(schema)
         found: list[Any] = []
