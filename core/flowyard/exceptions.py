@@ -410,19 +410,10 @@ class ServerNotStarted(FlowyardError):
 class ServerAway(BackendUnavailable):
     """The server does not answer, or says to come again later."""
 
-    def __init__(
-        self,
-        where: str,
-        cause: str,
-        advice: str,
-        retry_after_seconds: float | None = None,
-        may_have_arrived: bool = False,
-    ) -> None:
-        super().__init__(where, cause, advice)
-        self.args = (where, cause, advice, retry_after_seconds, may_have_arrived)
-        self.retry_after_seconds = retry_after_seconds
-        self.may_have_arrived = may_have_arrived
-        """Whether the server may have done what was asked: only the answer was lost."""
+    retry_after_seconds: float | None = None
+    """When it said to come again; for who sends the request again, in this process."""
+    may_have_arrived: bool = False
+    """Whether the server may have done what was asked: only the answer was lost."""
 
 
 class RequestRefused(BackendError):

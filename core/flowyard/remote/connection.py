@@ -133,7 +133,10 @@ class Connection:
         self, cause: str, *, retry_after_seconds: float | None = None, may_have_arrived: bool = False
     ) -> ServerAway:
         advice = "start the server there (`flowyard server start`), or unset FLOWYARD_API_URL"
-        return ServerAway(self.url, cause, advice, retry_after_seconds, may_have_arrived)
+        error = ServerAway(self.url, cause, advice)
+        error.retry_after_seconds = retry_after_seconds
+        error.may_have_arrived = may_have_arrived
+        return error
 
 
 def compressed(body: bytes) -> bytes:
