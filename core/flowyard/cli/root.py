@@ -38,9 +38,8 @@ COMMANDS = {
         aliases=("gcl", "global-concurrency-limits"),
     ),
     "journal": LazyCommand("flowyard.cli.journal", "Look at what waits for a server that is away, and send it."),
-    "journal": LazyCommand("flowyard.cli.journal", "Look at what waits for a server that is away, and send it."),
     "profile": LazyCommand("flowyard.cli.profile", "Manage the settings profiles.", aliases=("profiles",)),
-    "server": LazyCommand("flowyard.cli.server", "Manage the server's database."),
+    "server": LazyCommand("flowyard.cli.server", "Start and stop a server, and manage its keys and its database."),
     "task-run": LazyCommand(
         "flowyard.cli.task_run", "List and inspect task runs, and read their logs.", aliases=("task-runs",)
     ),
