@@ -14,7 +14,7 @@ from flowyard._version import __version__
 from flowyard.local import open_backend
 from flowyard.local.backend import LocalBackend
 from flowyard.schemas.keys import ApiKey
-from flowyard.server import errors
+from flowyard.server import errors, metrics
 from flowyard.server.api import ROUTERS
 from flowyard.server.background import loops_of
 from flowyard.server.dependencies import check_api_version
@@ -95,6 +95,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         allow_methods=_words(settings.FLOWYARD_SERVER_CORS_ALLOWED_METHODS),
         allow_headers=_words(settings.FLOWYARD_SERVER_CORS_ALLOWED_HEADERS),
     )
+    metrics.install(app)
 
 
 def needs_authentication(settings: Settings) -> bool:

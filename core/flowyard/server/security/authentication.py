@@ -23,6 +23,7 @@ from flowyard.services.api_keys import is_key, prefix_of
 
 _REMEMBERED_SECONDS = 5.0
 _MOST_REMEMBERED = 10_000
+_GUARDED = ("/api", "/metrics")
 # These tell who they are in their first message: `server.api` asks `Authenticator.is_allowed` then.
 _SOCKETS_WITH_HANDSHAKE = frozenset({"/api/events/out", "/api/task_runs/subscriptions/scheduled", "/api/stream"})
 
@@ -100,7 +101,7 @@ class Authentication:
             scope["type"] not in ("http", "websocket")
             or not self._authenticator.is_required
             or path in OPEN
-            or not path.startswith("/api")
+            or not path.startswith(_GUARDED)
             # A browser asks before it sends the key.
             or scope.get("method") == "OPTIONS"
             or (scope["type"] == "websocket" and path in _SOCKETS_WITH_HANDSHAKE)
