@@ -19,22 +19,32 @@ from flowyard.store import schema
 router = Routes(prefix="/admin", tags=["Admin"])
 _Confirm = Annotated[bool, Body(embed=True)]
 _PREFECT = "PREFECT_"
-# Prefect 2's switches of what is always on here.
-_ALWAYS = {
-    f"{_PREFECT}EXPERIMENTAL_{name}": True
-    for name in (
-        "ENABLE_ARTIFACTS",
-        "ENABLE_ARTIFACTS_ON_FLOW_RUN_GRAPH",
-        "ENABLE_DEPLOYMENT_STATUS",
-        "ENABLE_ENHANCED_CANCELLATION",
-        "ENABLE_STATES_ON_FLOW_RUN_GRAPH",
-        "ENABLE_TASK_SCHEDULING",
-        "ENABLE_WORKERS",
-        "ENABLE_WORK_POOLS",
-        "ENABLE_WORK_QUEUE_STATUS",
-        "EVENTS",
-        "FLOW_RUN_INPUT",
-    )
+# Settings of Prefect 2 that are none here: what is the case without them.
+_ON = (
+    *("ENABLE_ARTIFACTS", "ENABLE_ARTIFACTS_ON_FLOW_RUN_GRAPH", "ENABLE_DEPLOYMENT_STATUS"),
+    *("ENABLE_ENHANCED_CANCELLATION", "ENABLE_STATES_ON_FLOW_RUN_GRAPH", "ENABLE_TASK_SCHEDULING", "ENABLE_WORKERS"),
+    *("ENABLE_WORKSPACE_DASHBOARD", "ENABLE_WORK_POOLS", "ENABLE_WORK_QUEUE_STATUS", "EVENTS", "FLOW_RUN_INPUT"),
+)
+_OFF = (
+    *("DISABLE_SYNC_COMPAT", "ENABLE_EXTRA_RUNNER_ENDPOINTS", "ENABLE_NEW_ENGINE", "WARN", "WARN_ARTIFACTS"),
+    *("WARN_DEPLOYMENT_STATUS", "WARN_ENHANCED_CANCELLATION", "WARN_FLOW_RUN_INPUT", "WARN_VISUALIZE", "WARN_WORKERS"),
+    *("WARN_WORKSPACE_DASHBOARD", "WARN_WORK_POOLS"),
+)
+_FIXED: dict[str, bool | None] = {
+    **{f"{_PREFECT}EXPERIMENTAL_{name}": True for name in _ON},
+    **{f"{_PREFECT}EXPERIMENTAL_{name}": False for name in _OFF},
+    f"{_PREFECT}ASYNC_FETCH_STATE_RESULT": False,
+    f"{_PREFECT}MEMOIZE_BLOCK_AUTO_REGISTRATION": False,
+    f"{_PREFECT}SERVER_ANALYTICS_ENABLED": False,
+    f"{_PREFECT}UNIT_TEST_LOOP_DEBUG": False,
+    f"{_PREFECT}UNIT_TEST_MODE": False,
+    f"{_PREFECT}CLOUD_API_URL": None,
+    f"{_PREFECT}CLOUD_UI_URL": None,
+    f"{_PREFECT}CLOUD_URL": None,
+    f"{_PREFECT}MEMO_STORE_PATH": None,
+    f"{_PREFECT}MESSAGING_BROKER": None,
+    f"{_PREFECT}MESSAGING_CACHE": None,
+    f"{_PREFECT}TEST_SETTING": None,
 }
 
 
@@ -50,10 +60,10 @@ def _shown(settings: Settings) -> dict[str, Any]:
         plain = isinstance(value, (bool, int, float)) or value is None
         shown = value if plain else setting.kind.render(value)
         values[name] = OBFUSCATED if setting.is_secret and shown else shown
-    return {**values, **{_prefect_name(name): value for name, value in values.items()}, **_ALWAYS}
+    return {**values, **{_prefect_name(name): value for name, value in values.items()}, **_FIXED}
 
 
-_fields: Any = dict.fromkeys((*BY_NAME, *map(_prefect_name, BY_NAME), *_ALWAYS), (Any, None))
+_fields: Any = dict.fromkeys((*BY_NAME, *map(_prefect_name, BY_NAME), *_FIXED), (Any, None))
 _Shown = create_model("Settings", __doc__="The settings of the server; secrets are asterisks.", **_fields)
 
 
