@@ -8,12 +8,12 @@ import threading
 from typing import Any
 
 from benchmarks.workloads.dask_cluster import resident_bytes
+from benchmarks.workloads.ray_cluster import started_ray
 from benchmarks.workloads.reply import leave_at_once, reply
 from flowyard import flow, task
 from flowyard_ray import RayTaskRunner
 
 numpy: Any = importlib.import_module("numpy")
-ray: Any = importlib.import_module("ray")
 READERS = 10
 
 
@@ -61,8 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=int, default=400, help="megabytes")
     options = parser.parse_args()
-    store = (options.size + 200) * 1_000_000
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=store)
+    ray = started_ray((options.size + 200) * 1_000_000)
     # Workers, journal and connections are there before.
     flow(name="warm-up", task_runner=RayTaskRunner())(read_by_many)(1)
     reply(flow_growth_bytes=flow(name="measured", task_runner=RayTaskRunner())(read_by_many)(options.size))

@@ -9,14 +9,14 @@ import importlib
 import time
 from typing import Any
 
-from benchmarks.workloads.cluster_work import WARM_UP_TASKS, WORKERS, WORKS, in_a_flow, options
+from benchmarks.workloads.cluster_work import WARM_UP_TASKS, WORKS, in_a_flow, options
+from benchmarks.workloads.ray_cluster import started_ray
 from benchmarks.workloads.reply import leave_at_once, reply
 
-ray: Any = importlib.import_module("ray")
 _STORE_BYTES = 200_000_000
 
 
-def raw(work: str, tasks: int) -> dict[str, float]:
+def raw(ray: Any, work: str, tasks: int) -> dict[str, float]:
     remote = ray.remote(WORKS[work])
     ray.get([remote.remote(number) for number in range(WARM_UP_TASKS)])
     begin = time.perf_counter()
@@ -27,9 +27,9 @@ def raw(work: str, tasks: int) -> dict[str, float]:
 
 def main() -> None:
     chosen = options()
-    ray.init("local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, object_store_memory=_STORE_BYTES)
+    ray = started_ray(_STORE_BYTES)
     if chosen.library == "raw":
-        reply(**raw(chosen.work, chosen.tasks))
+        reply(**raw(ray, chosen.work, chosen.tasks))
     else:
         adapter = "flowyard_ray" if chosen.library == "flowyard" else "prefect_ray"
         runner = importlib.import_module(adapter).RayTaskRunner
