@@ -414,6 +414,8 @@ class ServerAway(BackendUnavailable):
     """When it said to come again; for who sends the request again, in this process."""
     may_have_arrived: bool = False
     """Whether the server may have done what was asked: only the answer was lost."""
+    is_passing: bool = True
+    """Whether it may answer a moment later, without anybody doing anything about it."""
 
 
 class RequestRefused(BackendError):

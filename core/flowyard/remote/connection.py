@@ -81,7 +81,8 @@ class Connection:
             try:
                 return self.send(path, packed)
             except ServerAway as error:
-                if attempt == self._retries or (error.may_have_arrived and not is_repeatable):
+                is_over = attempt == self._retries or not error.is_passing
+                if is_over or (error.may_have_arrived and not is_repeatable):
                     raise
                 time.sleep(self.pause_after(error, attempt))
             except RequestRefused as error:
@@ -113,9 +114,9 @@ class Connection:
         if status in self._passing:
             raise self._away(said, retry_after_seconds=_retry_after(answer))
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise self._away(f"{said}: it does not accept FLOWYARD_API_KEY")
+            raise self._away(f"{said}: it does not accept FLOWYARD_API_KEY", is_passing=False)
         if status == HTTPStatus.NOT_FOUND:
-            raise self._away(f"{said}: there is no Flowyard server at this address")
+            raise self._away(f"{said}: there is no Flowyard server at this address", is_passing=False)
         raise self._away(said)
 
     def pause_after(self, error: ServerAway, attempt: int) -> float:
@@ -130,12 +131,18 @@ class Connection:
         self._client.close()
 
     def _away(
-        self, cause: str, *, retry_after_seconds: float | None = None, may_have_arrived: bool = False
+        self,
+        cause: str,
+        *,
+        retry_after_seconds: float | None = None,
+        may_have_arrived: bool = False,
+        is_passing: bool = True,
     ) -> ServerAway:
         advice = "start the server there (`flowyard server start`), or unset FLOWYARD_API_URL"
         error = ServerAway(self.url, cause, advice)
         error.retry_after_seconds = retry_after_seconds
         error.may_have_arrived = may_have_arrived
+        error.is_passing = is_passing
         return error
 
 

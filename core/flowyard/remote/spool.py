@@ -7,18 +7,19 @@ spool it is. A file is locked by the process that writes it, as long as it lives
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 from flowyard.schemas.reports import VERSION, Reporter
 from flowyard.services.file_locks import create_locked, lock_file
 from flowyard.upcalls.values import pack_value, unpack_value
 
+_logger = logging.getLogger("flowyard.journal")
 _HEADER = struct.Struct(">II")
 _SUFFIX = ".spool"
 
@@ -46,6 +47,7 @@ class Spool:
         self._read = 0
         self._end = 0
         self._is_synced = True
+        self._is_damaged = False
         self.count = 0
         """How many frames wait."""
 
@@ -66,18 +68,16 @@ class Spool:
 
     @classmethod
     def _opened(cls, path: Path, descriptor: int) -> Spool | None:
-        first, begin = _frame_at(descriptor, 0)
-        if first is None:
+        header, begin = _header_at_start(descriptor)
+        if header is None:
             return None
-        version, url, reporter = unpack_value(first)
-        if version != VERSION:
-            return None
-        spool = cls(path, url, reporter)
+        spool = cls(path, *header)
         spool._descriptor = descriptor
         spool._begin = spool._read = spool._end = begin
         for _, end in _frames(descriptor, begin):
             spool._end = end
             spool.count += 1
+        spool._is_damaged = os.fstat(descriptor).st_size > spool._end
         return spool
 
     @property
@@ -132,6 +132,8 @@ class Spool:
         self.count -= 1
         if self.count <= 0:
             self.count = 0
+            if self._is_damaged:
+                return
             self._read = self._end = self._begin
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, self._begin)
@@ -143,9 +145,10 @@ class Spool:
             return
         if self.is_empty:
             with contextlib.suppress(OSError):
-                if os.fstat(descriptor).st_size > self._end:
+                if self._is_damaged:
                     # The process died while it wrote, or the disk has lost something: people may want to look.
-                    self.path.rename(self.path.with_suffix(".damaged"))
+                    aside = self.path.rename(self.path.with_suffix(".damaged"))
+                    _logger.error("a part of what process %d kept cannot be read: see %s", self.reporter.pid, aside)
                 else:
                     os.unlink(self.path)
         os.close(descriptor)
@@ -204,16 +207,27 @@ def summary_of(path: Path) -> SpoolSummary | None:
     """Look into a spool, whoever has it; None when it says nothing."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     try:
-        first, begin = _frame_at(descriptor, 0)
-        if first is None:
+        header, begin = _header_at_start(descriptor)
+        if header is None:
             return None
-        header: Any = unpack_value(first)
         ends = [end for _, end in _frames(descriptor, begin)]
         last = ends[-1] if ends else begin
         size = os.fstat(descriptor).st_size
-        return SpoolSummary(path, header[1], cast("Reporter", header[2]), len(ends), last - begin, size - last)
+        return SpoolSummary(path, *header, len(ends), last - begin, size - last)
     finally:
         os.close(descriptor)
+
+
+def _header_at_start(descriptor: int) -> tuple[tuple[str, Reporter] | None, int]:
+    """Return the server and the process that a spool is of, and where its frames begin; None when it is no spool."""
+    content, begin = _frame_at(descriptor, 0)
+    if content is None:
+        return None, 0
+    try:
+        version, url, reporter = unpack_value(content)
+    except ValueError:  # of another version
+        return None, 0
+    return ((url, reporter), begin) if version == VERSION else (None, 0)
 
 
 def _framed(content: bytes) -> bytes:
@@ -228,7 +242,8 @@ def _frame_at(descriptor: int, offset: int) -> tuple[bytes | None, int]:
         return None, offset
     length, checksum = _HEADER.unpack(head)
     begin = offset + _HEADER.size
-    if begin + length > os.fstat(descriptor).st_size:
+    # No frame is empty: after a loss of power a file can be full of zeros.
+    if not length or begin + length > os.fstat(descriptor).st_size:
         return None, offset
     content = os.read(descriptor, length)
     if len(content) != length or zlib.crc32(content) != checksum:

@@ -22,6 +22,7 @@ from flowyard.schemas.states import State, StateType
 from flowyard.schemas.wire import encode_events
 from flowyard.schemas.wire_values import packb
 from flowyard.server.gateway import Gateway
+from flowyard.server.security.scopes import needed_scope
 from flowyard.store import leases
 from flowyard.testing.records import make_task_run
 from flowyard.upcalls.calls import open_answer
@@ -211,3 +212,23 @@ def test_only_the_control_plane_can_be_called(plain_api: httpx.Client, path: str
     answer = plain_api.post(f"/control/{path}", content=pack_value([VERSION, ME, [[], {}]]))
     with pytest.raises(PermissionError):
         open_answer(answer.content)
+
+
+@pytest.mark.parametrize(
+    ("call", "scope"),
+    [
+        ("runs/read_flow_runs", "read"),
+        ("limits/names", "read"),
+        ("runs/reap_dead_runs", "read"),
+        ("blocks/read_document", "run"),
+        ("runs/begin_flow_run", "run"),
+        ("limits/acquire", "run"),
+        ("variables/delete", "run"),
+        ("runs/delete_flow_run", "admin"),
+        ("blocks/delete_type", "admin"),
+        ("limits/create", "admin"),
+        ("limits/update", "admin"),
+    ],
+)
+def test_a_call_needs_the_scope_that_its_method_needs(call: str, scope: str) -> None:
+    assert needed_scope("POST", f"/api/control/{call}") == scope

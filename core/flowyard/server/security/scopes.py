@@ -18,7 +18,7 @@ _DELETED_BY_RUNS = re.compile(r"^/api/(variables/|flow_runs/[^/]+/input/)")
 _ADMIN_CALLS = re.compile(r"^/api/control/((runs|artifacts|blocks|limits)/delete|limits/(create|update)$)")
 # Documents of blocks are read with their secrets.
 _READING_CALLS = re.compile(
-    r"^/api/control/(?!blocks/)\w+/(read|count|find|names$|holders$|forks$|subflow_runs_of$|task_run_counts$)"
+    r"^/api/control/(?!blocks/)\w+/(read|count|find|names$|holders$|forks$|reap_dead_runs$|subflow_runs_of$|task_run_counts$)"
 )
 _SECRETS = re.compile(r"(^|&)include_secrets=(?!false|0(&|$))", re.IGNORECASE)
 
