@@ -1,4 +1,7 @@
-"""What routes ask FastAPI for: the database, the page of a list, and the version of the client."""
+"""What routes ask FastAPI for: the database, the page of a list, and the version of the client.
+
+All of it `async`, although nothing waits: what is not, FastAPI runs on a thread, which takes longer than most queries.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ API_VERSION = "0.8.4"
 _OLDEST = (0, 8, 0)
 
 
-def gateway_of(request: Request) -> Gateway:
+async def gateway_of(request: Request) -> Gateway:
     """Return the database of the server that answers."""
     return request.app.state.gateway
 
@@ -22,7 +25,7 @@ def gateway_of(request: Request) -> Gateway:
 Database = Annotated[Gateway, Depends(gateway_of)]
 
 
-def _limit(gateway: Database, limit: Annotated[int | None, Body(embed=True)] = None) -> int:
+async def _limit(gateway: Database, limit: Annotated[int | None, Body(embed=True)] = None) -> int:
     most = gateway.settings.FLOWYARD_API_DEFAULT_LIMIT
     if limit is None:
         return most
@@ -38,7 +41,7 @@ Offset = Annotated[int, Body(ge=0)]
 """How many objects of a list the client skips."""
 
 
-def check_api_version(x_prefect_api_version: Annotated[str | None, Header()] = None) -> None:
+async def check_api_version(x_prefect_api_version: Annotated[str | None, Header()] = None) -> None:
     """Refuse a client that is older than the API."""
     if x_prefect_api_version is None:
         return

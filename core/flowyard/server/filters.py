@@ -12,7 +12,7 @@ from flowyard.schemas.api.work_pools import WorkPoolFilter, WorkQueueFilter
 from flowyard.store.filtering.related import Filters
 
 
-def _of_flows(
+async def _of_flows(
     flows: Annotated[FlowFilter | None, Body()] = None,
     flow_runs: Annotated[FlowRunFilter | None, Body()] = None,
     task_runs: Annotated[TaskRunFilter | None, Body()] = None,
@@ -28,7 +28,7 @@ FlowsFiltered = Annotated[Filters, Depends(_of_flows)]
 """Of a list of flows."""
 
 
-def _of_artifacts(
+async def _of_artifacts(
     flows: Annotated[FlowFilter | None, Body()] = None,
     flow_runs: Annotated[FlowRunFilter | None, Body()] = None,
     task_runs: Annotated[TaskRunFilter | None, Body()] = None,
@@ -41,7 +41,7 @@ ArtifactsFiltered = Annotated[Filters, Depends(_of_artifacts)]
 """Of a list of artifacts: what they belong to."""
 
 
-def _of_flow_runs(
+async def _of_flow_runs(
     flows: Annotated[FlowFilter | None, Body()] = None,
     flow_runs: Annotated[FlowRunFilter | None, Body()] = None,
     task_runs: Annotated[TaskRunFilter | None, Body()] = None,
@@ -63,7 +63,7 @@ FlowRunsFiltered = Annotated[Filters, Depends(_of_flow_runs)]
 """Of a list of flow runs."""
 
 
-def _of_flow_run_history(
+async def _of_flow_run_history(
     flows: Annotated[FlowFilter | None, Body()] = None,
     flow_runs: Annotated[FlowRunFilter | None, Body()] = None,
     task_runs: Annotated[TaskRunFilter | None, Body()] = None,
@@ -85,7 +85,7 @@ FlowRunHistoryFiltered = Annotated[Filters, Depends(_of_flow_run_history)]
 """Of a history of flow runs, which has another name for work queues."""
 
 
-def _of_task_runs(
+async def _of_task_runs(
     flows: Annotated[FlowFilter | None, Body()] = None,
     flow_runs: Annotated[FlowRunFilter | None, Body()] = None,
     task_runs: Annotated[TaskRunFilter | None, Body()] = None,

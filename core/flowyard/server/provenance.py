@@ -12,7 +12,7 @@ from fastapi import Depends, Header
 from flowyard.schemas.api.base import CreatedBy
 
 
-def _created_by(
+async def _created_by(
     prefect_automation_id: Annotated[UUID | None, Header(include_in_schema=False)] = None,
     prefect_automation_name: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> CreatedBy | None:

@@ -6,10 +6,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
+
+from flowyard.schemas.runs import FlowRun
+from flowyard.testing.servers import RunningServer
 
 STORED = {"type": "reference", "storage_key": "k", "storage_block_id": None, "serializer_type": "pickle"}
 
@@ -171,6 +174,21 @@ def test_task_runs_of_a_tag_wait_for_its_slots(api: httpx.Client, flow_run: dict
     assert api.get("/concurrency_limits/tag/db").json()["active_slots"] == []
     assert propose(api, task(api, None, tags=["db"]), "RUNNING")["status"] == "ACCEPT"
     assert propose(api, third, "RUNNING")["status"] == "ABORT"
+
+
+def test_task_runs_of_a_flow_that_a_process_executes_are_left_to_it(
+    api: httpx.Client, server: RunningServer, flow_run: dict[str, Any]
+) -> None:
+    propose(api, flow_run, "RUNNING")
+    run = task(api, flow_run)
+    mine = FlowRun(UUID(flow_run["flow_id"]), flow_run["name"], id=UUID(flow_run["id"]))
+    server.app.state.gateway.control.begin_flow_run("etl", mine)
+
+    refused = propose(api, run, "RUNNING", force=True)
+    assert (refused["status"], "process" in refused["details"]["reason"]) == ("ABORT", True)
+    child = {"flow_id": flow_run["flow_id"], "parent_task_run_id": run["id"], "state": {"type": "RUNNING"}}
+    assert api.post("/flow_runs/", json=child).status_code == 201
+    assert again(api, run)["state_type"] == "PENDING"
 
 
 def test_the_task_run_of_a_subflow_is_in_the_state_of_the_subflow(api: httpx.Client, flow_run: dict[str, Any]) -> None:

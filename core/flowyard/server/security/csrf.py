@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import Header, HTTPException, status
 from fastapi.requests import HTTPConnection
+from sqlalchemy.engine import Connection
 
 from flowyard.schemas.runs import utcnow
 from flowyard.server.gateway import Gateway
@@ -14,7 +16,8 @@ from flowyard.store import csrf_tokens
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
-def check_csrf(
+# Async, because FastAPI runs what is not on a thread, which every request would wait for.
+async def check_csrf(
     request: HTTPConnection,
     prefect_csrf_token: Annotated[str | None, Header(include_in_schema=False)] = None,
     prefect_csrf_client: Annotated[str | None, Header(include_in_schema=False)] = None,
@@ -29,5 +32,10 @@ def check_csrf(
     if prefect_csrf_client is None:
         raise HTTPException(status.HTTP_403_FORBIDDEN, "Missing client identifier.")
     client, token = prefect_csrf_client, prefect_csrf_token
-    if not gateway.read(lambda connection: csrf_tokens.is_good(connection, client, token, now=utcnow())):
+    now = utcnow()
+
+    def is_good(connection: Connection) -> bool:
+        return csrf_tokens.is_good(connection, client, token, now=now)
+
+    if not await to_thread.run_sync(gateway.read, is_good):
         raise HTTPException(status.HTTP_403_FORBIDDEN, "Invalid CSRF token or client identifier.")
