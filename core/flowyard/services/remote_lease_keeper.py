@@ -80,8 +80,9 @@ def keep(target: Mapping[str, Any], parent: int) -> None:
         try:
             renew(target)
         except (OSError, ValueError) as error:
-            # The server may be back before the leases end; if not, it gives them some time when it starts.
-            _logger.warning("could not renew the leases: %s", error)
+            # The server may be back before the leases end; if not, it gives them some time when it starts. The parent
+            # says that it is away.
+            _logger.debug("could not renew the leases: %s", error)
         readable, _, _ = select.select([parent], [], [], RENEWAL_SECONDS)
         if readable:  # nobody ever writes: this is the end of the file
             return
