@@ -84,7 +84,8 @@ def _flow_run_policy(record: dict[str, Any]) -> FlowRunPolicy:
     return FlowRunPolicy.trusted(
         {
             **_NO_FLOW_RUN_RETRIES,
-            "retries": record.get("retries"),
+            # None, not 0: where a run of a deployment says nothing, Prefect 2's engine takes what the flow says.
+            "retries": record.get("retries") or None,
             # The API has one delay for flow runs.
             "retry_delay": delay[0] if isinstance(delay, list) else delay,
             "pause_keys": record.get("pause_keys") or [],

@@ -161,6 +161,8 @@ def test_a_run_takes_what_it_does_not_say_from_its_deployment(api: httpx.Client)
     assert (made["work_queue_name"], made["work_pool_name"]) == ("default", "pool")
     assert (made["deployment_id"], made["deployment_version"]) == (deployment["id"], "7")
     assert (made["job_variables"], made["auto_scheduled"]) == ({"cpu": 4}, False)
+    # Nothing is said about retries: Prefect 2's engine then takes what the flow says.
+    assert made["empirical_policy"]["retries"] is None
     assert run(api, deployment, work_queue_name="new")["work_queue_name"] == "new"
     url = f"/deployments/{deployment['id']}/create_flow_run"
     first, second = (api.post(url, json={"idempotency_key": "once"}) for _ in range(2))
