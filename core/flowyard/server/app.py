@@ -46,7 +46,7 @@ def create_app(settings: Settings, *, backend: LocalBackend | None = None, with_
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
         opened = backend or await to_thread.run_sync(open_backend, settings)
         app.state.gateway = Gateway(opened, settings)
-        app.state.task_desk = TaskDesk(app.state.gateway)
+        app.state.task_desk = TaskDesk()
         # Nobody could renew a lease while there was no server.
         await to_thread.run_sync(app.state.gateway.give_time)
         loops = loops_of(app.state.gateway, settings) if with_services else Loops([])

@@ -16,7 +16,7 @@ LOOK_SECONDS = 1.0
 """How long at most a stream does not see what another server process stored."""
 _AT_ONCE = 500
 _BACKFILL = 1_000
-# On a server, what began earlier can be seen later.
+# What began earlier can be seen later; and the events of a batch have times of their own, from its time on.
 _OVERLAP = timedelta(seconds=5)
 
 
@@ -35,12 +35,10 @@ class NewEvents:
         self.cursor = since or utcnow()
         """When the last event was stored that was returned."""
         self._seen = Seen()
-        # A file has one writer at a time: what is written later has a later time.
-        self._overlap = _OVERLAP if gateway.dialect.name == "postgresql" else timedelta(0)
 
     def begin(self, *, backfills: bool) -> list[ReceivedEvent]:
         """Leave out what is there; with `backfills` return the last 1,000 of it, oldest first."""
-        for _, event in self._since(self.cursor - self._overlap):
+        for _, event in self._since(self.cursor - _OVERLAP):
             self._seen.add(event.id)
         if not backfills:
             return []
@@ -54,7 +52,7 @@ class NewEvents:
 
     def look(self) -> list[ReceivedEvent]:
         """Return what is new, in the order in which it was stored."""
-        found = self._since(self.cursor - self._overlap)
+        found = self._since(self.cursor - _OVERLAP)
         new = [event for _, event in found if self._seen.add(event.id)]
         if found:
             self.cursor = max(self.cursor, found[-1][0])

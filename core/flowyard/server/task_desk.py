@@ -23,14 +23,13 @@ class TaskDesk:
     Two servers on one database can hand out the same run: whoever proposes its next state first runs it.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._taken: dict[UUID, float] = {}
 
-    def take(self, task_keys: Sequence[str]) -> TaskRun | None:
+    def take(self, gateway: Gateway, task_keys: Sequence[str]) -> TaskRun | None:
         """Return a task run of one of these tasks, which nobody else gets for now; None when none waits."""
-        for task_run_id in self._gateway.read(lambda connection: waiting_task_runs.ids(connection, task_keys)):
+        for task_run_id in gateway.read(lambda connection: waiting_task_runs.ids(connection, task_keys)):
             now = time.monotonic()
             with self._lock:
                 if self._taken.get(task_run_id, 0.0) > now:
@@ -38,15 +37,15 @@ class TaskDesk:
                 self._taken = {taken: until for taken, until in self._taken.items() if until > now}
                 self._taken[task_run_id] = now + _TAKEN_SECONDS
             try:
-                return self._gateway.read(
+                return gateway.read(
                     lambda connection, wanted=task_run_id: served_task_runs.read(connection, wanted, now=utcnow())
                 )
             except ObjectNotFound:  # deleted in between
                 continue
         return None
 
-    def put_back(self, task_run_id: UUID) -> None:
+    def put_back(self, gateway: Gateway, task_run_id: UUID) -> None:
         """Let somebody else have a task run that could not be handed over."""
         with self._lock:
             self._taken.pop(task_run_id, None)
-        self._gateway.news.ring()
+        gateway.news.ring()

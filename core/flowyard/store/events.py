@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Column, Index, Integer, Table, Text, delete, select
@@ -64,10 +64,11 @@ def record(connection: Connection, dialect: Dialect, events: Sequence[ReceivedEv
             "related": [related.root for related in each.related],
             "payload": each.payload,
             "received": each.received,
-            "recorded": now,
+            # In the order in which they came: streams go by this time.
+            "recorded": now + timedelta(microseconds=position),
             "follows": each.follows,
         }
-        for each in events
+        for position, each in enumerate(events)
     ]
     connection.execute(dialect.insert(event).on_conflict_do_nothing(), rows)
     resources = [

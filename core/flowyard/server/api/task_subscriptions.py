@@ -52,7 +52,7 @@ async def _next(socket: WebSocket, desk: TaskDesk, keys: list[str]) -> TaskRun |
     gateway: Gateway = socket.app.state.gateway
     async with sockets.until_closed(socket):
         while found is None:
-            found = await to_thread.run_sync(desk.take, keys)
+            found = await to_thread.run_sync(desk.take, gateway, keys)
             if found is None:
                 await gateway.news.wait(LOOK_SECONDS)
     return found
@@ -64,11 +64,11 @@ async def _hand_over(socket: WebSocket, desk: TaskDesk, task_run: TaskRun) -> bo
         await socket.send_text(task_run.model_dump_json())
         answer = await sockets.receive(socket)
     except BaseException:
-        desk.put_back(task_run.id)
+        desk.put_back(socket.app.state.gateway, task_run.id)
         raise
     if answer.get("type") == "quit":
         return False
     if answer.get("type") != "ack":
-        desk.put_back(task_run.id)
+        desk.put_back(socket.app.state.gateway, task_run.id)
         raise sockets.Refused(_NO_SUBSCRIPTION, "a task run is answered with 'ack' or 'quit'")
     return True
