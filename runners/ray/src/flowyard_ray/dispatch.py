@@ -69,6 +69,7 @@ class Dispatcher:
         self._maker = JobMaker()
         self._ready: deque[Job] = deque()
         self._gatherer = Gatherer(cpus)
+        self._prefers_gathered = False
         self._patience: float | None = None
         """For how many seconds what is ready is held back, if nothing comes meanwhile."""
         self._in_flight: dict[Job, None] = {}
@@ -202,7 +203,7 @@ class Dispatcher:
 
     def _take(self, job: Job) -> None:
         if not job.missing:
-            self._ready.append(job)
+            self._make_ready(job)
         elif len(self._ahead) < _MOST_AHEAD and all(
             handle.outcome is not None or handle.place.reference is not None for handle in job.upstream
         ):
@@ -218,18 +219,28 @@ class Dispatcher:
             self._in_flight[job] = None
             self._waiter.add(job.outcome, job)
         elif job.outcome is None:
+            self._make_ready(job)
+
+    def _make_ready(self, job: Job) -> None:
+        if job.can_be_gathered:
+            self._gatherer.add(job)
+        else:
             self._ready.append(job)
 
     def _pump(self) -> None:
         self._patience = None
-        while self._ready:
-            if len(self._in_flight) >= self._window and not self._has_grown():
+        while len(self._in_flight) < self._window or self._has_grown():
+            job = self._next_job()
+            if job is None:
+                self._patience = self._gatherer.patience
                 return
-            patience = self._gatherer.patience(self._ready[0])
-            if patience:
-                self._patience = None if patience == float("inf") else patience
-                return
-            self._send(self._gatherer.next(self._ready))
+            self._send(job)
+
+    def _next_job(self) -> Job | None:
+        # In turns, so that neither kind waits for all of the other.
+        self._prefers_gathered = not self._prefers_gathered
+        job = self._gatherer.take() if self._prefers_gathered or not self._ready else None
+        return self._ready.popleft() if job is None and self._ready else job
 
     def _has_grown(self) -> bool:
         """Look now and then whether the cluster has more CPUs by now; Ray's autoscaler adds some when work waits."""
@@ -345,7 +356,7 @@ class Dispatcher:
             self._unfinished[item.handle] = self._by_token[new.token] = new
         job.items.append(new)
         self._gatherer.was_slow(job.spec, _GIVEN_BACK_SECONDS)
-        self._ready.append(job)
+        self._make_ready(job)
         # A call that was cancelled and has its worker for itself now can be killed.
         self._withdraw(item.job)
 

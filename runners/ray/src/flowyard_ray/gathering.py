@@ -49,7 +49,7 @@ class _Pace:
 
 
 class Gatherer:
-    """Says which of the jobs that are ready goes next, and puts calls together. For one thread.
+    """Keeps jobs of one call until they are sent, and puts those of one task together. For one thread.
 
     Args:
         cpus: how many calls the cluster executes at a time.
@@ -58,11 +58,32 @@ class Gatherer:
     def __init__(self, cpus: int) -> None:
         self.cpus = cpus
         self._paces: OrderedDict[TaskSpec, _Pace] = OrderedDict()
+        self._queues: dict[tuple[int, ...], deque[Job]] = {}
+        """By the identity of what the jobs in one have in common."""
 
-    def patience(self, job: Job) -> float:
-        """Return for how many seconds a job that is next should not be sent; infinite: until others have ended."""
-        if not job.can_be_gathered:
-            return 0.0
+    def add(self, job: Job) -> None:
+        """Take a job that `can_be_gathered`."""
+        self._queues.setdefault(tuple(map(id, job.source)), deque()).append(job)
+
+    def take(self) -> Job | None:
+        """Return the next job that should be sent now, others put into it; None when there is none."""
+        for key, queue in self._queues.items():
+            if not self._patience(queue[0]):
+                job = self._next(queue)
+                if not queue:
+                    del self._queues[key]
+                return job
+        return None
+
+    @property
+    def patience(self) -> float | None:
+        """For how many seconds what is left should wait, if nothing comes meanwhile; None for any time."""
+        return min(
+            (seconds for queue in self._queues.values() if (seconds := self._patience(queue[0])) < _FOR_EVER),
+            default=None,
+        )
+
+    def _patience(self, job: Job) -> float:
         pace = self._pace(job.spec)
         if pace.seconds is None:
             if pace.in_flight < _UNKNOWN_PER_CPU * self.cpus:
@@ -70,20 +91,17 @@ class Gatherer:
             return max(0.0, pace.first_sent + _PATIENCE_SECONDS - time.monotonic())
         return _FOR_EVER if pace.is_short and pace.in_flight >= _ROUNDS * self.cpus else 0.0
 
-    def next(self, ready: deque[Job]) -> Job:
-        """Take the next job, together with those behind it that are worth no Ray task of their own."""
-        job = ready.popleft()
-        if not ready or not job.can_be_gathered:
-            return job
+    def _next(self, queue: deque[Job]) -> Job:
+        job = queue.popleft()
         pace = self._pace(job.spec)
-        if pace.seconds is None or not pace.is_short:
+        if not queue or pace.seconds is None or not pace.is_short:
             return job
-        # The last ones are spread over all workers.
         seconds = max(pace.seconds, _LEAST_SECONDS)
-        share = max(-(-len(ready) // (2 * self.cpus)), int(_WORTH_SECONDS / seconds))
+        # The last ones are spread over all workers.
+        share = max(-(-len(queue) // (2 * self.cpus)), int(_WORTH_SECONDS / seconds))
         most = min(int(_TARGET_SECONDS / seconds), share)
-        while ready and len(job.items) < most and ready[0].can_be_gathered and ready[0].source == job.source:
-            job.take_in(ready.popleft())
+        while queue and len(job.items) < most:
+            job.take_in(queue.popleft())
         return job
 
     def sent(self, job: Job) -> None:
