@@ -248,6 +248,7 @@ def test_runs_are_handed_out_by_priority_and_then_by_time(api: httpx.Client) -> 
     assert handed_out(api, scheduled_before=soon) == ["a", "b", "c"]
     assert handed_out(api, scheduled_before=soon, limit=2) == ["a", "b"]
     assert handed_out(api, work_queue_names=["default"]) == ["b", "c"]
+    assert handed_out(api, work_queue_names=[], scheduled_before=soon) == ["a", "b", "c"]
     assert handed_out(api, scheduled_after=soon) == ["z"]
     assert api.get(f"/deployments/{deployment['id']}").json()["status"] == "READY"
     api.patch("/work_pools/pool/queues/urgent", json={"is_paused": True})

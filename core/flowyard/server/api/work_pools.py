@@ -119,7 +119,8 @@ def hand_out(
     def find(connection: Connection) -> tuple[list[WorkQueueResponse], list[WorkerFlowRunResponse]]:
         pool = work_pools.read(connection, name)
         queues = work_queues.of_pool(connection, pool.id)
-        if work_queue_names is not None:
+        # Workers of Prefect 2 that serve all queues send an empty list.
+        if work_queue_names:
             by_name = {queue.name: queue for queue in queues}
             queues = [by_name[wanted] for wanted in dict.fromkeys(work_queue_names) if wanted in by_name]
             # One that is not there is an error, as it would be for reading it.
