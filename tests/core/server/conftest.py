@@ -37,9 +37,9 @@ def serve() -> Iterator[Callable[[Settings], RunningServer]]:
         yield lambda settings: stack.enter_context(serving(create_app(settings)))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """One server for all tests of a module, for to start one takes longer than a test; its database is in memory."""
+    """One server for all tests, for to start one takes longer than a test; its own database is in memory."""
     settings = Settings.from_env({"FLOWYARD_HOME": str(tmp_path_factory.mktemp("home"))})
     with LocalBackend.in_memory() as backend, serving(create_app(settings, backend=backend)) as server:
         yield server
@@ -58,12 +58,16 @@ def behind(
 
 
 @pytest.fixture
-def server(serve: Callable[[Settings], RunningServer], settings: Settings) -> RunningServer:
-    return serve(settings)
+def server(shared_server: RunningServer, behind: LocalBackend) -> RunningServer:
+    """The shared server on a database of this test's own; `serve` starts one that lives by settings of its own."""
+    del behind
+    return shared_server
 
 
 @pytest.fixture
 def api(server: RunningServer) -> Iterator[httpx.Client]:
     """A client whose paths are relative to `/api`."""
-    with httpx.Client(base_url=f"{server.address}/api", timeout=DEADLINE, follow_redirects=True) as client:
+    # Without certificates, which take 70 ms to load and which nobody shows here.
+    base = f"{server.address}/api"
+    with httpx.Client(base_url=base, timeout=DEADLINE, follow_redirects=True, verify=False) as client:
         yield client

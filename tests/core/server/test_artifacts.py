@@ -6,17 +6,6 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import pytest
-
-from flowyard.local.backend import LocalBackend
-from flowyard.testing.servers import RunningServer
-
-
-@pytest.fixture
-def server(shared_server: RunningServer, behind: LocalBackend) -> RunningServer:
-    """The server of the module, on a database of the test's own."""
-    del behind
-    return shared_server
 
 
 def _make(api: httpx.Client, **fields: Any) -> dict[str, Any]:

@@ -7,18 +7,6 @@ import json
 from typing import Any
 
 import httpx
-import pytest
-
-from flowyard.local.backend import LocalBackend
-from flowyard.testing.servers import RunningServer
-
-
-@pytest.fixture
-def server(shared_server: RunningServer, behind: LocalBackend) -> RunningServer:
-    """The server of the module, on a database of the test's own."""
-    del behind
-    return shared_server
-
 
 FIELDS = {
     "title": "Database",

@@ -9,17 +9,6 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from flowyard.local.backend import LocalBackend
-from flowyard.testing.servers import RunningServer
-
-
-@pytest.fixture
-def server(shared_server: RunningServer, behind: LocalBackend) -> RunningServer:
-    """The server of the module, on a database of the test's own."""
-    del behind
-    return shared_server
-
-
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 

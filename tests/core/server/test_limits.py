@@ -7,16 +7,6 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from flowyard.local.backend import LocalBackend
-from flowyard.testing.servers import RunningServer
-
-
-@pytest.fixture
-def server(shared_server: RunningServer, behind: LocalBackend) -> RunningServer:
-    """The server of the module, on a database of the test's own."""
-    del behind
-    return shared_server
-
 
 def test_the_limit_of_a_tag_is_made_changed_and_deleted(api: httpx.Client) -> None:
     made = api.post("/concurrency_limits/", json={"tag": "db/heavy", "concurrency_limit": 2}).json()

@@ -9,16 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from flowyard.local.backend import LocalBackend
 from flowyard.settings import Settings
-from flowyard.testing.servers import RunningServer
-
-
-@pytest.fixture
-def server(shared_server: RunningServer, behind: LocalBackend) -> RunningServer:
-    """The server of the module, on a database of the test's own."""
-    del behind
-    return shared_server
 
 
 def test_a_saved_search_is_replaced_by_name(api: httpx.Client) -> None:

@@ -7,16 +7,6 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from flowyard.local.backend import LocalBackend
-from flowyard.testing.servers import RunningServer
-
-
-@pytest.fixture
-def server(shared_server: RunningServer, behind: LocalBackend) -> RunningServer:
-    """The server of the module, on a database of the test's own."""
-    del behind
-    return shared_server
-
 
 def test_a_variable_is_made_read_changed_and_deleted_by_id_and_by_name(api: httpx.Client) -> None:
     made = api.post("/variables/", json={"name": "region", "value": "eu", "tags": ["x"]})
