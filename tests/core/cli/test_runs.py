@@ -320,11 +320,13 @@ def test_a_run_that_is_going_on_is_left_alone(run: Any, backend: Backend) -> Non
     assert '"state_type": "RUNNING"' in done.stdout
 
 
-def test_a_server_that_is_configured_but_not_asked_is_said_on_stderr(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLOWYARD_API_URL", "http://office/api")
+def test_a_server_that_is_not_there_is_named_with_what_to_do(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWYARD_API_URL", "http://127.0.0.1:9/api")
     done = run("flow-run", "ls", "-o", "json")
-    assert done.json() == []
-    assert "embedded state backend only" in done.stderr
+    assert (done.code, done.stdout) == (1, "")
+    assert "http://127.0.0.1:9/api" in done.stderr
+    assert "flowyard server start" in done.stderr
+
 
 
 def test_what_json_does_not_know_becomes_text() -> None:
