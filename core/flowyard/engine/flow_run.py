@@ -44,6 +44,7 @@ from flowyard.logging.run_log import RunLog, run_log_for_flow
 from flowyard.parameters.binding import CallSignature
 from flowyard.ports import Backend, Lease, Recorder
 from flowyard.process.backends import PROCESS
+from flowyard.process.collecting import COLLECTING
 from flowyard.progress import ProgressView, for_flow
 from flowyard.results.factory import ResultOrigin
 from flowyard.results.handles import UnpersistedResult
@@ -229,6 +230,8 @@ class _Run:
                 if self.continuation is not None:
                     before = self.continuation
                     self.scope.continuation = before
+                    # What was done before may be ten thousand calls, which the collector would walk through often.
+                    stack.enter_context(COLLECTING.seldom())
                     self.scope.earlier = await Record(
                         lambda: before.earlier(self.backend.control, self.template.results)
                     )

@@ -269,7 +269,8 @@ class LocalControlPlane(ControlPlane):
 
     @override
     def read_flow_run(self, flow_run_id: UUID) -> FlowRun:
-        return self._read(lambda connection: queries.flow_runs.read(connection, flow_run_id))
+        # In SQL text: a resume, and a pause that waits, read nothing else of runs.
+        return self._read.plainly(lambda connection: flow_runs.read(connection, flow_run_id), is_barrier=True)
 
     @override
     def read_flow_runs(self, where: FlowRunFilter | None = None, *, limit: int = 200, offset: int = 0) -> list[FlowRun]:

@@ -13,7 +13,7 @@ from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.states import FINAL_TYPES, State, StateType
 from flowyard.services.reported_runs import propose_flow_run_state, propose_task_run_state
 from flowyard.services.store_access import StoreAccess
-from flowyard.store import due_runs, flow_runs, leases, queries
+from flowyard.store import due_runs, flow_runs, flow_task_runs, leases
 from flowyard.store.plain import PlainConnection
 
 _LOOKS_BACK = timedelta(days=1)
@@ -61,7 +61,7 @@ def _cancel_tasks(connection: PlainConnection, flow_run_id: UUID, now: datetime)
     # These end when the subflow does.
     mirrors = due_runs.tasks_of_subflows(connection.core, flow_run_id)
     done = 0
-    for task_run in queries.task_runs.unfinished(connection.core, flow_run_id):
+    for task_run in flow_task_runs.unfinished(connection, flow_run_id):
         if task_run.id in mirrors:
             continue
         state = State[None](StateType.CANCELLED, None, _MESSAGE, timestamp=now)

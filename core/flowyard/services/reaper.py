@@ -16,7 +16,7 @@ from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.services import ownership
 from flowyard.services.orchestration import write_state
-from flowyard.store import flow_runs, leases, queries, rollups, states
+from flowyard.store import flow_runs, flow_task_runs, leases, rollups, states
 from flowyard.store.leases import HeldLease
 from flowyard.store.plain import PlainConnection
 
@@ -105,11 +105,11 @@ def crash_task_runs(connection: PlainConnection, flow_run_id: UUID, owner: str, 
 
 def _crash_task_runs(connection: PlainConnection, flow_run_id: UUID, crashed: Crashed) -> None:
     deltas: dict[rollups.RollupKey, int] = {}
-    for run in queries.task_runs.unfinished(connection.core, flow_run_id):
+    for run in flow_task_runs.unfinished(connection, flow_run_id):
         before = run.state
         state = crashed(StateDetails(flow_run_id=flow_run_id, task_run_id=run.id))
         enter_state(run, state)
-        queries.task_runs.store_state(connection.core, run)
+        flow_task_runs.store_state(connection, run)
         states.insert_task_run_state(connection, run.id, state)
         for counted, delta in ((before, -1), (state, 1)):
             if counted is not None:

@@ -94,6 +94,18 @@ def lock(connection: PlainConnection, flow_run_id: UUID) -> FlowRun:
     return flow_run_of(row)
 
 
+def read(connection: PlainConnection, flow_run_id: UUID) -> FlowRun:
+    """Return a flow run.
+
+    Raises:
+        ObjectNotFound: there is none of that id.
+    """
+    rows = connection.rows(_SELECT, flow_run_id)
+    if not rows:
+        raise ObjectNotFound("flow run", flow_run_id)
+    return flow_run_of(rows[0])
+
+
 def is_there(connection: PlainConnection, flow_run_id: UUID) -> bool:
     """Say whether there is a flow run of that id."""
     return connection.value("SELECT 1 FROM flow_run WHERE id = ?", flow_run_id) is not None

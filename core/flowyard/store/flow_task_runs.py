@@ -16,7 +16,7 @@ from uuid import UUID
 from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.runs import TaskRun
-from flowyard.schemas.states import State, StateDetails, StateType
+from flowyard.schemas.states import FINAL_TYPES, State, StateDetails, StateType
 from flowyard.store.encoding import from_microseconds
 from flowyard.store.plain import PlainConnection
 from flowyard.store.rows import read_id
@@ -33,18 +33,47 @@ _SELECT = f"""
 SELECT {", ".join(f"run.{name}" for name in _COLUMNS)}, {", ".join(f"state.{name}" for name in _STATE_COLUMNS)}
 FROM task_run AS run
 LEFT JOIN task_run_state AS state ON state.task_run_id = run.id AND state.id = run.state_id
-WHERE run.flow_run_id = ? ORDER BY run.id DESC LIMIT ? OFFSET ?"""
+WHERE run.flow_run_id = ?"""
+_NEWEST_FIRST = f"{_SELECT} ORDER BY run.id DESC LIMIT ? OFFSET ?"
+_FINAL = ", ".join(f"'{kind.value}'" for kind in sorted(FINAL_TYPES))
+_UNFINISHED = f"{_SELECT} AND (run.state_type IS NULL OR run.state_type NOT IN ({_FINAL})) ORDER BY run.id"
+_CHANGED_BY_A_STATE = (
+    *("run_count", "expected_start_time", "next_scheduled_start_time", "start_time", "end_time", "total_run_time"),
+    "updated",
+)
 _NO_TIME = timedelta(0)
 _STATE_TYPES = {kind.value: kind for kind in StateType}
 
 
 def read_many(connection: PlainConnection, flow_run_id: UUID, *, limit: int, offset: int) -> list[TaskRun]:
     """Return the task runs of a flow run, newest first."""
+    return _read(connection, flow_run_id, _NEWEST_FIRST, limit, offset)
+
+
+def unfinished(connection: PlainConnection, flow_run_id: UUID) -> list[TaskRun]:
+    """Return the task runs of a flow run that are not in a final state, oldest first."""
+    return _read(connection, flow_run_id, _UNFINISHED)
+
+
+def store_state(connection: PlainConnection, run: TaskRun) -> None:
+    """Write what entering a state changed in a task run."""
+    assert run.state is not None
+    values = {
+        "state_id": run.state.id,
+        "state_type": run.state.type.value,
+        "state_name": run.state.name,
+        "state_timestamp": run.state.timestamp,
+        **{name: getattr(run, name) for name in _CHANGED_BY_A_STATE},
+    }
+    connection.update("task_run", values, "id = ?", run.id)
+
+
+def _read(connection: PlainConnection, flow_run_id: UUID, query: str, *more: int) -> list[TaskRun]:
     document: Callable[[Any], Any] = _as_it_is if connection.dialect.has_native_types else json.loads
     policy: Callable[[Any], RetryPolicy] = (
         RetryPolicy.from_record if connection.dialect.has_native_types else _policy_of_text
     )
-    rows = connection.execute(_SELECT, flow_run_id, limit, offset)
+    rows = connection.execute(query, flow_run_id, *more)
     return [_task_run_of(row, flow_run_id, document, policy) for row in rows]
 
 

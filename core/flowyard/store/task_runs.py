@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement, Select
 
@@ -63,34 +63,6 @@ def flow_run_id_of(connection: Connection, task_run_id: UUID) -> UUID | None:
     if row is None:
         raise ObjectNotFound("task run", task_run_id)
     return row.flow_run_id
-
-
-def unfinished(connection: Connection, flow_run_id: UUID) -> list[TaskRun]:
-    """Return the task runs of a flow run that are not in a final state, oldest first."""
-    query = _select().where(
-        task_run.c.flow_run_id == flow_run_id,
-        task_run.c.state_type.is_(None) | task_run.c.state_type.not_in(_FINAL),
-    )
-    return [task_run_of(row) for row in connection.execute(query.order_by(task_run.c.id))]
-
-
-def store_state(connection: Connection, run: TaskRun) -> None:
-    """Write what entering a state changed in a task run."""
-    assert run.state is not None
-    values = {
-        "state_id": run.state.id,
-        "state_type": run.state.type.value,
-        "state_name": run.state.name,
-        "state_timestamp": run.state.timestamp,
-        "run_count": run.run_count,
-        "expected_start_time": run.expected_start_time,
-        "next_scheduled_start_time": run.next_scheduled_start_time,
-        "start_time": run.start_time,
-        "end_time": run.end_time,
-        "total_run_time": run.total_run_time,
-        "updated": run.updated,
-    }
-    connection.execute(update(task_run).where(task_run.c.id == run.id), values)
 
 
 def _select() -> Select[Any]:
