@@ -328,7 +328,6 @@ def test_a_server_that_is_not_there_is_named_with_what_to_do(run: Any, monkeypat
     assert "flowyard server start" in done.stderr
 
 
-
 def test_what_json_does_not_know_becomes_text() -> None:
     value = {"a": float("nan"), 1: {START}, "path": Path("/x"), "fine": [1, 2.5, None, True]}
     assert plain(value) == {"a": "nan", "1": [str(START)], "path": "/x", "fine": [1, 2.5, None, True]}
