@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Body, Depends
@@ -12,23 +13,7 @@ from flowyard.schemas.api.work_pools import WorkPoolFilter, WorkQueueFilter
 from flowyard.store.filtering.related import Filters
 
 
-async def _of_flows(
-    flows: Annotated[FlowFilter | None, Body()] = None,
-    flow_runs: Annotated[FlowRunFilter | None, Body()] = None,
-    task_runs: Annotated[TaskRunFilter | None, Body()] = None,
-    deployments: Annotated[DeploymentFilter | None, Body()] = None,
-    work_pools: Annotated[WorkPoolFilter | None, Body()] = None,
-) -> Filters:
-    return Filters(
-        flows=flows, flow_runs=flow_runs, task_runs=task_runs, deployments=deployments, work_pools=work_pools
-    )
-
-
-FlowsFiltered = Annotated[Filters, Depends(_of_flows)]
-"""Of a list of flows."""
-
-
-async def _of_artifacts(
+async def _of_runs(
     flows: Annotated[FlowFilter | None, Body()] = None,
     flow_runs: Annotated[FlowRunFilter | None, Body()] = None,
     task_runs: Annotated[TaskRunFilter | None, Body()] = None,
@@ -37,26 +22,24 @@ async def _of_artifacts(
     return Filters(flows=flows, flow_runs=flow_runs, task_runs=task_runs, deployments=deployments)
 
 
-ArtifactsFiltered = Annotated[Filters, Depends(_of_artifacts)]
+TaskRunsFiltered = Annotated[Filters, Depends(_of_runs)]
+"""Of a list of task runs."""
+ArtifactsFiltered = TaskRunsFiltered
 """Of a list of artifacts: what they belong to."""
 
 
+async def _of_flows(others: TaskRunsFiltered, work_pools: Annotated[WorkPoolFilter | None, Body()] = None) -> Filters:
+    return replace(others, work_pools=work_pools)
+
+
+FlowsFiltered = Annotated[Filters, Depends(_of_flows)]
+"""Of a list of flows."""
+
+
 async def _of_flow_runs(
-    flows: Annotated[FlowFilter | None, Body()] = None,
-    flow_runs: Annotated[FlowRunFilter | None, Body()] = None,
-    task_runs: Annotated[TaskRunFilter | None, Body()] = None,
-    deployments: Annotated[DeploymentFilter | None, Body()] = None,
-    work_pools: Annotated[WorkPoolFilter | None, Body()] = None,
-    work_pool_queues: Annotated[WorkQueueFilter | None, Body()] = None,
+    others: FlowsFiltered, work_pool_queues: Annotated[WorkQueueFilter | None, Body()] = None
 ) -> Filters:
-    return Filters(
-        flows=flows,
-        flow_runs=flow_runs,
-        task_runs=task_runs,
-        deployments=deployments,
-        work_pools=work_pools,
-        work_queues=work_pool_queues,
-    )
+    return replace(others, work_queues=work_pool_queues)
 
 
 FlowRunsFiltered = Annotated[Filters, Depends(_of_flow_runs)]
@@ -64,35 +47,10 @@ FlowRunsFiltered = Annotated[Filters, Depends(_of_flow_runs)]
 
 
 async def _of_flow_run_history(
-    flows: Annotated[FlowFilter | None, Body()] = None,
-    flow_runs: Annotated[FlowRunFilter | None, Body()] = None,
-    task_runs: Annotated[TaskRunFilter | None, Body()] = None,
-    deployments: Annotated[DeploymentFilter | None, Body()] = None,
-    work_pools: Annotated[WorkPoolFilter | None, Body()] = None,
-    work_queues: Annotated[WorkQueueFilter | None, Body()] = None,
+    others: FlowsFiltered, work_queues: Annotated[WorkQueueFilter | None, Body()] = None
 ) -> Filters:
-    return Filters(
-        flows=flows,
-        flow_runs=flow_runs,
-        task_runs=task_runs,
-        deployments=deployments,
-        work_pools=work_pools,
-        work_queues=work_queues,
-    )
+    return replace(others, work_queues=work_queues)
 
 
 FlowRunHistoryFiltered = Annotated[Filters, Depends(_of_flow_run_history)]
 """Of a history of flow runs, which has another name for work queues."""
-
-
-async def _of_task_runs(
-    flows: Annotated[FlowFilter | None, Body()] = None,
-    flow_runs: Annotated[FlowRunFilter | None, Body()] = None,
-    task_runs: Annotated[TaskRunFilter | None, Body()] = None,
-    deployments: Annotated[DeploymentFilter | None, Body()] = None,
-) -> Filters:
-    return Filters(flows=flows, flow_runs=flow_runs, task_runs=task_runs, deployments=deployments)
-
-
-TaskRunsFiltered = Annotated[Filters, Depends(_of_task_runs)]
-"""Of a list of task runs."""

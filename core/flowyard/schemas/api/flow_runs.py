@@ -99,44 +99,11 @@ class FlowRunCreate(Body):
     deployment_id: UUID | None = None
 
 
-class FlowRunResponse(Model):
-    """A flow run, as the API answers."""
+class FlowRunResponse(FlowRun):
+    """A flow run, as the API answers: with the work pool that hands it out."""
 
-    id: UUID = Field(default_factory=new_id)
-    created: DateTime | None = None
-    updated: DateTime | None = None
-    name: str
-    flow_id: UUID
-    state_id: UUID | None = None
-    deployment_id: UUID | None = None
-    deployment_version: str | None = None
-    work_queue_id: UUID | None = None
-    work_queue_name: str | None = None
-    flow_version: str | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
-    idempotency_key: str | None = None
-    context: dict[str, Any] = Field(default_factory=dict[str, Any])
-    empirical_policy: FlowRunPolicy = Field(default_factory=FlowRunPolicy)
-    tags: list[str] = Field(default_factory=list[str])
-    parent_task_run_id: UUID | None = None
-    state_type: StateType | None = None
-    state_name: str | None = None
-    run_count: int = 0
-    expected_start_time: DateTime | None = None
-    next_scheduled_start_time: DateTime | None = None
-    start_time: DateTime | None = None
-    end_time: DateTime | None = None
-    total_run_time: Seconds = timedelta(0)
-    estimated_run_time: Seconds = timedelta(0)
-    estimated_start_time_delta: Seconds = timedelta(0)
-    auto_scheduled: bool = False
-    infrastructure_document_id: UUID | None = None
-    infrastructure_pid: str | None = None
-    created_by: CreatedBy | None = None
     work_pool_id: UUID | None = None
     work_pool_name: str | None = None
-    state: State | None = None
-    job_variables: dict[str, Any] | None = None
 
 
 class FlowRunUpdate(Body):
