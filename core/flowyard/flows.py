@@ -15,7 +15,7 @@ from typing_extensions import TypeVar
 from flowyard.annotations import NotSet
 from flowyard.context import current
 from flowyard.engine.calls import call_flow
-from flowyard.engine.flow_run import FlowTemplate
+from flowyard.engine.flow_template import FlowTemplate
 from flowyard.engine.visualization import visualize_call
 from flowyard.entrypoints import (
     load_flow_from_entrypoint,

@@ -13,7 +13,8 @@ from flowyard.duality import returns_awaitable
 from flowyard.engine.completion import Completion
 from flowyard.engine.continuation import Continuation
 from flowyard.engine.drivers import run_async, run_blocking, run_detached
-from flowyard.engine.flow_run import FlowCall, FlowTemplate, run_flow
+from flowyard.engine.flow_run import run_flow
+from flowyard.engine.flow_template import FlowCall, FlowTemplate
 from flowyard.engine.local_shim import LocalShim
 from flowyard.engine.prepared import PreparedCall, TaskTemplate
 from flowyard.engine.scope import Scope

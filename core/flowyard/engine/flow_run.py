@@ -7,9 +7,9 @@ that was recorded before it is on disk.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -20,13 +20,12 @@ from flowyard.engine.continuation import Continuation
 from flowyard.engine.dependencies import UpstreamFailed, find_dependencies, resolve
 from flowyard.engine.effects import Call, Raised, Record, SleepUntil, WaitFor
 from flowyard.engine.final_state import final_state_of, unfinished_in
+from flowyard.engine.flow_template import FlowCall
 from flowyard.engine.local_shim import LocalShim
 from flowyard.engine.mirrors import mirror_run, mirror_state, where_it_starts
 from flowyard.engine.naming import render_name
-from flowyard.engine.prepared import Hook
 from flowyard.engine.replay import Earlier, Fingerprint, reusable_state
 from flowyard.engine.scope import Scope
-from flowyard.engine.signals import Interrupts
 from flowyard.engine.task_call import crash_run, run_hooks, settle_with
 from flowyard.engine.watching import WatchedRecorder
 from flowyard.exceptions import (
@@ -41,7 +40,6 @@ from flowyard.exceptions import (
 )
 from flowyard.logging.prints import patch_print
 from flowyard.logging.run_log import RunLog, run_log_for_flow
-from flowyard.parameters.binding import CallSignature
 from flowyard.ports import Backend, Lease, Recorder
 from flowyard.process.backends import PROCESS
 from flowyard.process.collecting import COLLECTING
@@ -53,45 +51,10 @@ from flowyard.rules.bookkeeping import enter_state, stamp
 from flowyard.rules.crashes import crash_message, crashed_state
 from flowyard.schemas.names import random_name
 from flowyard.schemas.orchestration import OrchestrationResult, Verdict
-from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
-from flowyard.schemas.runs import FORKED_FROM, FlowRun, StartInfo, TaskRun, utcnow
+from flowyard.schemas.runs import FORKED_FROM, FlowRun, TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.settings import get_current_settings
 from flowyard.task_runners.base import TaskRunner
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FlowTemplate:
-    """What the engine needs to know of a flow to run it: the frozen form of `Flow`."""
-
-    flow: Any
-    fn: Callable[..., Any]
-    signature: CallSignature
-    name: str
-    is_async: bool
-    task_runner: TaskRunner
-    version: str | None = None
-    policy: RetryPolicy = NO_RETRIES
-    timeout_seconds: float | None = None
-    flow_run_name: str | Callable[[], str] | None = None
-    log_prints: bool | None = None
-    validate: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
-    serialize: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
-    start: StartInfo = field(default_factory=StartInfo)
-    results: Any = None
-    hooks: Mapping[StateType, Sequence[Hook]] = field(default_factory=dict[StateType, Sequence[Hook]])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FlowCall:
-    """One call of a flow."""
-
-    template: FlowTemplate
-    parameters: Mapping[str, Any]
-    wait_for: Iterable[Any] | None
-    interrupts: Interrupts
-    continuation: Continuation | None = None
-    """Where the run starts from, if not from nothing."""
 
 
 async def run_flow(call: FlowCall) -> State[Any]:
@@ -188,7 +151,10 @@ class _Run:
         """Create the run, execute it, and return its final state."""
         self.backend = await Record(lambda: PROCESS.backend(self.settings))
         invalid = self._validate()
-        first = State(StateType.PENDING) if invalid is None else _invalid_parameters(invalid)
+        first = State(StateType.PENDING)
+        if invalid is not None:
+            message = f"Validation of flow parameters failed with error: {invalid}"
+            first = State(StateType.FAILED, message=message, data=UnpersistedResult(invalid))
         goes_on = self.continuation is not None and self.continuation.flow_run is not None
         if self.continuation is not None and self.continuation.flow_run is not None:
             self.flow_run = self.continuation.flow_run
@@ -533,8 +499,3 @@ class _Run:
 
     def _log_end(self, state: State[Any]) -> None:
         self.log.log(logging.INFO if state.is_completed() else logging.ERROR, "Finished in state %s", str(state))
-
-
-def _invalid_parameters(error: ParameterTypeError) -> State[Any]:
-    message = f"Validation of flow parameters failed with error: {error}"
-    return State(StateType.FAILED, message=message, data=UnpersistedResult(error))
