@@ -155,9 +155,9 @@ class _Run:
         if invalid is not None:
             message = f"Validation of flow parameters failed with error: {invalid}"
             first = State(StateType.FAILED, message=message, data=UnpersistedResult(invalid))
-        goes_on = self.continuation is not None and self.continuation.flow_run is not None
-        if self.continuation is not None and self.continuation.flow_run is not None:
-            self.flow_run = self.continuation.flow_run
+        continued = self.continuation.flow_run if self.continuation is not None else None
+        if continued is not None:
+            self.flow_run = continued
         else:
             self.flow_run = self._new_flow_run()
             uncarried = self._parameters_beyond_json()
@@ -168,11 +168,11 @@ class _Run:
         recorder = self.backend.journal.recorder(self.lease)
         self.log = run_log_for_flow(self.flow_run, self.template.name, recorder)
         what = "subflow run" if self.parent is not None else "flow run"
-        verb = "Continuing" if goes_on else "Created"
+        verb = "Continuing" if continued is not None else "Created"
         self.log.info("%s %s '%s' for flow '%s'", verb, what, self.flow_run.name, self.template.name)
         if invalid is not None:
             self.log.error("Validation of flow parameters failed with error: %s", invalid)
-            if goes_on:
+            if continued is not None:
                 await self._propose(first)
             else:
                 self._mirror_state(first)
