@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from flowyard.schemas.api.base import Body, DateTime, Model, Operator
+from flowyard.schemas.api.criteria import AnyId, AnyTextButNot, AnyTextOrLike
 from flowyard.schemas.artifacts import ArtifactRecord
 from flowyard.schemas.ids import new_id
 
@@ -59,37 +60,26 @@ class ArtifactCollection(Model):
     task_run_id: UUID | None = None
 
 
-class ArtifactCollectionFilterFlowRunId(Body):
+class ArtifactCollectionFilterFlowRunId(AnyId):
     """Artifact collections of flow runs."""
 
-    any_: list[UUID] | None = None
 
-
-class ArtifactCollectionFilterKey(Body):
+class ArtifactCollectionFilterKey(AnyTextOrLike):
     """Artifact collections by their key."""
 
-    any_: list[str] | None = None
-    like_: str | None = None
     exists_: bool | None = None
 
 
-class ArtifactCollectionFilterLatestId(Body):
+class ArtifactCollectionFilterLatestId(AnyId):
     """Artifact collections by their latest id."""
 
-    any_: list[UUID] | None = None
 
-
-class ArtifactCollectionFilterTaskRunId(Body):
+class ArtifactCollectionFilterTaskRunId(AnyId):
     """Artifact collections of task runs."""
 
-    any_: list[UUID] | None = None
 
-
-class ArtifactCollectionFilterType(Body):
+class ArtifactCollectionFilterType(AnyTextButNot):
     """Artifact collections by their type."""
-
-    any_: list[str] | None = None
-    not_any_: list[str] | None = None
 
 
 class ArtifactCollectionFilter(Body):
@@ -115,37 +105,26 @@ class ArtifactCreate(Body):
     task_run_id: UUID | None = None
 
 
-class ArtifactFilterFlowRunId(Body):
+class ArtifactFilterFlowRunId(AnyId):
     """Artifacts of flow runs."""
 
-    any_: list[UUID] | None = None
 
-
-class ArtifactFilterId(Body):
+class ArtifactFilterId(AnyId):
     """Artifacts by their id."""
 
-    any_: list[UUID] | None = None
 
-
-class ArtifactFilterKey(Body):
+class ArtifactFilterKey(AnyTextOrLike):
     """Artifacts by their key."""
 
-    any_: list[str] | None = None
-    like_: str | None = None
     exists_: bool | None = None
 
 
-class ArtifactFilterTaskRunId(Body):
+class ArtifactFilterTaskRunId(AnyId):
     """Artifacts of task runs."""
 
-    any_: list[UUID] | None = None
 
-
-class ArtifactFilterType(Body):
+class ArtifactFilterType(AnyTextButNot):
     """Artifacts by their type."""
-
-    any_: list[str] | None = None
-    not_any_: list[str] | None = None
 
 
 class ArtifactFilter(Body):

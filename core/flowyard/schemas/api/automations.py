@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Discriminator, Field, model_validator
 
 from flowyard.schemas.api.base import Body, DateTime, Model, Operator, Seconds
+from flowyard.schemas.api.criteria import AnyText
 from flowyard.schemas.api.events import ID_LABEL, ResourceSpecification
 from flowyard.schemas.ids import new_id
 from flowyard.schemas.states import StateType
@@ -27,10 +28,8 @@ class AutomationFilterCreated(Body):
     before_: DateTime | None = None
 
 
-class AutomationFilterName(Body):
+class AutomationFilterName(AnyText):
     """Automations by their name."""
-
-    any_: list[str] | None = None
 
 
 class AutomationFilter(Body):

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from flowyard.schemas.api.base import Body, DateTime, Model, Operator
+from flowyard.schemas.api.criteria import AnyId, AnyText, AnyTextOrLike, IsTrue
 from flowyard.schemas.blocks import BlockDocumentRecord, BlockSchemaRecord, BlockTypeRecord, referred_id
 from flowyard.schemas.ids import new_id
 
@@ -26,29 +27,20 @@ class BlockDocumentCreate(Body):
     """Ours: where in `data` secrets are, besides those that the schema tells of."""
 
 
-class BlockDocumentFilterBlockTypeId(Body):
+class BlockDocumentFilterBlockTypeId(AnyId):
     """Block documents of block types."""
 
-    any_: list[UUID] | None = None
 
-
-class BlockDocumentFilterId(Body):
+class BlockDocumentFilterId(AnyId):
     """Block documents by their id."""
 
-    any_: list[UUID] | None = None
 
-
-class BlockDocumentFilterIsAnonymous(Body):
+class BlockDocumentFilterIsAnonymous(IsTrue):
     """Anonymous block documents, or those with a name of their own."""
 
-    eq_: bool | None = None
 
-
-class BlockDocumentFilterName(Body):
+class BlockDocumentFilterName(AnyTextOrLike):
     """Block documents by their name."""
-
-    any_: list[str] | None = None
-    like_: str | None = None
 
 
 class BlockDocumentFilter(Body):
@@ -85,10 +77,8 @@ class BlockSchemaCreate(Body):
     version: str = "non-versioned"
 
 
-class BlockSchemaFilterBlockTypeId(Body):
+class BlockSchemaFilterBlockTypeId(AnyId):
     """Block schemas of block types."""
-
-    any_: list[UUID] | None = None
 
 
 class BlockSchemaFilterCapabilities(Body):
@@ -97,16 +87,12 @@ class BlockSchemaFilterCapabilities(Body):
     all_: list[str] | None = None
 
 
-class BlockSchemaFilterId(Body):
+class BlockSchemaFilterId(AnyId):
     """Block schemas by their id."""
 
-    any_: list[UUID] | None = None
 
-
-class BlockSchemaFilterVersion(Body):
+class BlockSchemaFilterVersion(AnyText):
     """Block schemas by their version."""
-
-    any_: list[str] | None = None
 
 
 class BlockSchemaFilter(Body):
@@ -252,10 +238,8 @@ class BlockTypeFilterName(Body):
     like_: str | None = None
 
 
-class BlockTypeFilterSlug(Body):
+class BlockTypeFilterSlug(AnyText):
     """Block types by their slug."""
-
-    any_: list[str] | None = None
 
 
 class BlockTypeFilter(Body):

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from flowyard.schemas.api.base import Body, CreatedBy, DateTime, Model, Operator, UpdatedBy
+from flowyard.schemas.api.criteria import AnyId, AnyText, AnyTextOrLike, HasTags, IsTrue
 from flowyard.schemas.api.flow_runs import FlowRunPolicy
 from flowyard.schemas.api.names import Name
 from flowyard.schemas.api.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
@@ -26,43 +27,28 @@ class DeploymentStatus(StrEnum):
     NOT_READY = "NOT_READY"
 
 
-class DeploymentFilterId(Body):
+class DeploymentFilterId(AnyId):
     """Deployments by their id."""
 
-    any_: list[UUID] | None = None
 
-
-class DeploymentFilterIsScheduleActive(Body):
+class DeploymentFilterIsScheduleActive(IsTrue):
     """Deployments whose schedules are followed, or not: the opposite of `paused`."""
 
-    eq_: bool | None = None
 
-
-class DeploymentFilterName(Body):
+class DeploymentFilterName(AnyTextOrLike):
     """Deployments by their name."""
 
-    any_: list[str] | None = None
-    like_: str | None = None
 
-
-class DeploymentFilterPaused(Body):
+class DeploymentFilterPaused(IsTrue):
     """Deployments that are paused, or not."""
 
-    eq_: bool | None = None
 
-
-class DeploymentFilterTags(Body):
+class DeploymentFilterTags(HasTags):
     """Deployments by their tags."""
 
-    operator: Operator = Operator.and_
-    all_: list[str] | None = None
-    is_null_: bool | None = None
 
-
-class DeploymentFilterWorkQueueName(Body):
+class DeploymentFilterWorkQueueName(AnyText):
     """Deployments by the name of their work queue."""
-
-    any_: list[str] | None = None
 
 
 class DeploymentFilter(Body):

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from flowyard.schemas.api.base import Body, DateTime, Operator
-from flowyard.schemas.states import StateType
+from flowyard.schemas.api.base import Body, Operator
+from flowyard.schemas.api.criteria import (
+    AnyId,
+    AnyIdButNot,
+    AnyIdOrNull,
+    AnyStateType,
+    AnyText,
+    AnyTextButNot,
+    AnyTextOrLike,
+    AnyTextOrNull,
+    Between,
+    BetweenOrNull,
+    HasTags,
+)
 
 
 class FlowFilterDeployment(Body):
@@ -15,25 +27,16 @@ class FlowFilterDeployment(Body):
     is_null_: bool | None = None
 
 
-class FlowFilterId(Body):
+class FlowFilterId(AnyId):
     """Flows by their id."""
 
-    any_: list[UUID] | None = None
 
-
-class FlowFilterName(Body):
+class FlowFilterName(AnyTextOrLike):
     """Flows by their name."""
 
-    any_: list[str] | None = None
-    like_: str | None = None
 
-
-class FlowFilterTags(Body):
+class FlowFilterTags(HasTags):
     """Flows by their tags."""
-
-    operator: Operator = Operator.and_
-    all_: list[str] | None = None
-    is_null_: bool | None = None
 
 
 class FlowFilter(Body):
@@ -46,53 +49,32 @@ class FlowFilter(Body):
     tags: FlowFilterTags | None = None
 
 
-class FlowRunFilterDeploymentId(Body):
+class FlowRunFilterDeploymentId(AnyIdOrNull):
     """Flow runs by their deployment id."""
 
-    operator: Operator = Operator.and_
-    any_: list[UUID] | None = None
-    is_null_: bool | None = None
 
-
-class FlowRunFilterExpectedStartTime(Body):
+class FlowRunFilterExpectedStartTime(Between):
     """Flow runs by their expected start time."""
 
-    before_: DateTime | None = None
-    after_: DateTime | None = None
 
-
-class FlowRunFilterFlowVersion(Body):
+class FlowRunFilterFlowVersion(AnyText):
     """Flow runs by their flow version."""
 
-    any_: list[str] | None = None
 
-
-class FlowRunFilterId(Body):
+class FlowRunFilterId(AnyIdButNot):
     """Flow runs by their id."""
 
-    any_: list[UUID] | None = None
-    not_any_: list[UUID] | None = None
 
-
-class FlowRunFilterIdempotencyKey(Body):
+class FlowRunFilterIdempotencyKey(AnyTextButNot):
     """Flow runs by their idempotency key."""
 
-    any_: list[str] | None = None
-    not_any_: list[str] | None = None
 
-
-class FlowRunFilterName(Body):
+class FlowRunFilterName(AnyTextOrLike):
     """Flow runs by their name."""
 
-    any_: list[str] | None = None
-    like_: str | None = None
 
-
-class FlowRunFilterNextScheduledStartTime(Body):
+class FlowRunFilterNextScheduledStartTime(Between):
     """Flow runs by their next scheduled start time."""
-
-    before_: DateTime | None = None
-    after_: DateTime | None = None
 
 
 class FlowRunFilterParentFlowRunId(Body):
@@ -102,32 +84,20 @@ class FlowRunFilterParentFlowRunId(Body):
     any_: list[UUID] | None = None
 
 
-class FlowRunFilterParentTaskRunId(Body):
+class FlowRunFilterParentTaskRunId(AnyIdOrNull):
     """Flow runs by their parent task run id."""
 
-    operator: Operator = Operator.and_
-    any_: list[UUID] | None = None
-    is_null_: bool | None = None
 
-
-class FlowRunFilterStartTime(Body):
+class FlowRunFilterStartTime(BetweenOrNull):
     """Flow runs by their start time."""
 
-    before_: DateTime | None = None
-    after_: DateTime | None = None
-    is_null_: bool | None = None
 
-
-class FlowRunFilterStateName(Body):
+class FlowRunFilterStateName(AnyText):
     """Flow runs by their state name."""
 
-    any_: list[str] | None = None
 
-
-class FlowRunFilterStateType(Body):
+class FlowRunFilterStateType(AnyStateType):
     """Flow runs by their state type."""
-
-    any_: list[StateType] | None = None
 
 
 class FlowRunFilterState(Body):
@@ -138,20 +108,12 @@ class FlowRunFilterState(Body):
     name: FlowRunFilterStateName | None = None
 
 
-class FlowRunFilterTags(Body):
+class FlowRunFilterTags(HasTags):
     """Flow runs by their tags."""
 
-    operator: Operator = Operator.and_
-    all_: list[str] | None = None
-    is_null_: bool | None = None
 
-
-class FlowRunFilterWorkQueueName(Body):
+class FlowRunFilterWorkQueueName(AnyTextOrNull):
     """Flow runs by their work queue name."""
-
-    operator: Operator = Operator.and_
-    any_: list[str] | None = None
-    is_null_: bool | None = None
 
 
 class FlowRunFilter(Body):
@@ -181,37 +143,24 @@ class TaskRunFilterFlowRunId(Body):
     is_null_: bool = False
 
 
-class TaskRunFilterId(Body):
+class TaskRunFilterId(AnyId):
     """Task runs by their id."""
 
-    any_: list[UUID] | None = None
 
-
-class TaskRunFilterName(Body):
+class TaskRunFilterName(AnyTextOrLike):
     """Task runs by their name."""
 
-    any_: list[str] | None = None
-    like_: str | None = None
 
-
-class TaskRunFilterStartTime(Body):
+class TaskRunFilterStartTime(BetweenOrNull):
     """Task runs by their start time."""
 
-    before_: DateTime | None = None
-    after_: DateTime | None = None
-    is_null_: bool | None = None
 
-
-class TaskRunFilterStateName(Body):
+class TaskRunFilterStateName(AnyText):
     """Task runs by their state name."""
 
-    any_: list[str] | None = None
 
-
-class TaskRunFilterStateType(Body):
+class TaskRunFilterStateType(AnyStateType):
     """Task runs by their state type."""
-
-    any_: list[StateType] | None = None
 
 
 class TaskRunFilterState(Body):
@@ -228,12 +177,8 @@ class TaskRunFilterSubFlowRuns(Body):
     exists_: bool | None = None
 
 
-class TaskRunFilterTags(Body):
+class TaskRunFilterTags(HasTags):
     """Task runs by their tags."""
-
-    operator: Operator = Operator.and_
-    all_: list[str] | None = None
-    is_null_: bool | None = None
 
 
 class TaskRunFilter(Body):

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from flowyard.schemas.api.base import Body, DateTime, Model, Operator
+from flowyard.schemas.api.criteria import AnyId, Between
 from flowyard.schemas.ids import new_id
 
 
@@ -35,10 +36,8 @@ class LogCreate(Body):
     task_run_id: UUID | None = None
 
 
-class LogFilterFlowRunId(Body):
+class LogFilterFlowRunId(AnyId):
     """Logs by their flow run id."""
-
-    any_: list[UUID] | None = None
 
 
 class LogFilterLevel(Body):
@@ -48,17 +47,12 @@ class LogFilterLevel(Body):
     le_: int | None = None
 
 
-class LogFilterTaskRunId(Body):
+class LogFilterTaskRunId(AnyId):
     """Logs by their task run id."""
 
-    any_: list[UUID] | None = None
 
-
-class LogFilterTimestamp(Body):
+class LogFilterTimestamp(Between):
     """Logs by their timestamp."""
-
-    before_: DateTime | None = None
-    after_: DateTime | None = None
 
 
 class LogFilter(Body):

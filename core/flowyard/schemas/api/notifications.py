@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field
 
 from flowyard.schemas.api.base import Body, DateTime, Model
+from flowyard.schemas.api.criteria import IsTrue
 from flowyard.schemas.ids import new_id
 
 MESSAGE_FIELDS = (
@@ -65,10 +66,8 @@ class FlowRunNotificationPolicyCreate(Body):
     message_template: Template | None = None
 
 
-class FlowRunNotificationPolicyFilterIsActive(Body):
+class FlowRunNotificationPolicyFilterIsActive(IsTrue):
     """Policies that are active, or those that are not."""
-
-    eq_: bool | None = None
 
 
 class FlowRunNotificationPolicyFilter(Body):

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from flowyard.schemas.api.base import Body, DateTime, Model, Operator
+from flowyard.schemas.api.criteria import AnyId, AnyTextOrLike, HasTags
 from flowyard.schemas.ids import new_id
 from flowyard.schemas.variables import VariableRecord
 
@@ -42,32 +43,20 @@ class VariableCreate(Body):
     tags: list[str] = Field(default_factory=list[str])
 
 
-class VariableFilterId(Body):
+class VariableFilterId(AnyId):
     """Variables by their id."""
 
-    any_: list[UUID] | None = None
 
-
-class VariableFilterName(Body):
+class VariableFilterName(AnyTextOrLike):
     """Variables by their name."""
 
-    any_: list[str] | None = None
-    like_: str | None = None
 
-
-class VariableFilterTags(Body):
+class VariableFilterTags(HasTags):
     """Variables by their tags."""
 
-    operator: Operator = Operator.and_
-    all_: list[str] | None = None
-    is_null_: bool | None = None
 
-
-class VariableFilterValue(Body):
+class VariableFilterValue(AnyTextOrLike):
     """Variables by their value."""
-
-    any_: list[str] | None = None
-    like_: str | None = None
 
 
 class VariableFilter(Body):

@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field
 
 from flowyard.schemas.api.base import Body, DateTime, Model, Operator
+from flowyard.schemas.api.criteria import AnyId, AnyText, Between
 from flowyard.schemas.api.flow_runs import FlowRun
 from flowyard.schemas.api.names import Name
 from flowyard.schemas.ids import new_id
@@ -116,22 +117,16 @@ class WorkPoolCreate(Body):
     concurrency_limit: RunLimit | None = None
 
 
-class WorkPoolFilterId(Body):
+class WorkPoolFilterId(AnyId):
     """Work pools by their id."""
 
-    any_: list[UUID] | None = None
 
-
-class WorkPoolFilterName(Body):
+class WorkPoolFilterName(AnyText):
     """Work pools by their name."""
 
-    any_: list[str] | None = None
 
-
-class WorkPoolFilterType(Body):
+class WorkPoolFilterType(AnyText):
     """Work pools by their type."""
-
-    any_: list[str] | None = None
 
 
 class WorkPoolFilter(Body):
@@ -180,10 +175,8 @@ class WorkQueueCreate(Body):
     filter: QueueFilter | None = None
 
 
-class WorkQueueFilterId(Body):
+class WorkQueueFilterId(AnyId):
     """Work queues by their id."""
-
-    any_: list[UUID] | None = None
 
 
 class WorkQueueFilterName(Body):
@@ -247,11 +240,8 @@ class WorkQueueUpdate(Body):
     filter: QueueFilter | None = None
 
 
-class WorkerFilterLastHeartbeatTime(Body):
+class WorkerFilterLastHeartbeatTime(Between):
     """Workers by when they sent their last heartbeat."""
-
-    before_: DateTime | None = None
-    after_: DateTime | None = None
 
 
 class WorkerFilterStatus(Body):
