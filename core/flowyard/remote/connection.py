@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import ssl
 import time
 import zlib
 from http import HTTPStatus
@@ -11,24 +9,19 @@ from http import HTTPStatus
 import httpx
 
 from flowyard.exceptions import BackendUnavailable, RequestRefused, ServerAway
+from flowyard.remote.retrying import (
+    CONNECT_SECONDS,
+    KEEP_ALIVE_SECONDS,
+    PASSING,
+    has_surely_not_arrived,
+    pause_before,
+    retry_after_of,
+    trusted,
+)
 from flowyard.settings import Settings
 
 _GZIP = 16 + zlib.MAX_WBITS
 _WORTH_COMPRESSING = 1000
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 10.0
-_CONNECT_SECONDS = 5.0
-# Shorter than servers keep idle connections: what is sent on one that is being closed gets no answer.
-_KEEP_ALIVE_SECONDS = 3.0
-_PASSING = frozenset(
-    {
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
-)
 _TAKEN = frozenset({HTTPStatus.OK, HTTPStatus.CONFLICT})
 _UNREADABLE = frozenset(
     {
@@ -45,19 +38,19 @@ class Connection:
 
     def __init__(self, settings: Settings) -> None:
         self.url = f"{settings.FLOWYARD_API_URL}".rstrip("/")
+        self._settings = settings
         self._retries = settings.FLOWYARD_CLIENT_MAX_RETRIES
-        self._jitter = settings.FLOWYARD_CLIENT_RETRY_JITTER_FACTOR
-        self._passing = _PASSING | settings.FLOWYARD_CLIENT_RETRY_EXTRA_CODES
+        self._passing = PASSING | settings.FLOWYARD_CLIENT_RETRY_EXTRA_CODES
         headers = {"Content-Type": "application/msgpack"}
         if settings.FLOWYARD_API_KEY:
             headers["Authorization"] = f"Bearer {settings.FLOWYARD_API_KEY}"
         try:
             self._client = httpx.Client(
                 headers=headers,
-                timeout=httpx.Timeout(settings.FLOWYARD_API_REQUEST_TIMEOUT, connect=_CONNECT_SECONDS),
-                limits=httpx.Limits(keepalive_expiry=_KEEP_ALIVE_SECONDS),
+                timeout=httpx.Timeout(settings.FLOWYARD_API_REQUEST_TIMEOUT, connect=CONNECT_SECONDS),
+                limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS),
                 http2=settings.FLOWYARD_API_ENABLE_HTTP2,
-                verify=_trusted(settings),
+                verify=trusted(self.url, settings),
             )
         except (OSError, ImportError, ValueError) as error:  # certificates, the package h2, the address of a proxy
             raise BackendUnavailable(self.url, f"{error}", "mend the FLOWYARD_API_* settings") from error
@@ -100,8 +93,7 @@ class Connection:
         try:
             answer = self._client.post(self.url + path, content=packed, headers=headers)
         except httpx.HTTPError as error:
-            may_have_arrived = not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
-            raise self._away(_cause(error), may_have_arrived=may_have_arrived) from error
+            raise self._away(_cause(error), may_have_arrived=not has_surely_not_arrived(error)) from error
         except (httpx.InvalidURL, UnicodeError) as error:
             raise self._away(f"it is no address: {error}") from error
         status = answer.status_code
@@ -112,7 +104,7 @@ class Connection:
         if status in _UNREADABLE:
             raise RequestRefused(self.url, f"{said}: {answer.text[:500]}")
         if status in self._passing:
-            raise self._away(said, retry_after_seconds=_retry_after(answer))
+            raise self._away(said, retry_after_seconds=retry_after_of(answer))
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             raise self._away(f"{said}: it does not accept FLOWYARD_API_KEY", is_passing=False)
         if status == HTTPStatus.NOT_FOUND:
@@ -123,8 +115,7 @@ class Connection:
         """Return the seconds to wait before a request is sent again."""
         if error.retry_after_seconds is not None:
             return error.retry_after_seconds
-        pause = min(_FIRST_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS)
-        return pause * (1 + random.random() * self._jitter)
+        return pause_before(attempt, self._settings)
 
     def close(self) -> None:
         """Close all connections."""
@@ -156,20 +147,6 @@ def compressed(body: bytes) -> bytes:
 def decompressed(packed: bytes) -> bytes:
     """Return what `compressed` was given."""
     return zlib.decompress(packed, _GZIP) if packed[:2] == b"\x1f\x8b" else packed
-
-
-def _trusted(settings: Settings) -> ssl.SSLContext | bool:
-    is_secure = f"{settings.FLOWYARD_API_URL}".startswith("https:")
-    # Reading the certificates takes longer than everything else here.
-    if not is_secure or settings.FLOWYARD_API_TLS_INSECURE_SKIP_VERIFY:
-        return False
-    return ssl.create_default_context(cafile=settings.FLOWYARD_API_SSL_CERT_FILE)
-
-
-def _retry_after(answer: httpx.Response) -> float | None:
-    # The other form, a date, is not used by what answers for us; then the usual pause is right.
-    text = answer.headers.get("Retry-After", "")
-    return min(float(text), _LONGEST_PAUSE_SECONDS) if text.isdecimal() else None
 
 
 def _cause(error: httpx.HTTPError) -> str:
