@@ -122,7 +122,9 @@ def test_a_completed_run_whose_result_is_kept_is_not_run_again(kind: str, to_typ
     assert is_kept(decide(state("COMPLETED", data=Kept(kind)), state(to_type)))
 
 
-@pytest.mark.parametrize("data", [None, Kept("unpersisted"), {"type": "reference"}, Kept], ids=str)
+@pytest.mark.parametrize(
+    "data", [None, Kept("unpersisted"), {"type": "reference"}, Kept], ids=["none", "unpersisted", "record", "class"]
+)
 def test_a_completed_run_whose_result_is_not_kept_may_run_again(data: object) -> None:
     assert decide(state("COMPLETED", data=data), state("RUNNING")).verdict is Verdict.ACCEPT
 

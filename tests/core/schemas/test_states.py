@@ -162,7 +162,7 @@ def test_states_are_equal_when_everything_but_the_value_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"name": "X"}, {"message": "x"}, {"timestamp": NOW + timedelta(1)}, {"id": new_id()}], ids=str
+    "change", [{"name": "X"}, {"message": "x"}, {"timestamp": NOW + timedelta(1)}, {"id": new_id()}], ids=",".join
 )
 def test_states_that_differ_in_a_field_are_not_equal(change: dict[str, Any]) -> None:
     one = State[Any]("COMPLETED", timestamp=NOW)

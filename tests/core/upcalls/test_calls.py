@@ -91,7 +91,11 @@ class Mine:
     pass
 
 
-@pytest.mark.parametrize("value", [Mine(), [Mine()], {"a": Mine()}, Mine, math.sin], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [Mine(), [Mine()], {"a": Mine()}, Mine, math.sin],
+    ids=["object", "object in a list", "object in a dict", "class", "function"],
+)
 def test_what_is_neither_plain_nor_of_the_schemas_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="cannot travel.*plain data"):
         pack_value(value)

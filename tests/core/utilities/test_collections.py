@@ -73,13 +73,21 @@ def test_paths_that_make_no_dict_are_refused(flat: Any) -> None:
 # --- iterables ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("obj", [[], (), set[int](), {}, range(2), iter([1]), (x for x in "a")], ids=repr)
+@pytest.mark.parametrize(
+    "obj",
+    [[], (), set[int](), {}, range(2), iter([1]), (x for x in "a")],
+    ids=["list", "tuple", "set", "dict", "range", "iterator", "generator"],
+)
 def test_a_collection_is_iterable(obj: Any) -> None:
     assert isiterable(obj)
     assert ensure_iterable(obj) is obj
 
 
-@pytest.mark.parametrize("obj", ["text", b"bytes", bytearray(b"x"), io.StringIO("a"), io.BytesIO(), 5, None], ids=repr)
+@pytest.mark.parametrize(
+    "obj",
+    ["text", b"bytes", bytearray(b"x"), io.StringIO("a"), io.BytesIO(), 5, None],
+    ids=["str", "bytes", "bytearray", "text file", "file", "int", "None"],
+)
 def test_text_bytes_files_and_scalars_are_single_things(obj: Any) -> None:
     assert not isiterable(obj)
     assert ensure_iterable(obj) == [obj]
