@@ -18,12 +18,11 @@ from flowyard.ports import ControlPlane
 from flowyard.process.control import control_plane
 from flowyard.results.garbage import FileCollector, KeptResult
 from flowyard.results.options import default_storage
-from flowyard.schemas.filters import FlowRunFilter, TaskRunFilter
+from flowyard.schemas.filters import TaskRunFilter
 from flowyard.schemas.recorded_result import RecordedResult
-from flowyard.schemas.runs import FlowRun
+from flowyard.services.old_runs import delete_old, is_known, old_families
 from flowyard.settings import get_current_settings
 
-_RUNS_AT_A_TIME = 100
 _ROWS_AT_A_TIME = 10_000
 
 
@@ -66,12 +65,8 @@ def collect_garbage(
     before = moment - older_than
     storage = default_storage(get_current_settings())
     files = FileCollector(storage, now=moment, dry_run=dry_run)
-    needed = _needed_by_forks(control, before)
     garbage = Garbage()
-    for run in _ended(control, before):
-        members = [run.id, *_subflows(control, run.id)]
-        if needed.intersection(members):
-            continue
+    for run, members in old_families(control, before):
         try:
             for flow_run_id in members:
                 files.delete_run(flow_run_id, *_kept_by(control, flow_run_id))
@@ -79,18 +74,16 @@ def collect_garbage(
             get_logger("retention").warning("Flow run '%s' stays until its files can be deleted: %s", run.name, error)
             continue
         for flow_run_id in members:
-            garbage.flow_runs.append(flow_run_id)
-            garbage.task_run_count += sum(control.task_run_counts(flow_run_id).values())
-            if not dry_run:
-                # Somebody else may be at it too.
-                with contextlib.suppress(ObjectNotFound):
-                    control.delete_flow_run(flow_run_id)
+            task_run_count = sum(control.task_run_counts(flow_run_id).values())
+            if dry_run or delete_old(control, flow_run_id, before):
+                garbage.flow_runs.append(flow_run_id)
+                garbage.task_run_count += task_run_count
         garbage.file_count, garbage.byte_count = files.file_count, files.byte_count
         if on_progress is not None:
             on_progress(garbage)
     for flow_run_id in _orphans(control, storage, before):
         files.delete_run(flow_run_id)
-    files.delete_transactions(set(garbage.flow_runs), lambda found: _is_known(control, found), before)
+    files.delete_transactions(set(garbage.flow_runs), lambda found: is_known(control, found), before)
     garbage.file_count, garbage.byte_count = files.file_count, files.byte_count
     return garbage
 
@@ -113,45 +106,6 @@ def _kept_by(control: ControlPlane, flow_run_id: UUID) -> tuple[list[KeptResult]
     return [], []
 
 
-def _is_known(control: ControlPlane, flow_run_id: UUID) -> bool:
-    return bool(control.count_flow_runs(FlowRunFilter(ids=(flow_run_id,))))
-
-
-def _ended(control: ControlPlane, before: datetime) -> Iterator[FlowRun]:
-    """Yield the root runs that ended before a moment, oldest last; those that are deleted meanwhile do not matter."""
-    where = FlowRunFilter(ended_before=before, is_subflow=False)
-    found: list[FlowRun] = []
-    while part := control.read_flow_runs(where, limit=_RUNS_AT_A_TIME, offset=len(found)):
-        found.extend(part)
-    yield from found
-
-
-def _subflows(control: ControlPlane, flow_run_id: UUID) -> Iterator[UUID]:
-    for child in control.subflow_runs_of(flow_run_id):
-        yield child
-        yield from _subflows(control, child)
-
-
-def _needed_by_forks(control: ControlPlane, before: datetime) -> set[UUID]:
-    """Return the runs whose results a fork uses that stays."""
-    needed: set[UUID] = set()
-    for fork, source in control.forks():
-        with contextlib.suppress(ObjectNotFound):
-            run = control.read_flow_run(fork)
-            state = run.state
-            if state is None or not state.is_final() or state.timestamp >= before:
-                needed.add(source)
-    # A fork of a fork uses what the first one took over.
-    sources = dict(control.forks())
-    waiting = list(needed)
-    while waiting:
-        before_that = sources.get(waiting.pop())
-        if before_that is not None and before_that not in needed:
-            needed.add(before_that)
-            waiting.append(before_that)
-    return needed
-
-
 def _orphans(control: ControlPlane, storage: Folder, before: datetime) -> Iterator[UUID]:
     """Yield the runs of which only files are left: somebody deleted the run, or was stopped in the middle."""
     folder = storage.resolve("runs")
@@ -160,5 +114,5 @@ def _orphans(control: ControlPlane, storage: Folder, before: datetime) -> Iterat
             flow_run_id, is_old = UUID(path.name), datetime.fromtimestamp(path.stat().st_mtime, UTC) < before
         except (ValueError, FileNotFoundError):
             continue
-        if is_old and not _is_known(control, flow_run_id):
+        if is_old and not is_known(control, flow_run_id):
             yield flow_run_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from flowyard.schemas.events import LogEmitted
 from flowyard.schemas.filters import FlowRunFilter, LogFilter, TaskRunFilter
 from flowyard.schemas.metrics import TaskTiming
 from flowyard.schemas.orchestration import OrchestrationResult
+from flowyard.schemas.requests import ApiAnswer, ApiRequest
 from flowyard.schemas.runs import Flow, FlowRun, TaskRun
 from flowyard.schemas.states import State, StateType
 from flowyard.services import orchestration, ownership, reaper
@@ -63,6 +64,7 @@ class LocalControlPlane(ControlPlane):
         *,
         encryption_key: str | None = None,
         key_folder: Path | None = None,
+        answer_request: Callable[[ApiRequest], ApiAnswer] | None = None,
     ) -> None:
         self._database = database
         self._dialect = database.dialect
@@ -73,6 +75,7 @@ class LocalControlPlane(ControlPlane):
         """Flow runs of this process that ended when nothing could be written, and why: to be marked when it can."""
         self._encryption_key = encryption_key
         self._key_folder = key_folder
+        self._answer_request = answer_request
         self._read = Reader(database, journal)
 
     # Loaded by name: each needs SQLAlchemy, and most flows need none of them. pyright cannot tell that what is made as
@@ -103,6 +106,14 @@ class LocalControlPlane(ControlPlane):
     @override
     def variables(self) -> VariableStore:  # pyright: ignore[reportIncompatibleVariableOverride]  see above
         return importlib.import_module("flowyard.local.variables").LocalVariables(self._database, self._journal)
+
+    @override
+    def answer_request(self, request: ApiRequest) -> ApiAnswer:
+        if self._answer_request is None:
+            raise PermissionError(
+                "a process that reports over HTTP sends requests of the REST API to the server itself"
+            )
+        return self._answer_request(request)
 
     # --- changes ----------------------------------------------------------------------------------------------
 
@@ -202,20 +213,27 @@ class LocalControlPlane(ControlPlane):
         )
 
     @override
-    def delete_flow_run(self, flow_run_id: UUID) -> None:
+    def delete_flow_run(self, flow_run_id: UUID, *, ended_before: datetime | None = None) -> bool:
         self.read_flow_run(flow_run_id)
+
+        def stays(connection: Connection) -> bool:
+            return ended_before is not None and not queries.flow_runs.has_ended(connection, flow_run_id, ended_before)
+
+        def delete_part(connection: Connection) -> bool:
+            return stays(connection) or queries.flow_runs.delete_part(connection, flow_run_id, limit=_ROWS_AT_A_TIME)
+
         # In parts: other writers take their turns between them.
-        while not self._journal.execute(
-            lambda connection: queries.flow_runs.delete_part(connection, flow_run_id, limit=_ROWS_AT_A_TIME),
-            flow_run_id=flow_run_id,
-        ):
+        while not self._journal.execute(delete_part, flow_run_id=flow_run_id):
             pass
 
-        def delete(connection: Connection) -> None:
+        def delete(connection: Connection) -> bool:
+            if stays(connection):
+                return False
             self._journal.forget({flow_run_id})
             queries.flow_runs.delete_flow_run(connection, flow_run_id)
+            return True
 
-        self._journal.execute(delete, flow_run_id=flow_run_id)
+        return self._journal.execute(delete, flow_run_id=flow_run_id)
 
     @override
     def subflow_runs_of(self, flow_run_id: UUID) -> Sequence[UUID]:

@@ -21,6 +21,7 @@ from flowyard.schemas.events import JournalEvent, LogEmitted
 from flowyard.schemas.filters import FlowRunFilter, LogFilter, TaskRunFilter
 from flowyard.schemas.metrics import TaskTiming
 from flowyard.schemas.orchestration import OrchestrationResult
+from flowyard.schemas.requests import ApiAnswer, ApiRequest
 from flowyard.schemas.runs import Flow, FlowRun, TaskRun
 from flowyard.schemas.states import State
 from flowyard.settings import Settings
@@ -129,8 +130,13 @@ class ControlPlane(Protocol):
 
     def count_flow_runs(self, where: FlowRunFilter | None = None) -> int: ...  # noqa: D102
 
-    def delete_flow_run(self, flow_run_id: UUID) -> None:
-        """Delete a flow run with its task runs, states and logs.
+    def delete_flow_run(self, flow_run_id: UUID, *, ended_before: datetime | None = None) -> bool:
+        """Delete a flow run with its task runs, states and logs, and return True.
+
+        Args:
+            flow_run_id: which one.
+            ended_before: leave it alone and return False unless it ended before then and nobody owns it; asked anew
+                with every part that is deleted.
 
         Raises:
             ObjectNotFound: there is no such flow run.
@@ -189,6 +195,10 @@ class ControlPlane(Protocol):
 
         Returns their ids. Cheap when there is none; called when a process looks at runs.
         """
+        ...
+
+    def answer_request(self, request: ApiRequest) -> ApiAnswer:
+        """Answer a request of the REST API as a server on this state backend does: for `flowyard.client`."""
         ...
 
 

@@ -49,7 +49,7 @@ def create_app(settings: Settings, *, backend: LocalBackend | None = None, with_
         app.state.task_desk = TaskDesk()
         # Nobody could renew a lease while there was no server.
         await to_thread.run_sync(app.state.gateway.give_time)
-        loops = loops_of(app.state.gateway, settings) if with_services else Loops([])
+        loops = loops_of(app.state.gateway, settings, app.state.metrics) if with_services else Loops([])
         loops.start()
         try:
             yield

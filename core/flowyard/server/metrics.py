@@ -6,12 +6,14 @@ Each process has its own numbers: with `--workers` a scrape sees one of them.
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, Info, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowyard._version import __version__
+from flowyard.services.retention import Deleted
 
 router = APIRouter(tags=["Operations"])
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -32,7 +34,29 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._passes = Counter(
+            "flowyard_service_passes",
+            "Runs of a service of the server.",
+            ["service", "outcome"],
+            registry=self.registry,
+        )
+        self._pass_seconds = Counter(
+            "flowyard_service_seconds", "Time that they took.", ["service"], registry=self.registry
+        )
+        self._deleted = Counter(
+            "flowyard_retention_deleted", "Objects deleted because they were too old.", ["kind"], registry=self.registry
+        )
         Info("flowyard", "The server.", registry=self.registry).info({"version": __version__})
+
+    def count_pass(self, service: str, seconds: float, has_failed: bool) -> None:
+        """Note a run of a service."""
+        self._passes.labels(service, "failed" if has_failed else "done").inc()
+        self._pass_seconds.labels(service).inc(seconds)
+
+    def count_deleted(self, deleted: Deleted) -> None:
+        """Note what was deleted because it was too old."""
+        for kind, number in asdict(deleted).items():
+            self._deleted.labels(kind).inc(number)
 
     def text(self) -> bytes:
         """Return all numbers as Prometheus reads them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol, Self
@@ -32,6 +33,10 @@ class Service(Protocol):
         ...
 
 
+OnPass = Callable[[str, float, bool], None]
+"""Told the name of a service, how many seconds a run of it took, and whether it failed."""
+
+
 class Loop:
     """One service and how often it runs.
 
@@ -50,10 +55,12 @@ class Loop:
         self._seconds = max(seconds, _SHORTEST_SECONDS)
         self._clock = clock
         self._stopping = threading.Event()
+        self._on_pass: OnPass | None = None
         self._thread = threading.Thread(target=self._run, name=f"flowyard {service.name}", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread; the first run comes within a second."""
+    def start(self, on_pass: OnPass | None = None) -> None:
+        """Start the thread; the first run comes within a second. `on_pass` is told about each."""
+        self._on_pass = on_pass
         self._thread.start()
 
     def ask_to_stop(self) -> None:
@@ -68,25 +75,35 @@ class Loop:
     def _run(self) -> None:
         pause = random.uniform(0, min(self._seconds, _FIRST_WITHIN_SECONDS))
         while not self._stopping.wait(pause):
-            try:
-                self.service.run_once(self._clock())
-            except BackendError as error:
-                _logger.warning("%s: %s", self.service.name, error)
-            except Exception:
-                _logger.exception("%s failed; it runs again in %.0f s", self.service.name, self._seconds)
+            begin = time.perf_counter()
+            has_failed = not self._run_once()
+            if self._on_pass is not None:
+                self._on_pass(self.service.name, time.perf_counter() - begin, has_failed)
             pause = self._seconds * random.uniform(1 - _JITTER, 1 + _JITTER)
+
+    def _run_once(self) -> bool:
+        try:
+            self.service.run_once(self._clock())
+        except BackendError as error:
+            _logger.warning("%s: %s", self.service.name, error)
+            return False
+        except Exception:
+            _logger.exception("%s failed; it runs again in %.0f s", self.service.name, self._seconds)
+            return False
+        return True
 
 
 class Loops:
     """All the loops of a server: a context manager that starts them and stops them again."""
 
-    def __init__(self, loops: Sequence[Loop]) -> None:
+    def __init__(self, loops: Sequence[Loop], *, on_pass: OnPass | None = None) -> None:
         self._loops = loops
+        self._on_pass = on_pass
 
     def start(self) -> None:
         """Start all."""
         for loop in self._loops:
-            loop.start()
+            loop.start(self._on_pass)
 
     def stop(self) -> None:
         """Stop all, and wait for what is going on."""

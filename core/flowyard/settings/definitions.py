@@ -95,7 +95,10 @@ class EngineFields(SettingFields):
     )
     FLOWYARD_RESULTS_DEFAULT_SERIALIZER = Setting(STR, "pickle", "Serializer of persisted results.")
     FLOWYARD_RETENTION_PERIOD: Setting[timedelta | None] = Setting(
-        optional(DURATION), None, "How long ago flow runs ended that `flowyard gc` deletes; none asks for --older-than."
+        optional(DURATION),
+        None,
+        "How long ago flow runs ended that `flowyard gc` and a server delete; none: gc asks for --older-than, and the "
+        "server keeps them.",
     )
     FLOWYARD_RESULTS_PERSIST_BY_DEFAULT = Setting(
         BOOL, False, "Whether flows and tasks that do not say persist their results."

@@ -132,6 +132,16 @@ class ServerFields(SettingFields):
         at_least(INT, 1), 60, "Seconds without a poll after which a work queue is not ready."
     )
 
+    FLOWYARD_API_SERVICES_RETENTION_ENABLED = Setting(
+        BOOL,
+        True,
+        "Whether the server deletes what is older than FLOWYARD_RETENTION_PERIOD and FLOWYARD_EVENTS_RETENTION_PERIOD "
+        "say.",
+    )
+    FLOWYARD_API_SERVICES_RETENTION_LOOP_SECONDS = Setting(
+        at_least(FLOAT, 0), 300.0, "Seconds between looks for what is too old."
+    )
+
     # --- events ------------------------------------------------------------------------------------
 
     FLOWYARD_API_SERVICES_TRIGGERS_ENABLED = Setting(BOOL, True, "Whether automations are evaluated.")
@@ -145,7 +155,7 @@ class ServerFields(SettingFields):
     FLOWYARD_API_EVENTS_RELATED_RESOURCE_CACHE_TTL = Setting(
         DURATION, timedelta(minutes=5), "How long the related resources of events are remembered."
     )
-    FLOWYARD_EVENTS_RETENTION_PERIOD = Setting(DURATION, timedelta(days=7), "How long events are kept.")
+    FLOWYARD_EVENTS_RETENTION_PERIOD = Setting(DURATION, timedelta(days=7), "How long a server keeps events.")
     FLOWYARD_EVENTS_EXPIRED_BUCKET_BUFFER = Setting(
         DURATION, timedelta(seconds=60), "How long after its end a trigger's bucket is kept."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -130,6 +131,11 @@ def remove_key(connection: Connection, key: str) -> int:
 def remove_of_flow_run(connection: Connection, flow_run_id: UUID) -> int:
     """Delete the artifacts of a flow run and its tasks, and return how many there were."""
     return _remove(connection, [artifact.c.flow_run_id == flow_run_id])
+
+
+def remove_of_task_runs(connection: Connection, task_run_ids: Sequence[UUID]) -> int:
+    """Delete the artifacts of task runs, and return how many there were."""
+    return _remove(connection, [artifact.c.task_run_id.in_(task_run_ids)])
 
 
 def _remove(connection: Connection, conditions: list[ColumnElement[bool]]) -> int:

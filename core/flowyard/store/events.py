@@ -87,9 +87,10 @@ def record(connection: Connection, dialect: Dialect, events: Sequence[ReceivedEv
 
 
 def remove_before(connection: Connection, time: datetime, *, limit: int) -> int:
-    """Delete events that occurred before a time, at most so many, and return how many there were."""
+    """Delete events that occurred before a time, the oldest first and at most so many; return how many there were."""
     old = select(event.c.id).where(event.c.occurred < time).order_by(event.c.occurred).limit(limit)
-    ids = connection.execute(old).scalars().all()
+    # Locked, so that another server that does the same passes over them.
+    ids = connection.execute(old.with_for_update(skip_locked=True)).scalars().all()
     connection.execute(delete(event_resource).where(event_resource.c.event_id.in_(ids)))
     return connection.execute(delete(event).where(event.c.id.in_(ids))).rowcount
 

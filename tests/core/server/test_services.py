@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -20,8 +21,9 @@ from flowyard.services.foreman import Foreman
 from flowyard.services.late_runs import LateRuns
 from flowyard.services.loops import Loop, Loops
 from flowyard.services.pause_expirations import PauseExpirations
+from flowyard.services.retention import Deleted, Retention
 from flowyard.services.scheduler import Scheduler
-from flowyard.settings import Settings
+from flowyard.settings import FLOWYARD_API_SERVICES_RETENTION_LOOP_SECONDS, FLOWYARD_RETENTION_PERIOD, Settings
 from flowyard.testing.servers import RunningServer, serving
 
 NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
@@ -233,6 +235,119 @@ def test_workers_queues_pools_and_deployments_that_fall_silent_are_marked(
     assert seen()[:3] == ("ONLINE", "OFFLINE", "READY")
 
 
+# --- retention -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def keeping_a_week(settings: Settings) -> Settings:
+    return settings.copy_with_update({FLOWYARD_RETENTION_PERIOD: timedelta(days=7)})
+
+
+def ended_run(api: httpx.Client, kind: str = "COMPLETED", **values: object) -> dict[str, Any]:
+    """Return a run that ended, with a task run, a line of its log and an artifact."""
+    flow_id = api.post("/flows/", json={"name": "etl"}).json()["id"]
+    made = api.post("/flow_runs/", json={"flow_id": flow_id, "name": kind, **values}).json()
+    task = {"flow_run_id": made["id"], "task_key": "t", "dynamic_key": "0", "name": "t-0"}
+    api.post("/task_runs/", json=task).raise_for_status()
+    line = {"name": "x", "level": 20, "message": "hello", "timestamp": NOON.isoformat(), "flow_run_id": made["id"]}
+    api.post("/logs/", json=[line]).raise_for_status()
+    api.post("/artifacts/", json={"key": kind.lower(), "flow_run_id": made["id"]}).raise_for_status()
+    propose(api, made, kind, force=True)
+    return made
+
+
+def left(api: httpx.Client) -> tuple[int, ...]:
+    """Return how many flow runs, task runs, log lines and artifacts there are."""
+    nouns = ("flow_runs", "task_runs", "logs", "artifacts")
+    return tuple(len(api.post(f"/{noun}/filter", json={}).json()) for noun in nouns)
+
+
+def test_old_runs_go_with_what_belongs_to_them_and_each_by_one_replica(
+    api: httpx.Client, replicas: list[Gateway], keeping_a_week: Settings
+) -> None:
+    for _ in range(4):
+        ended_run(api)
+    assert ended_run(api, "RUNNING")["id"] == runs(api)[-1]["id"]
+    services = [Retention(gateway.control, gateway, keeping_a_week) for gateway in replicas]
+    now = datetime.now(UTC)
+
+    assert at_once(services, now + timedelta(days=6)) == [0, 0, 0]
+    assert sum(at_once(services, now + timedelta(days=8))) == 4
+    assert left(api) == (1, 1, 1, 1)
+    assert [run["state_type"] for run in runs(api)] == ["RUNNING"]
+    assert api.get("/artifacts/completed/latest").status_code == 404
+
+
+def test_runs_are_kept_for_ever_unless_a_setting_says_how_long(
+    api: httpx.Client, gateway: Gateway, settings: Settings
+) -> None:
+    ended_run(api)
+    assert Retention(gateway.control, gateway, settings).run_once(datetime.now(UTC) + timedelta(days=3000)) == 0
+    assert left(api) == (1, 1, 1, 1)
+
+
+def test_a_run_stays_that_goes_on_after_it_was_found_to_be_old(
+    api: httpx.Client, gateway: Gateway, keeping_a_week: Settings
+) -> None:
+    made = ended_run(api, "FAILED")
+
+    class RetriedMeanwhile:
+        """The control plane of a server where a client retries each run just before it is deleted."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(gateway.control, name)
+
+        def delete_flow_run(self, flow_run_id: UUID, *, ended_before: datetime | None = None) -> bool:
+            propose(api, {"id": str(flow_run_id)}, "RUNNING", force=True)
+            return gateway.control.delete_flow_run(flow_run_id, ended_before=ended_before)
+
+    control: Any = RetriedMeanwhile()
+    assert Retention(control, gateway, keeping_a_week).run_once(datetime.now(UTC) + timedelta(days=8)) == 0
+    assert [run["id"] for run in runs(api)] == [made["id"]]
+    assert left(api) == (1, 1, 1, 1)
+
+
+def test_a_run_stays_as_long_as_a_subflow_of_it_goes_on(
+    api: httpx.Client, gateway: Gateway, keeping_a_week: Settings
+) -> None:
+    outer = ended_run(api)
+    task = api.post("/task_runs/filter", json={}).json()[0]
+    inner = ended_run(api, "RUNNING", parent_task_run_id=task["id"])
+    service = Retention(gateway.control, gateway, keeping_a_week)
+    now = datetime.now(UTC) + timedelta(days=8)
+
+    assert service.run_once(now) == 0
+    propose(api, inner, "COMPLETED", force=True)
+    assert {run["id"] for run in runs(api)} == {outer["id"], inner["id"]}
+    assert service.run_once(now) == 2
+    assert left(api) == (0, 0, 0, 0)
+
+
+def test_old_events_and_what_belongs_to_no_flow_run_go_in_parts_and_are_counted(
+    api: httpx.Client, replicas: list[Gateway], keeping_a_week: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowyard.services.retention._ROWS_AT_A_TIME", 2)
+    now = datetime.now(UTC)
+    times = [now - timedelta(days=days) for days in (8, 8, 8, 9, 9, 1)]
+    resource = {"prefect.resource.id": "x"}
+    events = [{"id": str(uuid4()), "occurred": str(at), "event": "e", "resource": resource} for at in times]
+    lines = [{"name": "x", "level": 20, "message": "hello", "timestamp": str(at)} for at in times]
+    api.post("/events", json=events).raise_for_status()
+    api.post("/logs/", json=lines).raise_for_status()
+    task = {"task_key": "t", "dynamic_key": "0", "state": {"type": "COMPLETED"}}
+    api.post("/task_runs/", json=task).raise_for_status()
+    told: list[Deleted] = []
+    services = [Retention(gateway.control, gateway, keeping_a_week, on_deleted=told.append) for gateway in replicas]
+
+    assert sum(at_once(services, now)) == 10
+    assert (sum(each.events for each in told), sum(each.logs for each in told)) == (5, 5)
+    assert api.post("/events/filter", json={}).json()["total"] == 1
+    assert left(api) == (0, 1, 1, 0)
+    assert services[0].run_once(now + timedelta(days=8)) == 3
+    assert (told[-1].events, told[-1].logs, told[-1].task_runs) == (1, 1, 1)
+    assert left(api) == (0, 0, 0, 0)
+
+
 # --- loops ---------------------------------------------------------------------------------------------------
 
 
@@ -261,6 +376,25 @@ def test_a_service_that_raises_is_logged_and_goes_on(caplog: pytest.LogCaptureFi
     assert service.times[:3] == [NOON] * 3
     assert "counting failed" in caplog.text
     assert not [thread for thread in threading.enumerate() if thread.name == "flowyard counting"]
+
+
+def test_metrics_count_the_passes_of_services_and_what_they_deleted(settings: Settings) -> None:
+    short = settings.copy_with_update(
+        {
+            FLOWYARD_RETENTION_PERIOD: timedelta(seconds=0.001),
+            FLOWYARD_API_SERVICES_RETENTION_LOOP_SECONDS: 0.1,
+        }
+    )
+    wanted = 'flowyard_retention_deleted_total{kind="flow_runs"} 1.0'
+    app = create_app(short, with_services=True)
+    with serving(app) as server, httpx.Client(base_url=f"{server.address}/api", timeout=20) as api:
+        ended_run(api)
+        deadline = datetime.now(UTC) + timedelta(seconds=20)
+        found = ""
+        while wanted not in found and datetime.now(UTC) < deadline:
+            found = httpx.get(f"{server.address}/metrics").text
+    assert wanted in found
+    assert 'flowyard_service_passes_total{outcome="done",service="retention"}' in found
 
 
 def test_a_server_schedules_by_itself(settings: Settings) -> None:

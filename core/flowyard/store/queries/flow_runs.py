@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from flowyard.store.flow_runs import flow_run_of
 from flowyard.store.rows import STATE_PREFIX
 from flowyard.store.tables import flow, flow_run, flow_run_state, lease, log, rollup, task_run, task_run_state
 
+_FINAL = [kind.value for kind in FINAL_TYPES]
 # All but the id: the row of the run has it as `state_id`.
 _STATE_COLUMNS = [
     column.label(STATE_PREFIX + column.name) for column in flow_run_state.c if column.name != "flow_run_id"
@@ -63,6 +65,22 @@ def forks(connection: Connection) -> list[tuple[UUID, UUID]]:
     """Return the runs that began with what another one had made: (fork, source)."""
     rows = connection.execute(select(flow_run.c.id, flow_run.c.context).where(flow_run.c.context.is_not(None)))
     return [(row.id, UUID(row.context[FORKED_FROM])) for row in rows if row.context.get(FORKED_FROM)]
+
+
+def has_ended(connection: Connection, flow_run_id: UUID, before: datetime) -> bool:
+    """Say whether a flow run ended before a moment and nobody owns it; so it stays until this transaction ends.
+
+    Raises:
+        ObjectNotFound: there is none of that id.
+    """
+    query = select(flow_run.c.state_type, flow_run.c.state_timestamp).where(flow_run.c.id == flow_run_id)
+    row = connection.execute(query.with_for_update()).first()
+    if row is None:
+        raise ObjectNotFound("flow run", flow_run_id)
+    if row.state_type not in _FINAL or row.state_timestamp >= before:
+        return False
+    held = select(lease.c.token).where(lease.c.flow_run_id == flow_run_id, lease.c.owner_id.is_not(None))
+    return connection.execute(held).first() is None
 
 
 def delete_part(connection: Connection, flow_run_id: UUID, *, limit: int) -> bool:
@@ -127,6 +145,6 @@ def _conditions(dialect: Dialect, where: FlowRunFilter | None) -> list[ColumnEle
         is_root = flow_run.c.parent_task_run_id.is_(None)
         found.append(~is_root if where.is_subflow else is_root)
     if where.ended_before is not None:
-        found.append(flow_run.c.state_type.in_([kind.value for kind in FINAL_TYPES]))
+        found.append(flow_run.c.state_type.in_(_FINAL))
         found.append(flow_run.c.state_timestamp < where.ended_before)
     return found
