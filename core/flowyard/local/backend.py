@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from typing_extensions import override
 
 from flowyard.journal.sql import SqlJournal
 from flowyard.local.control import LocalControlPlane
 from flowyard.ports import Backend
+from flowyard.schemas.requests import ApiAnswer, ApiRequest
 from flowyard.services.lease_keeper import LeaseKeeper
 from flowyard.services.ownership import Presence
 from flowyard.store.database import Database, open_database
 
 if TYPE_CHECKING:
     from flowyard.local.guests import Guests
+
+
+class _Api(Protocol):
+    def answer(self, request: ApiRequest) -> ApiAnswer: ...
+    def close(self) -> None: ...
 
 
 class LocalBackend(Backend):
@@ -38,7 +45,11 @@ class LocalBackend(Backend):
         self._journal = journal
         self._keeper = keeper
         self._secrets: dict[str, Any] = {"encryption_key": encryption_key, "key_folder": key_folder}
-        self._control = LocalControlPlane(database, journal, presence.owner, keeper, **self._secrets)
+        self._api_lock = threading.Lock()
+        self._api: _Api | None = None
+        self._control = LocalControlPlane(
+            database, journal, presence.owner, keeper, **self._secrets, answer_request=self._answer_request
+        )
 
     @classmethod
     def open(
@@ -104,8 +115,19 @@ class LocalBackend(Backend):
         """The database, for the commands that manage it."""
         return self._database
 
+    def _answer_request(self, request: ApiRequest) -> ApiAnswer:
+        with self._api_lock:
+            api = self._api
+            if api is None:
+                # By name: the API is a web framework, and most flows ask nothing of it.
+                made: _Api = importlib.import_module("flowyard.server.embedded").EmbeddedApi(self)
+                api = self._api = made
+        return api.answer(request)
+
     @override
     def close(self) -> None:
+        if self._api is not None:
+            self._api.close()
         try:
             self._journal.close()
         finally:

@@ -18,6 +18,7 @@ from flowyard.remote.retrying import (
     retry_after_of,
     trusted,
 )
+from flowyard.schemas.requests import ApiAnswer, ApiRequest
 from flowyard.settings import Settings
 
 _GZIP = 16 + zlib.MAX_WBITS
@@ -110,6 +111,20 @@ class Connection:
         if status == HTTPStatus.NOT_FOUND:
             raise self._away(f"{said}: there is no Flowyard server at this address", is_passing=False)
         raise self._away(said)
+
+    def forward(self, request: ApiRequest) -> ApiAnswer:
+        """Send a request of the REST API as it is, once, and return the answer, whatever it is.
+
+        Raises:
+            ServerAway: no answer came.
+        """
+        try:
+            answer = self._client.request(
+                request.method, self.url + request.target, headers=list(request.headers), content=request.content
+            )
+        except httpx.HTTPError as error:
+            raise self._away(_cause(error), may_have_arrived=not has_surely_not_arrived(error)) from error
+        return ApiAnswer(answer.status_code, tuple(answer.headers.multi_items()), answer.content)
 
     def pause_after(self, error: ServerAway, attempt: int) -> float:
         """Return the seconds to wait before a request is sent again."""

@@ -22,6 +22,7 @@ from flowyard.remote.nouns import RemoteArtifacts, RemoteLimits, RemoteVariables
 from flowyard.rules.bookkeeping import apply_decision, enter_state
 from flowyard.schemas.ids import new_id
 from flowyard.schemas.orchestration import OrchestrationResult, Verdict
+from flowyard.schemas.requests import ApiAnswer, ApiRequest
 from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import State
 from flowyard.services.orchestration import decide
@@ -138,6 +139,11 @@ class RemoteControlPlane(AskedControlPlane):
         if state.is_final():
             self._runs.pop(flow_run_id, None)
 
+    def answer_request(self, request: ApiRequest) -> ApiAnswer:
+        """See `ControlPlane`."""
+        self.settle()
+        return self._connection.forward(request)
+
     # --- how ----------------------------------------------------------------------------------------------------
 
     def ask(self, question: Question) -> Any:
@@ -146,6 +152,11 @@ class RemoteControlPlane(AskedControlPlane):
         Raises:
             BackendUnavailable: no answer came.
         """
+        self.settle()
+        return self._answer_to(question)
+
+    def settle(self) -> None:
+        """Let the server know what was recorded here; where that cannot be, a warning says so."""
         try:
             self._journal.barrier()
         except RecordsNotDurable as error:
@@ -153,7 +164,6 @@ class RemoteControlPlane(AskedControlPlane):
             _logger.warning("asking without the newest records: %s", error)
         if not self._journal.wait_for_server():
             _logger.warning("asking without what is kept here until the server is back")
-        return self._answer_to(question)
 
     def tell(self, question: Question, alone: Callable[[ServerAway], tuple[T, Question | None]]) -> T:
         """Do what `ask` does, or go on alone when the server is away.

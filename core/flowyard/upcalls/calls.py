@@ -15,7 +15,10 @@ from flowyard.upcalls.values import pack_value, unpack_value
 NOUNS = frozenset({"artifacts", "blocks", "inputs", "limits", "variables"})
 """The attributes of a control plane whose methods can be called from a remote worker: all public ones."""
 _OF_RUNS = frozenset(
-    {"delete_flow_run", "propose_flow_run_state", "resume_flow_run", "task_run_counts", "update_flow_run"}
+    {
+        *("answer_request", "delete_flow_run", "propose_flow_run_state", "resume_flow_run", "task_run_counts"),
+        "update_flow_run",
+    }
 )
 _READING = ("read_", "count_")
 _IN_PROCESS = frozenset({"when_freed"})
