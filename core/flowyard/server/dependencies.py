@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Body, Depends, Header, HTTPException, Request, status
 
 from flowyard.server.gateway import Gateway
+from flowyard.store.ordering import Page
 
 API_VERSION = "0.8.4"
 """The version of Prefect 2's REST API that this server speaks."""
@@ -39,6 +41,14 @@ Limit = Annotated[int, Depends(_limit)]
 """How many objects of a list the client wants; at most, and by default, FLOWYARD_API_DEFAULT_LIMIT."""
 Offset = Annotated[int, Body(ge=0)]
 """How many objects of a list the client skips."""
+
+
+async def _page(limit: Limit, offset: Offset = 0, after: Annotated[UUID | None, Body()] = None) -> Page:
+    return Page(limit, offset, after)
+
+
+PageOf = Annotated[Page, Depends(_page)]
+"""Which part of a list the client wants. What comes after an object is found without reading what came before."""
 
 
 async def check_api_version(x_prefect_api_version: Annotated[str | None, Header()] = None) -> None:

@@ -21,7 +21,7 @@ from flowyard.store import schedules
 from flowyard.store.deployment_tables import deployment, deployment_schedule, work_pool, work_queue
 from flowyard.store.dialects import Dialect
 from flowyard.store.filtering.related import Filters, of_deployments
-from flowyard.store.ordering import Order, ordered, page_after
+from flowyard.store.ordering import Order, Page
 from flowyard.store.tables import flow
 
 ORDERS = {
@@ -93,26 +93,16 @@ def lock(connection: Connection, deployment_id: UUID) -> DeploymentResponse:
 
 
 def read_many(
-    connection: Connection,
-    dialect: Dialect,
-    filters: Filters,
-    *,
-    sort: DeploymentSort,
-    limit: int,
-    offset: int,
-    after: UUID | None = None,
+    connection: Connection, dialect: Dialect, filters: Filters, page: Page, *, sort: DeploymentSort
 ) -> list[DeploymentResponse]:
     """Return the deployments that filters take; equal ones in the order of their ids.
 
     Raises:
-        ObjectNotFound: there is no deployment of the id `after`, with which the page before ended.
+        ObjectNotFound: there is no deployment with which the page before ended.
     """
-    order = ORDERS[sort]
     query = _select().where(*of_deployments(dialect, filters))
-    if after is not None:
-        query = query.where(page_after(connection, order, deployment.c.id, after, "deployment"))
-    rows = connection.execute(ordered(query, order, deployment.c.id).limit(limit).offset(offset))
-    return _answers(connection, rows.all())
+    query = page.of(connection, query, ORDERS[sort], deployment.c.id, "deployment")
+    return _answers(connection, connection.execute(query).all())
 
 
 def count(connection: Connection, dialect: Dialect, filters: Filters) -> int:

@@ -27,6 +27,31 @@ class Order:
     is_nullable: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list to return.
+
+    Attributes:
+        limit: at most so many.
+        offset: so many are left out first.
+        after: the id of the last one of the page before, which is left out as all before it; None for the first page.
+    """
+
+    limit: int
+    offset: int = 0
+    after: UUID | None = None
+
+    def of(self, connection: Connection, query: Q, order: Order, key: Column[UUID], kind: str) -> Q:
+        """Return a query for this part of a list; `kind` is what the rows are, for the message.
+
+        Raises:
+            ObjectNotFound: there is no row of the id `after`.
+        """
+        if self.after is not None:
+            query = query.where(_page_after(connection, order, key, self.after, kind))
+        return ordered(query, order, key).limit(self.limit).offset(self.offset)
+
+
 def ordered(query: Q, order: Order, key: Column[UUID]) -> Q:
     """Return a query in an order; `key` breaks ties."""
     column = order.column.desc() if order.is_descending else order.column.asc()
@@ -36,7 +61,7 @@ def ordered(query: Q, order: Order, key: Column[UUID]) -> Q:
     return query.order_by(column.nulls_last() if order.is_nullable else column, last)
 
 
-def page_after(connection: Connection, order: Order, key: Column[UUID], after: UUID, kind: str) -> ColumnElement[bool]:
+def _page_after(connection: Connection, order: Order, key: Column[UUID], after: UUID, kind: str) -> ColumnElement[bool]:
     """Return the condition on the rows that come after the row of an id.
 
     Raises:

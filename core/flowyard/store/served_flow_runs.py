@@ -20,7 +20,7 @@ from flowyard.store.deployment_tables import work_pool, work_queue
 from flowyard.store.dialects import Dialect
 from flowyard.store.filtering.conditions import Condition
 from flowyard.store.filtering.related import Filters, of_flow_runs
-from flowyard.store.ordering import Order, ordered, page_after
+from flowyard.store.ordering import Order, Page, ordered
 from flowyard.store.rows import STATE_PREFIX
 from flowyard.store.tables import flow_run, flow_run_state
 
@@ -73,15 +73,7 @@ def read(connection: Connection, flow_run_id: UUID, *, now: datetime) -> FlowRun
 
 
 def read_many(
-    connection: Connection,
-    dialect: Dialect,
-    filters: Filters,
-    *,
-    sort: FlowRunSort,
-    limit: int,
-    offset: int,
-    after: UUID | None,
-    now: datetime,
+    connection: Connection, dialect: Dialect, filters: Filters, page: Page, *, sort: FlowRunSort, now: datetime
 ) -> list[FlowRunResponse]:
     """Return the flow runs that filters take.
 
@@ -89,48 +81,34 @@ def read_many(
         connection: to read with.
         dialect: of the database.
         filters: all of them hold.
+        page: which part of them.
         sort: the order; equal ones in the order of their ids.
-        limit: at most so many.
-        offset: so many are left out first.
-        after: the last flow run of the page before; None for the first page.
         now: the present time, for what is still running or late.
 
     Raises:
-        ObjectNotFound: there is no flow run of the id `after`.
+        ObjectNotFound: there is no flow run with which the page before ended.
     """
     order = ORDERS[sort]
     # First the ids alone, which indexes have: whatever has to be sorted is narrow.
-    page: Select[Any] = select(flow_run.c.id).where(*of_flow_runs(dialect, filters))
-    if after is not None:
-        page = page.where(page_after(connection, order, flow_run.c.id, after, "flow run"))
-    page = ordered(page, order, flow_run.c.id).limit(limit).offset(offset)
-    query = ordered(select_flow_runs(flow_run.c.id.in_(page.correlate(None))), order, flow_run.c.id)
+    found: Select[Any] = select(flow_run.c.id).where(*of_flow_runs(dialect, filters))
+    found = page.of(connection, found, order, flow_run.c.id, "flow run")
+    query = ordered(select_flow_runs(flow_run.c.id.in_(found.correlate(None))), order, flow_run.c.id)
     return answers_of(connection, connection.execute(query), now)
 
 
 def read_points(
-    connection: Connection,
-    dialect: Dialect,
-    filters: Filters,
-    *,
-    sort: FlowRunSort,
-    limit: int,
-    offset: int,
-    after: UUID | None,
-    now: datetime,
+    connection: Connection, dialect: Dialect, filters: Filters, page: Page, *, sort: FlowRunSort, now: datetime
 ) -> list[SimpleFlowRun]:
     """Return the flow runs that filters take as points of a chart; see `read_many`.
 
     Raises:
-        ObjectNotFound: there is no flow run of the id `after`.
+        ObjectNotFound: there is no flow run with which the page before ended.
     """
     order, here = ORDERS[sort], flow_run.c
     columns: list[Column[Any]] = [here.id, here.state_type, here.state_timestamp]
     columns += [here.expected_start_time, here.start_time, here.total_run_time]
     query = select(*columns).where(here.state_type.is_not(None), *of_flow_runs(dialect, filters))
-    if after is not None:
-        query = query.where(page_after(connection, order, here.id, after, "flow run"))
-    rows = connection.execute(ordered(query, order, here.id).limit(limit).offset(offset))
+    rows = connection.execute(page.of(connection, query, order, here.id, "flow run"))
     return [flow_run_point(row, now=now) for row in rows]
 
 

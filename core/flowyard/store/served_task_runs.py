@@ -16,7 +16,7 @@ from flowyard.schemas.api.task_runs import TaskRun
 from flowyard.store.answers import task_run_answer
 from flowyard.store.dialects import Dialect
 from flowyard.store.filtering.related import Filters, of_task_runs
-from flowyard.store.ordering import Order, ordered, page_after
+from flowyard.store.ordering import Order, Page, ordered
 from flowyard.store.rows import STATE_PREFIX
 from flowyard.store.tables import task_run, task_run_state
 
@@ -50,28 +50,18 @@ def read(connection: Connection, task_run_id: UUID, *, now: datetime) -> TaskRun
 
 
 def read_many(
-    connection: Connection,
-    dialect: Dialect,
-    filters: Filters,
-    *,
-    sort: TaskRunSort,
-    limit: int,
-    offset: int,
-    after: UUID | None,
-    now: datetime,
+    connection: Connection, dialect: Dialect, filters: Filters, page: Page, *, sort: TaskRunSort, now: datetime
 ) -> list[TaskRun]:
     """Return the task runs that filters take; see `served_flow_runs.read_many`.
 
     Raises:
-        ObjectNotFound: there is no task run of the id `after`.
+        ObjectNotFound: there is no task run with which the page before ended.
     """
     order = ORDERS[sort]
     # First the ids alone: whatever has to be sorted is narrow.
-    page: Select[Any] = select(task_run.c.id).where(*of_task_runs(dialect, filters))
-    if after is not None:
-        page = page.where(page_after(connection, order, task_run.c.id, after, "task run"))
-    page = ordered(page, order, task_run.c.id).limit(limit).offset(offset)
-    query = ordered(select_task_runs().where(task_run.c.id.in_(page.correlate(None))), order, task_run.c.id)
+    found: Select[Any] = select(task_run.c.id).where(*of_task_runs(dialect, filters))
+    found = page.of(connection, found, order, task_run.c.id, "task run")
+    query = ordered(select_task_runs().where(task_run.c.id.in_(found.correlate(None))), order, task_run.c.id)
     return [task_run_answer(row, now=now) for row in connection.execute(query)]
 
 

@@ -21,7 +21,7 @@ from flowyard.schemas.api.sorting import DeploymentSort
 from flowyard.schemas.api.work_pools import WorkQueue, WorkQueueResponse
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
-from flowyard.server.dependencies import Database, Limit, Offset
+from flowyard.server.dependencies import Database, Limit, PageOf
 from flowyard.server.deployed import (
     changes_to,
     columns_of,
@@ -39,8 +39,6 @@ from flowyard.store import deployments, handing_out, planned_runs, schedules, wo
 from flowyard.store.served_flow_runs import answers_of
 
 router = Routes(prefix="/deployments", tags=["Deployments"])
-After = Annotated[UUID | None, Body()]
-"""The last deployment of the page before: what comes after it is found without reading what came before."""
 
 
 @router.post("/", operation_id="create_deployment", response_model=DeploymentResponse)
@@ -72,16 +70,12 @@ def create(body: DeploymentCreate, database: Database, maker: Maker) -> Response
 def read_many(
     filters: FlowRunsFiltered,
     database: Database,
-    limit: Limit,
-    offset: Offset = 0,
+    page: PageOf,
     sort: Annotated[DeploymentSort, Body()] = DeploymentSort.NAME_ASC,
-    after: After = None,
 ) -> Response:
     """Return deployments."""
     found = database.read(
-        lambda connection: deployments.read_many(
-            connection, database.dialect, filters, sort=sort, limit=limit, offset=offset, after=after
-        )
+        lambda connection: deployments.read_many(connection, database.dialect, filters, page, sort=sort)
     )
     return answers.many(DeploymentResponse, found)
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Body, HTTPException, Response, status
-from fastapi.responses import JSONResponse
 
 from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.api.flow_runs import FlowRunCreate, FlowRunResponse, FlowRunUpdate
@@ -14,10 +13,11 @@ from flowyard.schemas.api.sorting import FlowRunSort
 from flowyard.schemas.api.states import OrchestrationResult, StateCreate
 from flowyard.schemas.runs import FlowRun, utcnow
 from flowyard.server import answers
-from flowyard.server.dependencies import Database, Limit, Offset, changes_of
+from flowyard.server.dependencies import Database, PageOf, changes_of
 from flowyard.server.filters import FlowRunsFiltered
+from flowyard.server.proposals import proposed
 from flowyard.server.provenance import Maker
-from flowyard.server.received import answer_of, flow_run_of, policy_of, sent_state, state_of
+from flowyard.server.received import flow_run_of, policy_of, sent_state, state_of
 from flowyard.server.routes import Routes
 from flowyard.services import reported_runs
 from flowyard.store import served_flow_runs
@@ -26,8 +26,6 @@ from flowyard.store.flow_runs import Origin, change_columns
 from flowyard.store.plain import PlainConnection
 
 router = Routes(prefix="/flow_runs", tags=["Flow Runs"])
-After = Annotated[UUID | None, Body()]
-"""The last object of the page before: what comes after it is found without reading what came before."""
 
 
 @router.post("/", operation_id="create_flow_run", response_model=FlowRunResponse)
@@ -91,17 +89,13 @@ def read(id: UUID, database: Database) -> Response:
 def read_many(
     filters: FlowRunsFiltered,
     database: Database,
-    limit: Limit,
-    offset: Offset = 0,
+    page: PageOf,
     sort: Annotated[FlowRunSort, Body()] = FlowRunSort.ID_DESC,
-    after: After = None,
 ) -> Response:
     """Return flow runs."""
     now = utcnow()
     found = database.read(
-        lambda connection: served_flow_runs.read_many(
-            connection, database.dialect, filters, sort=sort, limit=limit, offset=offset, after=after, now=now
-        )
+        lambda connection: served_flow_runs.read_many(connection, database.dialect, filters, page, sort=sort, now=now)
     )
     return answers.many(FlowRunResponse, found)
 
@@ -120,18 +114,9 @@ def set_state(
     force: Annotated[bool, Body()] = False,
 ) -> Response:
     """Propose a state: what becomes of it is decided by the rules."""
-    asked = utcnow()
-    try:
-        _, result = database.change_plainly(
-            lambda connection: reported_runs.propose_flow_run_state(
-                connection, id, state_of(state), force=force, now=utcnow()
-            )
-        )
-    except ObjectNotFound as error:
-        return missing(error)
-    return answers.created(answer_of(result), is_new=result.state is not None and result.state.timestamp >= asked)
-
-
-def missing(error: ObjectNotFound) -> Response:
-    """Answer as Prefect 2 does where the rules look for the run themselves."""
-    return JSONResponse({"exception_message": f"{error}"}, status.HTTP_404_NOT_FOUND)
+    return proposed(
+        database,
+        lambda connection: reported_runs.propose_flow_run_state(
+            connection, id, state_of(state), force=force, now=utcnow()
+        )[1],
+    )

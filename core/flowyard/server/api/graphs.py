@@ -13,8 +13,8 @@ from flowyard.schemas.api.base import DateTime
 from flowyard.schemas.api.graphs import DependencyResult, Graph
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
-from flowyard.server.api.flow_runs import missing
 from flowyard.server.dependencies import Database
+from flowyard.server.proposals import missing
 from flowyard.server.routes import Routes
 from flowyard.store import graphs
 

@@ -13,11 +13,11 @@ from flowyard.schemas.api.states import OrchestrationResult, StateCreate
 from flowyard.schemas.api.task_runs import TaskRun, TaskRunCreate, TaskRunUpdate
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
-from flowyard.server.api.flow_runs import After, missing
-from flowyard.server.dependencies import Database, Limit, Offset
+from flowyard.server.dependencies import Database, PageOf
 from flowyard.server.filters import TaskRunsFiltered
 from flowyard.server.gateway import Gateway
-from flowyard.server.received import answer_of, state_of, task_run_of
+from flowyard.server.proposals import proposed
+from flowyard.server.received import state_of, task_run_of
 from flowyard.server.routes import Routes
 from flowyard.services import reported_runs
 from flowyard.store import reported_task_runs, served_task_runs
@@ -69,17 +69,13 @@ def read(id: UUID, database: Database) -> Response:
 def read_many(
     filters: TaskRunsFiltered,
     database: Database,
-    limit: Limit,
-    offset: Offset = 0,
+    page: PageOf,
     sort: Annotated[TaskRunSort, Body()] = TaskRunSort.ID_DESC,
-    after: After = None,
 ) -> Response:
     """Return task runs."""
     now = utcnow()
     found = database.read(
-        lambda connection: served_task_runs.read_many(
-            connection, database.dialect, filters, sort=sort, limit=limit, offset=offset, after=after, now=now
-        )
+        lambda connection: served_task_runs.read_many(connection, database.dialect, filters, page, sort=sort, now=now)
     )
     return answers.many(TaskRun, found)
 
@@ -99,17 +95,13 @@ def set_state(
 ) -> Response:
     """Propose a state: what becomes of it is decided by the rules."""
     _check_cache_key(database, state.state_details.cache_key)
-    asked = utcnow()
     wait = database.settings.FLOWYARD_TASK_RUN_TAG_CONCURRENCY_SLOT_WAIT_SECONDS
-    try:
-        result = database.change_plainly(
-            lambda connection: reported_runs.propose_task_run_state(
-                connection, id, state_of(state), force=force, now=utcnow(), slot_wait_seconds=wait
-            )
-        )
-    except ObjectNotFound as error:
-        return missing(error)
-    return answers.created(answer_of(result), is_new=result.state is not None and result.state.timestamp >= asked)
+    return proposed(
+        database,
+        lambda connection: reported_runs.propose_task_run_state(
+            connection, id, state_of(state), force=force, now=utcnow(), slot_wait_seconds=wait
+        ),
+    )
 
 
 def _check_cache_key(database: Gateway, cache_key: str | None) -> None:

@@ -19,6 +19,7 @@ from flowyard.server.filters import FlowsFiltered, TaskRunsFiltered
 from flowyard.server.routes import Routes
 from flowyard.store import histories, served_flow_runs
 from flowyard.store.filtering.related import Filters
+from flowyard.store.ordering import Page
 
 flow_runs = Routes(prefix="/ui/flow_runs", tags=["Flow Runs", "UI"])
 task_runs = Routes(prefix="/ui/task_runs", tags=["Task Runs", "UI"])
@@ -37,7 +38,7 @@ def read_history(
     now = utcnow()
     found = database.read(
         lambda connection: served_flow_runs.read_points(
-            connection, database.dialect, filters, sort=sort, limit=limit, offset=offset, after=after, now=now
+            connection, database.dialect, filters, Page(limit, offset, after), sort=sort, now=now
         )
     )
     return answers.many(SimpleFlowRun, found)

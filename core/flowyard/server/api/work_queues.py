@@ -21,9 +21,9 @@ from flowyard.schemas.api.work_pools import (
 )
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
-from flowyard.server.api.flow_runs import missing
 from flowyard.server.api.work_pools import queue_changes, remove_queue
 from flowyard.server.dependencies import Database, Limit, Offset
+from flowyard.server.proposals import missing
 from flowyard.server.routes import Routes
 from flowyard.store import handing_out, work_pools, work_queues
 from flowyard.store.served_flow_runs import answers_of

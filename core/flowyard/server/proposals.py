@@ -1,0 +1,31 @@
+"""Answers to a state that a client proposes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import Response, status
+from fastapi.responses import JSONResponse
+
+from flowyard.exceptions import ObjectNotFound
+from flowyard.schemas.orchestration import OrchestrationResult
+from flowyard.schemas.runs import utcnow
+from flowyard.server import answers
+from flowyard.server.gateway import Gateway
+from flowyard.server.received import answer_of
+from flowyard.store.plain import PlainConnection
+
+
+def proposed(database: Gateway, propose: Callable[[PlainConnection], OrchestrationResult]) -> Response:
+    """Propose a state in a transaction, and answer with what became of it."""
+    asked = utcnow()
+    try:
+        result = database.change_plainly(propose)
+    except ObjectNotFound as error:
+        return missing(error)
+    return answers.created(answer_of(result), is_new=result.state is not None and result.state.timestamp >= asked)
+
+
+def missing(error: ObjectNotFound) -> Response:
+    """Answer as Prefect 2 does where the rules look for the run themselves."""
+    return JSONResponse({"exception_message": f"{error}"}, status.HTTP_404_NOT_FOUND)
