@@ -44,8 +44,8 @@ class FlowRunPolicy(Model):
     retry_type: Literal["in_process", "reschedule"] | None = None
 
 
-class FlowRun(Model):
-    """A flow run."""
+class FlowRunFields(Model):
+    """A flow run, but for the state that it is in: clients have another class for states than the server."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None
@@ -78,8 +78,13 @@ class FlowRun(Model):
     infrastructure_pid: str | None = None
     created_by: CreatedBy | None = None
     work_queue_id: UUID | None = None
-    state: State | None = None
     job_variables: dict[str, Any] | None = None
+
+
+class FlowRun(FlowRunFields):
+    """A flow run."""
+
+    state: State | None = None
 
 
 class FlowRunCreate(Body):

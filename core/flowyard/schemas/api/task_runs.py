@@ -54,8 +54,8 @@ TaskInput = TaskRunResult | Parameter | Constant
 """What a parameter of a task run was bound to: a task run's value, a parameter of the flow, or a constant."""
 
 
-class TaskRun(Model):
-    """A task run."""
+class TaskRunFields(Model):
+    """A task run, but for the state that it is in: clients have another class for states than the server."""
 
     id: UUID = Field(default_factory=new_id)
     created: DateTime | None = None
@@ -82,6 +82,11 @@ class TaskRun(Model):
     total_run_time: Seconds = timedelta(0)
     estimated_run_time: Seconds = timedelta(0)
     estimated_start_time_delta: Seconds = timedelta(0)
+
+
+class TaskRun(TaskRunFields):
+    """A task run."""
+
     state: State | None = None
 
 
