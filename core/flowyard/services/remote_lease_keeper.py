@@ -1,25 +1,17 @@
-"""Renews the leases of a process at the server, from a tiny child process that runs no user code.
-
-A task that holds the interpreter lock for a minute cannot keep this child from renewing. It lives as long as its parent
-holds the other end of a pipe, which the kernel closes when the parent dies.
-"""
+"""Renews the leases of a process at the server, from a child process; see `lease_children`."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-import select
 import ssl
-import subprocess
 import sys
-import threading
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from flowyard.services.lease_keeper import RENEWAL_SECONDS
+from flowyard.services.lease_children import LeaseChild, renew_until_the_parent_ends
 from flowyard.settings import Settings
 
 _TARGET_VARIABLE = "FLOWYARD_LEASE_KEEPER_TARGET"
@@ -27,8 +19,8 @@ _TIMEOUT_SECONDS = 10.0
 _logger = logging.getLogger("flowyard.lease_keeper")
 
 
-class RemoteLeaseKeeper:
-    """The child process, seen from its parent. Started with the first flow run.
+class RemoteLeaseKeeper(LeaseChild):
+    """The child process that renews leases at a server.
 
     Args:
         settings: how to reach the server.
@@ -37,55 +29,28 @@ class RemoteLeaseKeeper:
     """
 
     def __init__(self, settings: Settings, url: str, body: bytes) -> None:
-        self._target = {
+        target = {
             "url": url,
             "key": settings.FLOWYARD_API_KEY,
             "certificates": settings.FLOWYARD_API_SSL_CERT_FILE,
             "is_unchecked": settings.FLOWYARD_API_TLS_INSECURE_SKIP_VERIFY,
             "body": body.hex(),
         }
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
-
-    def start(self) -> None:
-        """Start the child, or a new one if it has died."""
-        with self._lock:
-            if self._process is not None and self._process.poll() is None:
-                return
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "flowyard.services.remote_lease_keeper"],
-                stdin=subprocess.PIPE,
-                # It holds the key, and everybody can read a command line.
-                env={**os.environ, _TARGET_VARIABLE: json.dumps(self._target)},
-                # A Ctrl-C on the terminal is for the parent; the child ends when the parent does.
-                start_new_session=True,
-            )
-
-    def stop(self) -> None:
-        """End the child and wait for it."""
-        with self._lock:
-            process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        process.kill()
-        process.wait()
-        with contextlib.suppress(OSError):
-            process.stdin.close()
+        super().__init__("flowyard.services.remote_lease_keeper", secrets={_TARGET_VARIABLE: json.dumps(target)})
 
 
 def keep(target: Mapping[str, Any], parent: int) -> None:
     """Renew leases until the pipe `parent` is closed at its other end."""
-    while True:
+
+    def attempt() -> None:
         try:
             renew(target)
         except (OSError, ValueError) as error:
             # The server may be back before the leases end; if not, it gives them some time when it starts. The parent
             # says that it is away.
             _logger.debug("could not renew the leases: %s", error)
-        readable, _, _ = select.select([parent], [], [], RENEWAL_SECONDS)
-        if readable:  # nobody ever writes: this is the end of the file
-            return
+
+    renew_until_the_parent_ends(attempt, parent)
 
 
 def renew(target: Mapping[str, Any]) -> None:
