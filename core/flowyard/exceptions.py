@@ -493,6 +493,17 @@ class ObjectAlreadyExists(BackendError):
         return f"{self.kind} {self.key!r} exists already"
 
 
+class ValueNotStorable(BackendError, ValueError):
+    """The database can never take a value, to store it or to look for it: a number of more than 64 bits, say."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"the database cannot take a value: {self.cause}; change it, sending it again would not help"
+
+
 # --- blocks -------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from flowyard.schemas.events import JournalEvent
 from flowyard.store import leases
 from flowyard.store.database import Database
 from flowyard.store.plain import PlainConnection
+from flowyard.store.refusals import refusal_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -50,6 +51,16 @@ class SqlJournal(WriteBehindJournal[PlainConnection]):
             max_pending=max_pending,
             give_up_seconds=give_up_seconds,
         )
+
+    @override
+    def perform(self, act: Callable[[PlainConnection], T] | None, *, flow_run_id: UUID | None = None) -> T:
+        try:
+            return super().perform(act, flow_run_id=flow_run_id)
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     def execute(self, act: Callable[[Connection], T], *, flow_run_id: UUID | None = None) -> T:
         """Do what `perform` does, with SQLAlchemy's connection."""

@@ -161,6 +161,7 @@ class WriteBehindJournal(Journal, Generic[C]):
 
         Raises:
             RecordsNotDurable: the transaction could not be committed; nothing of it will be later.
+            ValueNotStorable: the database cannot take a value of it.
         """
         if self._is_closed or self._is_forked:
             raise BackendError(self._closed_message())

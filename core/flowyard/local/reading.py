@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from flowyard.exceptions import RecordsNotDurable
 from flowyard.journal.sql import SqlJournal
 from flowyard.store.database import Database
 from flowyard.store.plain import PlainConnection
+from flowyard.store.refusals import refusal_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -34,16 +36,27 @@ class Reader:
 
         Raises:
             BackendUnavailable: the database cannot be read; says why.
+            ValueNotStorable: the query has a value that the database cannot take.
         """
         if self._database.is_in_memory:  # one connection for all, and it is the writer's
             return self._journal.execute(query)
         if is_barrier:
             self._wait()
+        with self._explaining(), self._database.reading() as connection:
+            return query(connection)
+
+    @contextmanager
+    def _explaining(self) -> Generator[None]:
+        """Raise what says more in the place of an error of the driver."""
         try:
-            with self._database.reading() as connection:
-                return query(connection)
-        except self._database.errors as error:
-            raise self._database.unavailable(error) from error
+            yield
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal is not None:
+                raise refusal from error
+            if isinstance(error, self._database.errors):
+                raise self._database.unavailable(error) from error
+            raise
 
     def _wait(self) -> None:
         try:
@@ -61,13 +74,11 @@ class Reader:
 
         Raises:
             BackendUnavailable: the database cannot be read; says why.
+            ValueNotStorable: the query has a value that the database cannot take.
         """
         if self._database.is_in_memory:
             return self._journal.perform(query)
         if is_barrier:
             self._wait()
-        try:
-            with self._database.plain_reading() as connection:
-                return query(connection)
-        except self._database.errors as error:
-            raise self._database.unavailable(error) from error
+        with self._explaining(), self._database.plain_reading() as connection:
+            return query(connection)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Generator
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request, status
+from fastapi import FastAPI, HTTPException, Request, Response, status
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -19,7 +19,9 @@ from flowyard.exceptions import (
     ObjectNotFound,
     ProtectedBlockError,
     RecordsNotDurable,
+    ValueNotStorable,
 )
+from flowyard.store.encoding import to_json
 
 _logger = logging.getLogger("flowyard.server")
 # What clients of Prefect 2 match on are the names of pydantic 1.
@@ -60,6 +62,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ObjectNotFound, _not_found)
     app.add_exception_handler(ObjectAlreadyExists, _conflict)
     app.add_exception_handler(BlockCycle, _conflict)
+    app.add_exception_handler(ValueNotStorable, _unusable)
+    app.add_exception_handler(OverflowError, _unusable)
     app.add_exception_handler(ProtectedBlockError, _forbidden)
     app.add_exception_handler(BackendUnavailable, _unavailable)
     app.add_exception_handler(RecordsNotDurable, _unavailable)
@@ -75,7 +79,7 @@ def refused_as_invalid() -> Generator[None]:
         raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, str(error)) from error
 
 
-def _invalid(_: Request, error: Exception) -> JSONResponse:
+def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     details = [
         {
@@ -91,7 +95,9 @@ def _invalid(_: Request, error: Exception) -> JSONResponse:
         "exception_detail": details,
         "request_body": error.body,
     }
-    return JSONResponse(jsonable_encoder(body), status.HTTP_422_UNPROCESSABLE_CONTENT)
+    # Not `JSONResponse`: what is wrong may be that the body has what JSON does not, NaN or half a character.
+    content = to_json(jsonable_encoder(body))
+    return Response(content, status.HTTP_422_UNPROCESSABLE_CONTENT, media_type="application/json")
 
 
 def _shown(context: dict[str, Any]) -> dict[str, Any]:
@@ -100,6 +106,13 @@ def _shown(context: dict[str, Any]) -> dict[str, Any]:
 
 def _not_found(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": f"{error}"}, status.HTTP_404_NOT_FOUND)
+
+
+def _unusable(request: Request, error: Exception) -> JSONResponse:
+    # Numbers and times come from requests; if it was not this one's, the log says where from.
+    _logger.warning("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+    detail = f"A value of the request cannot be used: {error}"
+    return JSONResponse({"detail": detail}, status.HTTP_422_UNPROCESSABLE_CONTENT)
 
 
 def _conflict(_: Request, error: Exception) -> JSONResponse:

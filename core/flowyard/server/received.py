@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from fastapi import HTTPException, status
+
 from flowyard.schemas.api import states as api
 from flowyard.schemas.api.flow_runs import FlowRunCreate, FlowRunPolicy
 from flowyard.schemas.api.task_runs import TaskRunCreate, TaskRunPolicy
@@ -18,6 +20,8 @@ from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.store.states import result_of, result_record
 
+# 30 years; the end of a longer one may be after the last time there is.
+_LONGEST_DELAY_SECONDS = 1_000_000_000
 _KEY_HASH = re.compile(r"-[0-9a-f]{8}\Z")
 
 
@@ -86,6 +90,9 @@ def policy_of(body: FlowRunPolicy | TaskRunPolicy) -> RetryPolicy:
         delays: Sequence[float] = ()
     else:
         delays = delay if isinstance(delay, list) else (delay,)
+    if not all(abs(delay) <= _LONGEST_DELAY_SECONDS for delay in delays):  # nor is NaN
+        detail = f"retry_delay: {delays} has a delay that is no number, or longer than {_LONGEST_DELAY_SECONDS} seconds"
+        raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, detail)
     return RetryPolicy(
         retries=body.retries if body.retries is not None else body.max_retries,
         delays=tuple(map(float, delays)),

@@ -1,4 +1,4 @@
-"""How routes read bodies of several fields: null is the same as leaving a field out.
+"""How routes read bodies: what is nested too deeply is refused, and nulls mean nothing where a body has several fields.
 
 Clients of Prefect 2 send every field of a list's body, null for what they do not want to say. In the body of a single
 object null stays what it is: a value.
@@ -6,18 +6,45 @@ object null stays what it is: a value.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response, status
 from fastapi.routing import APIRoute
 from typing_extensions import override
 
+from flowyard.store.encoding import storable_json
+
 # What FastAPI calls the model that it makes of several body parameters.
 _MADE_OF_PARAMETERS = "Body_"
+# Escapes of NUL, and of halves of characters, most of which have their other half.
+_UNSTORABLE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+_CONTAINERS = (dict, list)
+MOST_LEVELS = 200
+"""Of nesting; answers with more than 255 cannot be written."""
 
 
-class _WithoutNulls(Request):
+class _Bounded(Request):
+    @override
+    async def json(self) -> Any:
+        try:
+            body = await super().json()
+        except RecursionError as error:
+            raise _too_deep() from error
+        except json.JSONDecodeError:
+            raise  # FastAPI's answer says where
+        except ValueError as error:  # a number of more than 4,300 digits, bytes that are no text
+            detail = f"The body cannot be read as JSON: {error}"
+            raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, detail) from error
+        if _depth(body) > MOST_LEVELS:
+            raise _too_deep()
+        # What no database keeps is replaced before anything is made of it, so that answers say what was stored.
+        return storable_json(body) if _UNSTORABLE.search(await self.body()) else body
+
+
+class _WithoutNulls(_Bounded):
     @override
     async def json(self) -> Any:
         body = await super().json()
@@ -32,14 +59,16 @@ class Route(APIRoute):
     @override
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        annotation: Any = None if self.body_field is None else self.body_field.field_info.annotation
-        if not getattr(annotation, "__name__", "").startswith(_MADE_OF_PARAMETERS):
+        if self.body_field is None:
             return handle
+        annotation: Any = self.body_field.field_info.annotation
+        has_fields = getattr(annotation, "__name__", "").startswith(_MADE_OF_PARAMETERS)
+        kind = _WithoutNulls if has_fields else _Bounded
 
-        async def without_nulls(request: Request) -> Response:
-            return await handle(_WithoutNulls(request.scope, request.receive))
+        async def bounded(request: Request) -> Response:
+            return await handle(kind(request.scope, request.receive))
 
-        return without_nulls
+        return bounded
 
 
 class Routes(APIRouter):
@@ -47,3 +76,23 @@ class Routes(APIRouter):
 
     def __init__(self, *, prefix: str = "", tags: list[str] | None = None) -> None:
         super().__init__(prefix=prefix, tags=cast("Any", tags), route_class=Route)
+
+
+def _depth(body: Any) -> int:
+    """Return how many objects and lists are in one another; not counted further than `MOST_LEVELS` + 1."""
+    level: list[Any] = [body] if type(body) in _CONTAINERS else []
+    depth = 0
+    while level and depth <= MOST_LEVELS:
+        depth += 1
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if outer.__class__ is dict else outer)
+            if type(inner) in _CONTAINERS
+        ]
+    return depth
+
+
+def _too_deep() -> HTTPException:
+    detail = f"The body is nested too deeply: more than {MOST_LEVELS} objects and lists are in one another."
+    return HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, detail)

@@ -30,7 +30,7 @@ from flowyard.store import rollups
 from flowyard.store.bulk import BulkInsert
 from flowyard.store.dialects import Dialect
 from flowyard.store.encoding import duration_to_microseconds, storable_text, to_json, to_microseconds
-from flowyard.store.logs import NO_FLOW_RUN, LogIds
+from flowyard.store.logs import NO_FLOW_RUN, LogIds, storable_level
 from flowyard.store.plain import PlainConnection
 from flowyard.store.rows import Row
 from flowyard.store.states import result_record
@@ -315,7 +315,7 @@ class Projection:
             self._dialect.native_id_of(self._log_id(microseconds)),
             None if task_run_id is None else native(task_run_id),
             storable_text(name),
-            level,
+            storable_level(level),
             storable_text(message),
             microseconds,
         )

@@ -16,7 +16,7 @@ from flowyard.store.bulk import BulkInsert
 from flowyard.store.dialects import Dialect
 from flowyard.store.encoding import storable_text, to_microseconds
 from flowyard.store.filtering.logs import log_condition
-from flowyard.store.logs import NO_FLOW_RUN, LogIds
+from flowyard.store.logs import NO_FLOW_RUN, LogIds, storable_level
 from flowyard.store.plain import PlainConnection
 from flowyard.store.projection import LOG
 from flowyard.store.tables import log
@@ -41,7 +41,7 @@ class LogWriter:
                 native_of(self._id(microseconds)),
                 None if line.task_run_id is None else native(line.task_run_id),
                 storable_text(line.name),
-                line.level,
+                storable_level(line.level),
                 storable_text(line.message),
                 microseconds,
             )

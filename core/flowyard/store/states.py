@@ -8,6 +8,7 @@ from uuid import UUID
 from flowyard.schemas.recorded_result import RecordedResult
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.schemas.unknown_result import UnknownResult
+from flowyard.store.encoding import to_json
 from flowyard.store.plain import PlainConnection
 from flowyard.store.rows import STATE_PREFIX, Row
 
@@ -89,6 +90,8 @@ def state_of(row: AnyRow, *, flow_run_id: UUID | None, task_run_id: UUID | None 
 
 
 def _values(state: State[Any]) -> dict[str, Any]:
+    # As text: a client of the REST API may have sent a plain number or string.
+    record = result_record(state.data)
     return {
         "id": state.id,
         "type": state.type.value,
@@ -96,5 +99,5 @@ def _values(state: State[Any]) -> dict[str, Any]:
         "message": state.message,
         "timestamp": state.timestamp,
         "state_details": state.state_details.to_record() or None,
-        "data": result_record(state.data),
+        "data": None if record is None else to_json(record),
     }

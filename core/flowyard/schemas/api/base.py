@@ -12,7 +12,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, Wit
 
 def _in_utc(value: datetime) -> datetime:
     # A time without a zone is taken as UTC, as Prefect 2 does.
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("in UTC it is before the year 1 or after the year 9999") from error
 
 
 _set = object.__setattr__
@@ -55,7 +58,8 @@ class Model(BaseModel):
 class Body(BaseModel):
     """What a client sends: a field that is not known is an error, because leaving it out would change the meaning."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Not-a-number and the infinities would be null in the answers.
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Operator(StrEnum):

@@ -27,8 +27,8 @@ _MOST_INTERVALS = 5_000
 
 Start = Annotated[DateTime, Body()]
 End = Annotated[DateTime, Body()]
-Interval = Annotated[float, Body(json_schema_extra={"format": "time-delta"}, ge=1)]
-"""Seconds, at least one."""
+Interval = Annotated[float, Body(json_schema_extra={"format": "time-delta"}, ge=1, le=1e9)]
+"""Seconds: at least one, and at most 30 years."""
 
 
 @flow_runs.post("/history", operation_id="flow_run_history", response_model=list[HistoryResponse])
