@@ -12,7 +12,7 @@ from flowyard.cli import block_type
 from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat, Yes
 from flowyard.cli.lazy import command_group
 from flowyard.cli.output import local_time, say, write_json, write_list, write_table
-from flowyard.cli.records import block_document_record, block_type_record
+from flowyard.cli.records import block_document_record, fields_of
 from flowyard.exceptions import BlockNotFound, ObjectNotFound
 from flowyard.ports import ControlPlane
 
@@ -46,7 +46,7 @@ def register(
     with run.control() as control:
         found = block_classes.register(control, kinds)
     if run.is_json:
-        write_json([block_type_record(each) for each in found])
+        write_json([fields_of(each) for each in found])
         return
     say(run, f"Registered {len(found)} block type{'s' if len(found) != 1 else ''}.", colour="green")
     write_table(run, ("Registered Blocks", "Class"), [(each.slug, each.origin or "") for each in found])

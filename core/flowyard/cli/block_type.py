@@ -10,7 +10,7 @@ import typer
 from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat, Yes
 from flowyard.cli.lazy import command_group
 from flowyard.cli.output import say, write_json, write_table
-from flowyard.cli.records import block_schema_record, block_type_record
+from flowyard.cli.records import fields_of
 from flowyard.exceptions import ObjectNotFound
 
 app = command_group("List, inspect and delete block types.")
@@ -26,7 +26,7 @@ def ls(context: typer.Context, output: Output = OutputFormat.TABLE) -> None:
     with run.control() as control:
         registered = control.blocks.read_types(limit=10_000)
     if run.is_json:
-        write_json([block_type_record(kind) for kind in registered])
+        write_json([fields_of(kind) for kind in registered])
         return
     rows = [(kind.slug, kind.description or "", "yes") for kind in registered]
     known = {kind.slug for kind in registered}
@@ -48,7 +48,7 @@ def inspect(context: typer.Context, slug: Slug, output: Output = OutputFormat.TA
             raise CommandFailed(f"Block type {slug!r} not found; `flowyard block type ls` lists them.") from error
         schemas = control.blocks.read_schemas(slug)
     if run.is_json:
-        write_json({**block_type_record(kind), "schemas": [block_schema_record(schema) for schema in schemas]})
+        write_json({**fields_of(kind), "schemas": [fields_of(schema) for schema in schemas]})
         return
     say(run, f"Block type {kind.slug!r}")
     facts = {

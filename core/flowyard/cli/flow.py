@@ -9,7 +9,7 @@ import typer
 from flowyard.cli.invocation import Invocation, Output, OutputFormat
 from flowyard.cli.lazy import command_group
 from flowyard.cli.output import ago, write_list
-from flowyard.cli.records import flow_record
+from flowyard.cli.records import fields_of
 
 app = command_group("List the flows that have been run.")
 
@@ -32,7 +32,7 @@ def ls(
     write_list(
         run,
         flows,
-        flow_record,
+        fields_of,
         {"ID": lambda flow: str(flow.id), "Name": lambda flow: flow.name, "Created": lambda flow: ago(flow.created)},
         empty="No flows found: a flow appears here after its first run. Call a function decorated with @flow.",
     )

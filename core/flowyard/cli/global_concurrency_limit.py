@@ -9,7 +9,7 @@ import typer
 from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat, Yes
 from flowyard.cli.lazy import command_group
 from flowyard.cli.output import ago, say, write_json, write_list, write_table
-from flowyard.cli.records import limit_record
+from flowyard.cli.records import fields_of
 from flowyard.schemas.limits import TAG_PREFIX, ConcurrencyLimit, SlotHolder
 
 app = command_group("Manage the limits that code names with `concurrency` and `rate_limit`.")
@@ -30,7 +30,7 @@ def ls(context: typer.Context, output: Output = OutputFormat.TABLE) -> None:
     write_list(
         run,
         found,
-        limit_record,
+        fields_of,
         {
             "Name": lambda limit: limit.name,
             "Active": lambda limit: "yes" if limit.active else "no",
@@ -50,9 +50,9 @@ def inspect(context: typer.Context, name: Name, output: Output = OutputFormat.TA
     with run.control() as control:
         limit, holders = control.limits.read(name), control.limits.holders(name)
     if run.is_json:
-        write_json({**limit_record(limit), "holders": [_holder_record(holder) for holder in holders]})
+        write_json({**fields_of(limit), "holders": [_holder_record(holder) for holder in holders]})
         return
-    write_table(run, ("Field", "Value"), [(key, f"{value}") for key, value in limit_record(limit).items()])
+    write_table(run, ("Field", "Value"), [(key, f"{value}") for key, value in fields_of(limit).items()])
     if holders:
         rows = [
             (str(holder.task_run_id or holder.flow_run_id or ""), str(holder.slots), ago(holder.acquired))

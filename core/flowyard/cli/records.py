@@ -4,110 +4,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from datetime import datetime
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from flowyard.schemas.artifacts import ArtifactRecord
-from flowyard.schemas.blocks import BlockDocumentRecord, BlockSchemaRecord, BlockTypeRecord
+from flowyard.schemas.blocks import BlockDocumentRecord
 from flowyard.schemas.events import LogEmitted
-from flowyard.schemas.limits import ConcurrencyLimit
-from flowyard.schemas.runs import Flow, FlowRun, TaskRun
+from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import ResultHandle, State
-from flowyard.schemas.variables import VariableRecord
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
-class _Kept(Protocol):
-    @property
-    def id(self) -> UUID: ...
-    @property
-    def created(self) -> datetime | None: ...
-    @property
-    def updated(self) -> datetime | None: ...
-
-
-def flow_record(flow: Flow) -> dict[str, Any]:
-    """Return a flow."""
-    return _kept(
-        flow,
-        name=flow.name,
-        tags=list(flow.tags),
-    )
-
-
-def block_type_record(kind: BlockTypeRecord) -> dict[str, Any]:
-    """Return a block type."""
-    return _kept(
-        kind,
-        name=kind.name,
-        slug=kind.slug,
-        logo_url=kind.logo_url,
-        documentation_url=kind.documentation_url,
-        description=kind.description,
-        code_example=kind.code_example,
-        is_protected=kind.is_protected,
-        origin=kind.origin,
-    )
-
-
-def block_schema_record(schema: BlockSchemaRecord) -> dict[str, Any]:
-    """Return the schema of a block type."""
-    return _kept(
-        schema,
-        checksum=schema.checksum,
-        version=schema.version,
-        capabilities=schema.capabilities,
-        fields=schema.fields,
-        block_type_id=str(schema.block_type_id),
-    )
+def fields_of(record: DataclassInstance) -> dict[str, Any]:
+    """Return all fields of a record: the id first, times as text."""
+    found = {field.name: getattr(record, field.name) for field in fields(record)}
+    plain_fields = {
+        name: str(value) if isinstance(value, UUID) else _time(value) if isinstance(value, datetime) else value
+        for name, value in found.items()
+    }
+    return {"id": plain_fields.pop("id"), **plain_fields}
 
 
 def block_document_record(document: BlockDocumentRecord) -> dict[str, Any]:
     """Return a saved block, whose secrets the state backend has obfuscated."""
     kind = document.block_type
-    return _kept(
-        document,
-        name=document.name,
-        slug=f"{kind.slug if kind else ''}/{document.name}",
-        block_type_id=str(document.block_type_id),
-        block_type_name=kind.name if kind else None,
-        block_schema_id=str(document.block_schema_id),
-        is_anonymous=document.is_anonymous,
-        data=document.data,
-    )
+    return {
+        "id": str(document.id),
+        "name": document.name,
+        "slug": f"{kind.slug if kind else ''}/{document.name}",
+        "block_type_id": str(document.block_type_id),
+        "block_type_name": kind.name if kind else None,
+        "block_schema_id": str(document.block_schema_id),
+        "is_anonymous": document.is_anonymous,
+        "data": document.data,
+        "created": _time(document.created),
+        "updated": _time(document.updated),
+    }
 
 
 def artifact_record(artifact: ArtifactRecord) -> dict[str, Any]:
     """Return a version of an artifact."""
-    return _kept(
-        artifact,
-        key=artifact.key,
-        type=artifact.type,
-        description=artifact.description,
-        data=artifact.data,
-        metadata_=artifact.metadata,
-        flow_run_id=_id(artifact.flow_run_id),
-        task_run_id=_id(artifact.task_run_id),
-    )
-
-
-def variable_record(variable: VariableRecord) -> dict[str, Any]:
-    """Return a variable."""
-    return _kept(variable, name=variable.name, value=variable.value, tags=list(variable.tags))
-
-
-def limit_record(limit: ConcurrencyLimit) -> dict[str, Any]:
-    """Return a limit that code names."""
-    return _kept(
-        limit,
-        name=limit.name,
-        active=limit.active,
-        limit=limit.limit,
-        active_slots=limit.active_slots,
-        denied_slots=limit.denied_slots,
-        slot_decay_per_second=limit.slot_decay_per_second,
-        avg_slot_occupancy_seconds=limit.avg_slot_occupancy_seconds,
-    )
+    return {"metadata_" if name == "metadata" else name: value for name, value in fields_of(artifact).items()}
 
 
 def state_record(state: State[Any] | None) -> dict[str, Any] | None:
@@ -195,10 +136,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in cast("Iterable[object]", value)]
     return str(value)
-
-
-def _kept(record: _Kept, **facts: Any) -> dict[str, Any]:
-    return {"id": str(record.id), **facts, "created": _time(record.created), "updated": _time(record.updated)}
 
 
 def _progress(run: FlowRun | TaskRun) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat
 from flowyard.cli.lazy import command_group
 from flowyard.cli.output import ago, say, write_json, write_list
-from flowyard.cli.records import variable_record
+from flowyard.cli.records import fields_of
 from flowyard.exceptions import ObjectAlreadyExists, ObjectNotFound
 from flowyard.ports import ControlPlane
 from flowyard.schemas.variables import VariableRecord
@@ -33,7 +33,7 @@ def ls(
     write_list(
         run,
         found,
-        variable_record,
+        fields_of,
         {
             "Name": lambda each: each.name,
             "Value": lambda each: _shortened(_text(each.value)),
@@ -59,7 +59,7 @@ def inspect(context: typer.Context, name: Name, output: Output = OutputFormat.TA
     with run.control() as control:
         found = _read(control, name)
     if run.is_json:
-        write_json(variable_record(found))
+        write_json(fields_of(found))
         return
     say(run, f"Variable {found.name!r}")
     facts = {
