@@ -75,7 +75,7 @@ def all_cases(peers_wanted: Sequence[str], *, is_quick: bool) -> list[Case]:
     return [
         *spine.all_cases(spine.QUICK if is_quick else spine.FULL, peers_wanted),
         *result_cases.result_cases(result_cases.QUICK if is_quick else result_cases.FULL),
-        *server_cases.server_cases(server_cases.QUICK if is_quick else server_cases.FULL),
+        *server_cases.server_cases(server_cases.QUICK if is_quick else server_cases.FULL, peers_wanted),
         *dask_cases.dask_cases(dask_cases.QUICK if is_quick else dask_cases.FULL, peers_wanted),
         *ray_cases.ray_cases(ray_cases.QUICK if is_quick else ray_cases.FULL, peers_wanted),
     ]
@@ -91,7 +91,8 @@ def _parse() -> argparse.Namespace:
         "--only",
         nargs="+",
         metavar="NAME",
-        help=f"cases to run: {', '.join(names)}; `dask` and `ray` mean all on them. Without, all of the spine",
+        help=f"cases to run: {', '.join(names)}; `dask`, `ray` and `server` mean all of these. "
+        "Without, all of the spine",
     )
     parser.add_argument(
         "--quick", action="store_true", help="few tasks, one repeat: tries the harness, gives no figure"

@@ -23,5 +23,5 @@ class Case:
     rows: Callable[[Measured], list[Row]]
     expected: Mapping[str, Expected] = field(default_factory=dict[str, Expected])
     """By the label of an arm of ours: what every run of it must have left in the database."""
-    is_long: bool = False
-    """It takes minutes: one sample, and no run before that is not measured."""
+    samples: int | None = None
+    """At most so many, and no run before that is not measured: for what takes long, or starts servers of its own."""

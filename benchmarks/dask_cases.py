@@ -39,7 +39,7 @@ def _array(sizes: ClusterSizes) -> Case:
         return [measured.row(what, _LABEL, growth, Target(50, "MB", at_most=True))]
 
     expected = {_LABEL: Expected(tasks=11, upstreams=10)}
-    return Case("dask-array", "a large value on Dask", arms, rows, expected, is_long=True)
+    return Case("dask-array", "a large value on Dask", arms, rows, expected, samples=1)
 
 
 def _many(sizes: ClusterSizes) -> Case:
@@ -57,7 +57,7 @@ def _many(sizes: ClusterSizes) -> Case:
             for name, what in (("flow", "flow process"), ("scheduler", "scheduler"))
         ]
 
-    return Case("dask-many", "many tasks on Dask", arms, rows, {_LABEL: Expected(tasks=tasks)}, is_long=True)
+    return Case("dask-many", "many tasks on Dask", arms, rows, {_LABEL: Expected(tasks=tasks)}, samples=1)
 
 
 def _million(sizes: ClusterSizes) -> Case:
@@ -87,4 +87,4 @@ def _million(sizes: ClusterSizes) -> Case:
             ),
         ]
 
-    return Case("dask-million", "a million items on Dask", arms, rows, {_LABEL: Expected(tasks=tasks)}, is_long=True)
+    return Case("dask-million", "a million items on Dask", arms, rows, {_LABEL: Expected(tasks=tasks)}, samples=1)

@@ -38,13 +38,13 @@ class Session:
     def measure(self, case: Case) -> Measured:
         """Take every arm's samples: one unmeasured run each (byte code, file caches), then A B A B.
 
-        A case that takes minutes is run once.
+        A case that takes long has no unmeasured run, and fewer samples.
         """
         measured = Measured()
         for arm in case.arms:
             if arm.subject in self.unavailable:
                 measured.failures[arm.label] = self.unavailable[arm.subject]
-        repeats = range(1) if case.is_long else range(-1, self.repeat)
+        repeats = range(-1, self.repeat) if case.samples is None else range(min(case.samples, self.repeat))
         for repeat in repeats:
             for arm in case.arms:
                 if arm.label in measured.failures:

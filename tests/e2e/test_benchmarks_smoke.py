@@ -74,6 +74,30 @@ def test_a_quick_run_on_dask_counts_the_records_too(tmp_path: Path) -> None:
     assert results["cases"]["dask-million"]["arms"]["flowyard on Dask"]["first_seconds"]["n"] == 1
 
 
+@pytest.mark.timeout(300)  # four cases, and a server for each
+def test_a_quick_run_against_servers_fills_the_table(tmp_path: Path) -> None:
+    cases = ["server-requests", "server-lists", "server-logs", "server-slots"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--only", *cases, "--output", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert set(results["cases"]) == set(cases)
+    assert not any(case["failures"] for case in results["cases"].values())
+    measured = [row for case in results["cases"].values() for row in case["rows"] if row["measured"]]
+    assert {row["target"] for row in measured} >= {
+        "at most 20 ms",
+        "at most 60 ms",
+        "at most 50 ms",
+        "at least 20,000/s",
+    }
+
+
 def test_a_run_with_all_its_records_passes_the_check(finished_home: Path) -> None:
     from benchmarks import records
 
