@@ -9,6 +9,7 @@ from typing import Any
 
 from flowyard.exceptions import LeaseLost, RecordsNotDurable
 from flowyard.journal.batches import Group, Operation, Segment, Source, cause_of, not_durable
+from flowyard.journal.emission import Emission
 from flowyard.journal.write_behind import Transactions
 from flowyard.ports import Lease
 from flowyard.store import leases
@@ -32,6 +33,8 @@ class GroupCommit(Transactions):
         self.is_durable = True
         """Whether the last commit waited for the disk. Any thread may look."""
         self.is_behind = False
+        self.emission: Emission | None = None
+        """What stores events, where there are any. Set before the first commit, or while nothing is committed."""
         self.has_entered = False
         """Whether this process has a lease of its own, for what happens outside of flow runs. Any thread may look."""
 
@@ -47,6 +50,9 @@ class GroupCommit(Transactions):
         """
         connection, projection = self._connect()
         is_durable = any(segment.operation is not None for segment in segments)
+        emission = self.emission
+        if emission is not None:
+            connection.note_in(emission.begin())
         self._database.dialect.begin_write(connection, is_durable=is_durable)
         refused: _Refusals = []
         has_written = False
@@ -63,10 +69,13 @@ class GroupCommit(Transactions):
                 self._operate(connection, operation)
         if is_durable and not has_written and not self.is_durable:
             self._database.dialect.touch(connection)
+        has_events = emission is not None and emission.write(connection)
         connection.commit()
         self.is_durable = is_durable
         projection.settle()
         return _note(refused, projection)
+        if has_events and emission is not None:
+            emission.on_stored()
 
     def abandon(self) -> None:
         """Forget a transaction that failed: what is in memory may not be what is on disk."""
@@ -110,7 +119,7 @@ class GroupCommit(Transactions):
     def _write_carefully(
         self, connection: PlainConnection, projection: Projection, group: Group, refused: _Refusals
     ) -> None:
-        savepoint = connection.savepoint()
+        savepoint, said = connection.savepoint(), _said(connection)
         try:
             if not self._write_group(connection, projection, group):
                 refused.append((group.source, _lost(group)))
@@ -123,10 +132,11 @@ class GroupCommit(Transactions):
             refused.append((group.source, not_durable([Segment([group], None)], cause_of(error))))
         else:
             savepoint.commit()
+            _unsay(connection, said)
 
     def _operate(self, connection: PlainConnection, operation: Operation[Any]) -> None:
         assert operation.act is not None
-        savepoint = connection.savepoint()
+        savepoint, said = connection.savepoint(), _said(connection)
         try:
             operation.keep(operation.act(connection), None)
         except Exception as error:
@@ -138,6 +148,7 @@ class GroupCommit(Transactions):
             savepoint.commit()
 
     def is_transient(self, error: Exception) -> bool:
+            _unsay(connection, said)
         """Say whether the same transaction may succeed a little later."""
         return isinstance(error, self._database.errors) and self._database.dialect.is_transient(error)
 
@@ -179,3 +190,13 @@ def _note(refused: _Refusals, projection: Projection) -> list[LeaseLost]:
 def _lost(group: Group) -> LeaseLost:
     lease = group.source.lease
     return LeaseLost(str(lease.flow_run_id) if lease is not None else "(tasks outside of a flow)")
+def _said(connection: PlainConnection) -> int:
+    return 0 if connection.happenings is None else len(connection.happenings.noted)
+
+
+def _unsay(connection: PlainConnection, said: int) -> None:
+    """Forget what was noted in a part of the transaction that was undone."""
+    if connection.happenings is not None:
+        del connection.happenings.noted[said:]
+
+

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from flowyard.journal.group_commit import GroupCommit
 from flowyard.journal.write_behind import WriteBehindJournal
+from flowyard.journal.emission import Emission
 from flowyard.schemas.events import JournalEvent
 from flowyard.store import leases
 from flowyard.store.database import Database
@@ -91,6 +92,10 @@ class SqlJournal(WriteBehindJournal[PlainConnection]):
 
     def forget(self, flow_run_ids: Collection[UUID]) -> None:
         """Say that an operation changed the task runs of these flow runs."""
+    def emit_events(self, emission: Emission) -> None:
+        """Let what is written from now on have events."""
+        self.perform(lambda _: setattr(self._transactions, "emission", emission))
+
         if self._transactions.projection is not None:
             self._transactions.projection.forget(flow_run_ids)
 

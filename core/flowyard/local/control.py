@@ -138,6 +138,8 @@ class LocalControlPlane(ControlPlane):
                 flow_runs.insert_flow_run(connection, flow_run)
                 if flow_run.state is not None:
                     states.insert_flow_run_state(connection, flow_run.id, flow_run.state)
+                    if connection.happenings is not None:
+                        connection.happenings.flow_run_entered(flow_run, None)
             self._journal.note_run_count(flow_run.id, flow_run.run_count)
             expires = None if self._keeper is None else now + timedelta(seconds=LEASE_SECONDS)
             return leases.acquire(connection, flow_run.id, self._owner, now=now, expires=expires)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from anyio import to_thread
-from fastapi import APIRouter, Depends, FastAPI
+from anyio import create_task_group, to_thread
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.middleware.gzip import GZipMiddleware
 
@@ -23,12 +24,14 @@ from flowyard.server.security.authentication import Authentication, Authenticato
 from flowyard.server.security.csrf import check_csrf
 from flowyard.server.security.rates import Rates
 from flowyard.server.security.sizes import BodyLimit
+from flowyard.server.system_blocks import register_system_blocks
 from flowyard.server.task_desk import TaskDesk
 from flowyard.services.loops import Loops
 from flowyard.settings import Settings
 from flowyard.store import api_keys
 
 _THREADS = 64
+_logger = logging.getLogger("flowyard.server")
 
 
 def create_app(settings: Settings, *, backend: LocalBackend | None = None, with_services: bool = False) -> FastAPI:
@@ -52,20 +55,33 @@ def create_app(settings: Settings, *, backend: LocalBackend | None = None, with_
         loops = loops_of(app.state.gateway, settings, app.state.metrics) if with_services else Loops([])
         loops.start()
         try:
-            yield
+            async with create_task_group() as group:
+                if with_services and settings.FLOWYARD_API_BLOCKS_REGISTER_ON_START:
+                    # Beside the first requests: it takes a third of a second.
+                    group.start_soon(to_thread.run_sync, _register_blocks, app.state.gateway)
+                yield
         finally:
             await to_thread.run_sync(loops.stop)
             if backend is None:
                 await to_thread.run_sync(opened.close)
 
     app = FastAPI(title="Flowyard", version=__version__, lifespan=life, openapi_url="/openapi.json", docs_url="/docs")
-    api = APIRouter(prefix="/api", dependencies=[Depends(check_api_version), Depends(check_csrf)])
+    # Each router by itself: what is included in what is included is analysed once more, 0.2 s of the start.
     for router in ROUTERS:
-        api.include_router(router)
-    app.include_router(api)
+        app.include_router(router, prefix="/api", dependencies=[Depends(check_api_version), Depends(check_csrf)])
     errors.install(app)
     _add_middleware(app, settings)
     return app
+
+
+def _register_blocks(gateway: Gateway) -> None:
+    try:
+        number = register_system_blocks(gateway.control.blocks)
+    except Exception:
+        # The next start, or `POST /api/block_types/install_system_block_types`, does it.
+        _logger.exception("the built-in block types could not be registered")
+    else:
+        _logger.debug("%s built-in block types are registered", number)
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from sqlalchemy.engine import Connection
 
+from flowyard.journal.emission import Emission
 from flowyard.journal.reported import ReportedBatch, write_reported
 from flowyard.local.backend import LocalBackend
 from flowyard.local.guests import GuestControlPlane
@@ -42,6 +43,9 @@ class Gateway:
         self.news = Bell()
         """Rings when something was stored here that others stream."""
 
+        if settings.FLOWYARD_API_SERVICES_EVENT_PERSISTER_ENABLED:
+            task_runs = settings.FLOWYARD_EVENTS_TASK_RUNS
+            backend.journal.emit_events(Emission(self.dialect, task_runs, on_stored=self.news.ring))
     @property
     def control(self) -> ControlPlane:
         """What the embedded backend offers too: blocks with their secrets, variables, artifacts, limits."""

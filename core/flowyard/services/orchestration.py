@@ -41,9 +41,10 @@ def propose_flow_run_state(
     if lease is not None and not leases.is_current(connection, flow_run_id, lease.token):
         raise LeaseLost(str(flow_run_id))
     decision = decide(run, state, force=force, now=now)
+    before = run.state
     if apply_decision(run, decision):
         assert run.state is not None
-        write_state(connection, run)
+        write_state(connection, run, before)
         # A suspended run has left its process and waits for another one; a paused one is held by its own.
         if run.state.is_final() or (run.state.is_paused() and run.state.state_details.pause_reschedule):
             leases.release(connection, flow_run_id)
@@ -62,8 +63,10 @@ def decide(run: FlowRun, state: State[Any], *, force: bool, now: datetime) -> De
     return decision
 
 
-def write_state(connection: PlainConnection, run: FlowRun) -> None:
-    """Store the state that a run has just entered, and what it changed."""
+def write_state(connection: PlainConnection, run: FlowRun, before: State[Any] | None) -> None:
+    """Store the state that a run has just entered after the one `before`, and what it changed."""
     assert run.state is not None
     states.insert_flow_run_state(connection, run.id, run.state)
     flow_runs.store_flow_run(connection, run)
+    if connection.happenings is not None:
+        connection.happenings.flow_run_entered(run, before)

@@ -80,10 +80,11 @@ def _crash(connection: PlainConnection, flow_run_id: UUID, crashed: Crashed) -> 
     leases.revoke(connection, flow_run_id)
     if run.state is not None and run.state.is_final():
         return None
+    before = run.state
     ended = _cancelled_by(crashed) if run.state is not None and run.state.is_cancelling() else crashed
     _crash_task_runs(connection, flow_run_id, ended)
     enter_state(run, ended(StateDetails(flow_run_id=flow_run_id, task_run_id=run.parent_task_run_id)))
-    write_state(connection, run)
+    write_state(connection, run, before)
     return run
 
 
@@ -111,6 +112,8 @@ def _crash_task_runs(connection: PlainConnection, flow_run_id: UUID, crashed: Cr
         enter_state(run, state)
         flow_task_runs.store_state(connection, run)
         states.insert_task_run_state(connection, run.id, state)
+        if connection.happenings is not None:
+            connection.happenings.task_run_entered(run, before)
         for counted, delta in ((before, -1), (state, 1)):
             if counted is not None:
                 key = (flow_run_id.int, run.task_name, counted.name, counted.type.value)

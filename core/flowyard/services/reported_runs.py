@@ -55,6 +55,8 @@ def create_flow_run(connection: PlainConnection, run: FlowRun, state: State[Any]
         assert found is not None
         return found, False
     states.insert_flow_run_state(connection, run.id, state)
+    if connection.happenings is not None:
+        connection.happenings.flow_run_entered(run, None)
     mirror_subflow(connection, run)
     return run.id, True
 
@@ -251,6 +253,8 @@ def _write(connection: PlainConnection, run: TaskRun, before: State[Any] | None)
 def _record_state(connection: PlainConnection, run: TaskRun, before: State[Any] | None) -> None:
     assert run.state is not None
     states.insert_task_run_state(connection, run.id, run.state)
+    if connection.happenings is not None:
+        connection.happenings.task_run_entered(run, before)
     if run.flow_run_id is None:
         return
     deltas: dict[RollupKey, int] = {}

@@ -11,6 +11,7 @@ from flowyard.settings.kinds import (
     INT,
     STR,
     at_least,
+    choice,
     optional,
 )
 from flowyard.settings.setting import Setting, SettingFields
@@ -154,6 +155,12 @@ class ServerFields(SettingFields):
     FLOWYARD_API_EVENTS_STREAM_OUT_ENABLED = Setting(BOOL, True, "Whether the server streams events to subscribers.")
     FLOWYARD_API_EVENTS_RELATED_RESOURCE_CACHE_TTL = Setting(
         DURATION, timedelta(minutes=5), "How long the related resources of events are remembered."
+    )
+    FLOWYARD_EVENTS_TASK_RUNS = Setting(
+        choice("none", "failures", "all"),
+        "failures",
+        "Which states of task runs become events on a server: none, those that are final but not Completed, or all, "
+        "which costs 60 microseconds for each state.",
     )
     FLOWYARD_EVENTS_RETENTION_PERIOD = Setting(DURATION, timedelta(days=7), "How long a server keeps events.")
     FLOWYARD_EVENTS_EXPIRED_BUCKET_BUFFER = Setting(

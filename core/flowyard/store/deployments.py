@@ -22,6 +22,7 @@ from flowyard.store.deployment_tables import deployment, deployment_schedule, wo
 from flowyard.store.dialects import Dialect
 from flowyard.store.filtering.related import Filters, of_deployments
 from flowyard.store.ordering import Order, Page
+from flowyard.store.statuses import change_status
 from flowyard.store.tables import flow
 
 ORDERS = {
@@ -139,8 +140,9 @@ def change(connection: Connection, deployment_id: UUID, changes: dict[str, Any],
 
 def mark_polled(connection: Connection, deployment_ids: Collection[UUID], *, now: datetime) -> None:
     """Say that somebody asks for the runs of these deployments."""
-    polled = update(deployment).where(deployment.c.id.in_(deployment_ids))
-    connection.execute(polled.values(last_polled=now, status=DeploymentStatus.READY.value))
+    polled = deployment.c.id.in_(deployment_ids)
+    connection.execute(update(deployment).where(polled).values(last_polled=now))
+    change_status(connection, deployment, DeploymentStatus.READY.value, polled)
 
 
 def mark_not_ready(connection: Connection, *, polled_before: datetime, queue_polled_before: datetime) -> int:
@@ -148,11 +150,7 @@ def mark_not_ready(connection: Connection, *, polled_before: datetime, queue_pol
     is_silent = deployment.c.last_polled.is_(None) | (deployment.c.last_polled <= polled_before)
     served = select(work_queue.c.id).where(work_queue.c.last_polled > queue_polled_before)
     is_unserved = deployment.c.work_queue_id.is_(None) | deployment.c.work_queue_id.not_in(served)
-    return connection.execute(
-        update(deployment)
-        .where(deployment.c.status == DeploymentStatus.READY.value, is_silent, is_unserved)
-        .values(status=DeploymentStatus.NOT_READY.value)
-    ).rowcount
+    return change_status(connection, deployment, DeploymentStatus.NOT_READY.value, is_silent, is_unserved)
 
 
 def delete(connection: Connection, deployment_id: UUID) -> None:

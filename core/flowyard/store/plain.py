@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from flowyard.store.dialects import Dialect
+    from flowyard.store.happenings import Happenings
 
+INFO_KEY = "flowyard.happenings"
+"""Where SQLAlchemy's connection, in its `info`, has what is noted on it."""
 _logger = logging.getLogger("flowyard.database")
 
 
@@ -78,12 +81,27 @@ class PlainConnection:
         self._is_shared = is_shared
         self._is_logged = is_logged
         self._core: Connection | None = None
+        self.happenings: Happenings | None = None
+        """What becomes an event when the transaction commits; None where there are no events."""
+
+    @property
+    def has_core(self) -> bool:
+        """Say whether anything was done through SQLAlchemy here."""
+        return self._core is not None
+
+    def note_in(self, happenings: Happenings) -> None:
+        """Let what happens on this connection be noted."""
+        self.happenings = happenings
+        if self._core is not None:
+            self._core.info[INFO_KEY] = happenings
 
     @property
     def core(self) -> Connection:
         """This connection for SQLAlchemy, in the transaction it is in; not to be committed or rolled back there."""
         if self._core is None:
             self._core = self.dialect.attach(self.driver)
+            if self.happenings is not None:
+                self._core.info[INFO_KEY] = self.happenings
         return self._core
 
     def execute(self, statement: str, *values: object) -> Cursor:

@@ -8,6 +8,7 @@ states; `benchmarks --only journal` guards it.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -26,7 +27,7 @@ from flowyard.schemas.events import (
 from flowyard.schemas.policies import NO_RETRIES, RetryPolicy
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import FINAL_TYPES, NO_DETAILS, State, StateType
-from flowyard.store import rollups
+from flowyard.store import happenings, rollups
 from flowyard.store.bulk import BulkInsert
 from flowyard.store.dialects import Dialect
 from flowyard.store.encoding import duration_to_microseconds, storable_text, to_json, to_microseconds
@@ -37,6 +38,7 @@ from flowyard.store.states import result_record
 
 _logger = logging.getLogger("flowyard.journal")
 _NO_TIME = timedelta(0)
+_NO_TYPES: frozenset[StateType] = frozenset()
 _RUNNING = StateType.RUNNING
 # The columns in the order in which `Projection` makes their values. First facts about the call...
 FACTS = (
@@ -163,6 +165,8 @@ class Projection:
     def apply(self, connection: PlainConnection, events: Sequence[JournalEvent]) -> None:
         """Write what the events say. When the transaction fails, call `forget_all`; when it commits, `settle`."""
         rows = self._rows
+        noting = connection.happenings
+        worth_an_event = _NO_TYPES if noting is None else noting.task_run_types
         touched: list[tuple[int, _Row]] = []
         states: list[Any] = []
         logs: list[Any] = []
@@ -172,6 +176,9 @@ class Projection:
                 row = rows.get(key) or self._find(connection, key, events[index:])
                 if row is None:
                     continue
+                if event[1].type in worth_an_event:
+                    assert noting is not None
+                    noting.noted.append(_happening(row, event))
                 self._enter(row, event[1], states)
             elif type(event) is TaskRunCreated:
                 run = event[0]
@@ -452,6 +459,12 @@ class Projection:
             if len(self._policies) < _MAX_TEXTS:
                 self._policies[policy] = text
         return text
+
+
+def _happening(row: _Row, entered: TaskRunEntered) -> happenings.TaskRunEntered:
+    flow_run_id = None if row.flow_run_key is None else UUID(int=row.flow_run_key)
+    tags: list[str] = json.loads(row.facts[FACTS.index("tags")])
+    return happenings.TaskRunEntered(entered.task_run_id, flow_run_id, row.name, tags, row.state, entered.state)
 
 
 def _micros(moment: datetime | None) -> int | None:

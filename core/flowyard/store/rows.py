@@ -17,7 +17,7 @@ from flowyard.store.encoding import from_microseconds
 IDS = frozenset(
     {
         *("id", "flow_id", "flow_run_id", "task_run_id", "parent_task_run_id", "deployment_id", "state_id"),
-        *("owner_id", "work_queue_id", "infrastructure_document_id"),
+        *("owner_id", "work_queue_id", "work_pool_id", "infrastructure_document_id"),
     }
 )
 TIMES = frozenset(

@@ -23,6 +23,7 @@ from flowyard.schemas.ids import new_id
 from flowyard.store import work_queues
 from flowyard.store.deployment_tables import work_pool, work_queue, worker
 from flowyard.store.filtering.work_pools import work_pool_condition
+from flowyard.store.statuses import change_status
 
 DEFAULT_QUEUE = "default"
 AGENT_POOL = "default-agent-pool"
@@ -97,29 +98,25 @@ def change(connection: Connection, name: str, changes: dict[str, Any], *, now: d
         ObjectNotFound: there is none of that name.
     """
     pool = read(connection, name)
-    values = dict(changes)
+    connection.execute(update(work_pool).where(work_pool.c.id == pool.id).values(**changes, updated=now))
     is_paused = changes.get("is_paused")
     if is_paused is not None and is_paused != (pool.status is WorkPoolStatus.PAUSED):
-        values["status"] = _status(connection, pool.id, is_paused=is_paused).value
-    connection.execute(update(work_pool).where(work_pool.c.id == pool.id).values(**values, updated=now))
+        status = _status(connection, pool.id, is_paused=is_paused)
+        change_status(connection, work_pool, status.value, work_pool.c.id == pool.id)
 
 
 def mark_ready(connection: Connection, pool: WorkPool, *, now: datetime) -> None:
     """Say that a pool has a worker, unless it is paused."""
-    ready = work_pool.c.status == WorkPoolStatus.NOT_READY.value
-    connection.execute(
-        update(work_pool).where(work_pool.c.id == pool.id, ready).values(status=WorkPoolStatus.READY.value, updated=now)
-    )
+    silent = work_pool.c.status == WorkPoolStatus.NOT_READY.value
+    change_status(connection, work_pool, WorkPoolStatus.READY.value, work_pool.c.id == pool.id, silent, now=now)
 
 
 def mark_not_ready(connection: Connection, *, now: datetime) -> int:
     """Say so of the pools that have no worker online any more; return how many these are."""
     online = select(worker.c.work_pool_id).where(worker.c.status == WorkerStatus.ONLINE.value)
-    return connection.execute(
-        update(work_pool)
-        .where(work_pool.c.status == WorkPoolStatus.READY.value, work_pool.c.id.not_in(online))
-        .values(status=WorkPoolStatus.NOT_READY.value, updated=now)
-    ).rowcount
+    is_ready = work_pool.c.status == WorkPoolStatus.READY.value
+    unserved = work_pool.c.id.not_in(online)
+    return change_status(connection, work_pool, WorkPoolStatus.NOT_READY.value, is_ready, unserved, now=now)
 
 
 def delete(connection: Connection, name: str) -> None:

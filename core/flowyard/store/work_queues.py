@@ -23,6 +23,7 @@ from flowyard.schemas.api.work_pools import (
 from flowyard.schemas.ids import new_id
 from flowyard.store.deployment_tables import deployment, work_pool, work_queue
 from flowyard.store.filtering.work_pools import work_queue_condition
+from flowyard.store.statuses import change_status
 from flowyard.store.tables import flow_run
 
 POLL_TIMEOUT = timedelta(seconds=60)
@@ -155,7 +156,8 @@ def change(connection: Connection, queue: WorkQueueResponse, changes: dict[str, 
         is_served = polled is not None and polled > now - POLL_TIMEOUT
         status = WorkQueueStatus.READY if is_served else WorkQueueStatus.NOT_READY
     changed = update(work_queue).where(work_queue.c.id == queue.id)
-    connection.execute(changed.values(**values, status=status.value, updated=now))
+    connection.execute(changed.values(**values, updated=now))
+    change_status(connection, work_queue, status.value, work_queue.c.id == queue.id)
     if name is not None and name != queue.name:
         connection.execute(update(flow_run).where(flow_run.c.work_queue_id == queue.id).values(work_queue_name=name))
 
@@ -164,22 +166,19 @@ def mark_polled(connection: Connection, queue_ids: Sequence[UUID], *, now: datet
     """Say that somebody serves these queues, and the deployments whose runs wait in them."""
     if not queue_ids:
         return
-    polled = update(work_queue).where(work_queue.c.id.in_(queue_ids))
-    connection.execute(polled.values(last_polled=now))
-    waiting = polled.where(work_queue.c.status == WorkQueueStatus.NOT_READY.value)
-    connection.execute(waiting.values(status=WorkQueueStatus.READY.value))
-    served = update(deployment).where(deployment.c.work_queue_id.in_(queue_ids))
-    connection.execute(served.values(last_polled=now, status=DeploymentStatus.READY.value))
+    polled, served = work_queue.c.id.in_(queue_ids), deployment.c.work_queue_id.in_(queue_ids)
+    connection.execute(update(work_queue).where(polled).values(last_polled=now))
+    connection.execute(update(deployment).where(served).values(last_polled=now))
+    is_silent = work_queue.c.status == WorkQueueStatus.NOT_READY.value
+    change_status(connection, work_queue, WorkQueueStatus.READY.value, polled, is_silent)
+    change_status(connection, deployment, DeploymentStatus.READY.value, served)
 
 
 def mark_not_ready(connection: Connection, *, polled_before: datetime) -> int:
     """Say so of the queues that nobody has polled since; return how many these are."""
     is_silent = work_queue.c.last_polled.is_(None) | (work_queue.c.last_polled <= polled_before)
-    return connection.execute(
-        update(work_queue)
-        .where(work_queue.c.status == WorkQueueStatus.READY.value, is_silent)
-        .values(status=WorkQueueStatus.NOT_READY.value)
-    ).rowcount
+    is_ready = work_queue.c.status == WorkQueueStatus.READY.value
+    return change_status(connection, work_queue, WorkQueueStatus.NOT_READY.value, is_ready, is_silent)
 
 
 def delete(connection: Connection, queue: WorkQueueResponse) -> None:

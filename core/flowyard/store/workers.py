@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete as delete_from
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.engine import Connection, Row
 
 from flowyard.exceptions import ObjectNotFound
@@ -16,6 +16,7 @@ from flowyard.schemas.ids import new_id
 from flowyard.store.deployment_tables import worker
 from flowyard.store.dialects import Dialect
 from flowyard.store.filtering.work_pools import worker_condition
+from flowyard.store.statuses import change_status
 
 
 def heartbeat(
@@ -31,13 +32,15 @@ def heartbeat(
     seen: dict[str, Any] = {
         "last_heartbeat_time": now,
         "heartbeat_interval_seconds": interval_seconds,
-        "status": WorkerStatus.ONLINE.value,
         "updated": now,
     }
-    statement = dialect.insert(worker).values(id=new_id(), name=name, work_pool_id=work_pool_id, created=now, **seen)
+    made = {"id": new_id(), "name": name, "work_pool_id": work_pool_id, "status": WorkerStatus.OFFLINE.value}
+    statement = dialect.insert(worker).values(**made, created=now, **seen)
     connection.execute(
         statement.on_conflict_do_update(index_elements=[worker.c.work_pool_id, worker.c.name], set_=seen)
     )
+    named = worker.c.work_pool_id == work_pool_id, worker.c.name == name
+    change_status(connection, worker, WorkerStatus.ONLINE.value, *named)
 
 
 def read_many(
@@ -77,8 +80,7 @@ def mark_offline(connection: Connection, *, now: datetime, missed: int, fallback
         if row.last_heartbeat_time < now - timedelta(seconds=interval * missed):
             # Only if it has not been heard of meanwhile.
             unheard = (worker.c.id == row.id) & (worker.c.last_heartbeat_time == row.last_heartbeat_time)
-            changed = update(worker).where(unheard).values(status=WorkerStatus.OFFLINE.value, updated=now)
-            if connection.execute(changed).rowcount:
+            if change_status(connection, worker, WorkerStatus.OFFLINE.value, unheard, now=now):
                 gone.append(row.name)
     return gone
 

@@ -23,7 +23,12 @@ from flowyard.services.loops import Loop, Loops
 from flowyard.services.pause_expirations import PauseExpirations
 from flowyard.services.retention import Deleted, Retention
 from flowyard.services.scheduler import Scheduler
-from flowyard.settings import FLOWYARD_API_SERVICES_RETENTION_LOOP_SECONDS, FLOWYARD_RETENTION_PERIOD, Settings
+from flowyard.settings import (
+    FLOWYARD_API_BLOCKS_REGISTER_ON_START,
+    FLOWYARD_API_SERVICES_RETENTION_LOOP_SECONDS,
+    FLOWYARD_RETENTION_PERIOD,
+    Settings,
+)
 from flowyard.testing.servers import RunningServer, serving
 
 NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
@@ -395,6 +400,16 @@ def test_metrics_count_the_passes_of_services_and_what_they_deleted(settings: Se
             found = httpx.get(f"{server.address}/metrics").text
     assert wanted in found
     assert 'flowyard_service_passes_total{outcome="done",service="retention"}' in found
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_a_server_knows_the_built_in_block_types_unless_it_is_told_not_to(settings: Settings, is_wanted: bool) -> None:
+    wanted = settings.copy_with_update({FLOWYARD_API_BLOCKS_REGISTER_ON_START: is_wanted})
+    with serving(create_app(wanted, with_services=True)) as server:
+        assert httpx.get(f"{server.address}/api/ready").status_code == 200
+    # What was begun at the start is done at the end.
+    with closing(open_backend(settings)) as backend:
+        assert ("secret" in [kind.slug for kind in backend.control.blocks.read_types(limit=200)]) is is_wanted
 
 
 def test_a_server_schedules_by_itself(settings: Settings) -> None:
