@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated
 
 import typer
@@ -30,11 +30,20 @@ def ls(context: typer.Context, output: Output = OutputFormat.TABLE) -> None:
         return
     rows = [(kind.slug, kind.description or "", "yes") for kind in registered]
     known = {kind.slug for kind in registered}
-    installed = sorted(point.name for point in entry_points(group=_ENTRY_POINTS) if point.name not in known)
-    # Registered with the first block of the type that is saved.
-    write_table(
-        run, ("Block Type Slug", "Description", "Registered"), [*rows, *((slug, "", "no") for slug in installed)]
-    )
+    # These are registered with the first block of the type that is saved.
+    rows += [(point.name, _description(point), "no") for point in _installed() if point.name not in known]
+    write_table(run, ("Block Type Slug", "Description", "Registered"), rows)
+
+
+def _installed() -> list[EntryPoint]:
+    return sorted(entry_points(group=_ENTRY_POINTS), key=lambda point: point.name)
+
+
+def _description(point: EntryPoint) -> str:
+    try:
+        return point.load().get_description() or ""
+    except Exception as error:  # its package lacks something: that hides only this one
+        return f"cannot be loaded: {error}"
 
 
 @app.command()

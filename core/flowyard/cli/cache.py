@@ -51,8 +51,7 @@ def ls(
             "Task": lambda record: record.task_name or "",
             "Type": lambda record: str(record.result.get("value_type") or record.result.get("value")),
             "Created": lambda record: ago(datetime.fromisoformat(record.created)),
-            "Expires (UTC)": lambda record: _life(record, now),
-            "Task run": lambda record: record.task_run_id or "",
+            "Expires": lambda record: _life(record, now),
         },
         empty="The cache is empty: a task with `cache_policy` or `cache_key_fn` keeps its values there.",
     )
@@ -127,7 +126,7 @@ def explain(
 def _life(record: CacheRecord, now: datetime) -> str:
     if record.expires is None:
         return "never"
-    return "expired" if record.is_expired(now) else record.expires[:19]
+    return "expired" if record.is_expired(now) else ago(datetime.fromisoformat(record.expires), now)
 
 
 def _why_not(run: TaskRun) -> str:
