@@ -7,6 +7,7 @@ from typing import Any
 
 from flowyard.cli.invocation import Invocation
 from flowyard.cli.output import ago, local_time, say
+from flowyard.schemas.recorded_result import RecordedResult
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State
 
@@ -26,6 +27,7 @@ def write_facts(run: Invocation, title: str, subject: FlowRun | TaskRun, own: Ma
         "Start": _moment(subject.start_time),
         "End": _moment(subject.end_time),
         "Run time": f"{subject.total_run_time.total_seconds():.3f} s" if subject.start_time else None,
+        "Result": _result(state),
     }
     say(run, title)
     for name, value in facts.items():
@@ -39,6 +41,20 @@ def write_states(run: Invocation, states: Sequence[State[Any]]) -> None:
         say(run, "States")
     for state in states:
         say(run, f"  {local_time(state.timestamp)}  {state}")
+
+
+def _result(state: State[Any] | None) -> str | None:
+    """Return where the value of a state is kept; None when it is not."""
+    record: Mapping[str, Any] = {}
+    if state is not None and isinstance(state.data, RecordedResult):
+        record = state.data.to_record()
+    if record.get("type") == "literal":
+        return repr(record["value"])
+    if record.get("type") != "reference":
+        return None
+    size = f"{record['size']:,} bytes" if record.get("size") is not None else None
+    kept = f"kept by {record['serializer_type']} under {record['storage_key']}"
+    return ", ".join(fact for fact in (record.get("value_type"), size, kept) if fact is not None)
 
 
 def _moment(moment: Any) -> str | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from flowyard import flow, task
 from flowyard.cli.output import when
 from flowyard.cli.records import plain
 from flowyard.ports import Backend, open_backend
@@ -198,6 +200,26 @@ def test_a_task_run_is_shown_with_states_and_inputs(run: Any, backend: Backend) 
     shown = run("task-run", "inspect", task_run["id"]).stdout
     for text in ("Task run 'get-0'", "module.get", "Completed()", "repo"):
         assert text in shown
+
+
+def test_a_task_run_says_what_its_value_is_and_where_it_is_kept(run: Any, home: Path) -> None:
+    @task(persist_result=True)
+    def squares() -> list[int]:
+        return [number * number for number in range(9)]
+
+    @task(persist_result=True)
+    def answer() -> None: ...
+
+    @flow
+    def kept() -> None:
+        squares()
+        answer()
+
+    kept()
+    listed = {record["task_name"]: record["id"] for record in run("task-run", "ls", "-o", "json").json()}
+    shown = run("task-run", "inspect", listed["squares"]).stdout
+    assert re.search(r"Result: +list, [0-9]+ bytes, kept by pickle under runs/", shown)
+    assert re.search(r"Result: +None\n", run("task-run", "inspect", listed["answer"]).stdout)
 
 
 def test_a_deleted_flow_run_is_gone_with_its_records(run: Any, backend: Backend) -> None:
