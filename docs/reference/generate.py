@@ -47,6 +47,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "flowyard.filesystems": (),
     "flowyard.artifacts": (),
     "flowyard.variables": (),
+    "flowyard.events": ("emit_event",),
     "flowyard.task_runners": (),
     "flowyard.task_runners.process": (),
     "flowyard.testing.utilities": (),

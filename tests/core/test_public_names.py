@@ -18,6 +18,7 @@ PINNED = {
         *("keyset_from_base_key", "keyset_from_paused_state", "receive_input", "run_input_subclass_from_type"),
         "send_input",
     },
+    "flowyard.events": {"Event", "ReceivedEvent", "RelatedResource", "Resource", "emit_event"},
     "flowyard.pausing": {"pause_flow_run", "resume_flow_run", "suspend_flow_run"},
     "flowyard.flows": {
         *("Flow", "flow", "load_flow_from_entrypoint", "load_flow_from_script", "load_flows_from_script"),

@@ -19,6 +19,7 @@ from flowyard.local.reading import Reader
 from flowyard.ports import ControlPlane, Lease
 from flowyard.ports.artifacts import ArtifactStore
 from flowyard.ports.blocks import BlockStore
+from flowyard.ports.events import EventStore
 from flowyard.ports.inputs import InputStore
 from flowyard.ports.limits import LimitStore
 from flowyard.ports.variables import VariableStore
@@ -91,6 +92,11 @@ class LocalControlPlane(ControlPlane):
     def blocks(self) -> BlockStore:  # pyright: ignore[reportIncompatibleVariableOverride]  see above
         blocks = importlib.import_module("flowyard.local.blocks")
         return blocks.LocalBlocks(self._database, self._journal, key=self._encryption_key, folder=self._key_folder)
+
+    @cached_property
+    @override
+    def events(self) -> EventStore:  # pyright: ignore[reportIncompatibleVariableOverride]  see above
+        return importlib.import_module("flowyard.local.events").LocalEvents(self._dialect, self._journal)
 
     @cached_property
     @override

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from flowyard.ports.artifacts import ArtifactStore
 from flowyard.ports.blocks import BlockStore
+from flowyard.ports.events import EventStore
 from flowyard.ports.inputs import InputStore
 from flowyard.ports.limits import LimitStore
 from flowyard.ports.variables import VariableStore
@@ -73,6 +74,7 @@ class ControlPlane(Protocol):
 
     artifacts: ArtifactStore
     blocks: BlockStore
+    events: EventStore
     inputs: InputStore
     limits: LimitStore
     variables: VariableStore

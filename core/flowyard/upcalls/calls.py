@@ -12,7 +12,7 @@ from flowyard.exceptions import FlowyardError, RemoteException
 from flowyard.ports import ControlPlane
 from flowyard.upcalls.values import pack_value, unpack_value
 
-NOUNS = frozenset({"artifacts", "blocks", "inputs", "limits", "variables"})
+NOUNS = frozenset({"artifacts", "blocks", "events", "inputs", "limits", "variables"})
 """The attributes of a control plane whose methods can be called from a remote worker: all public ones."""
 _OF_RUNS = frozenset(
     {
