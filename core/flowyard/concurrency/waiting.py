@@ -11,8 +11,10 @@ from flowyard.ports.limits import LimitStore
 from flowyard.process.control import control_plane
 from flowyard.schemas.limits import SlotMode, SlotRequest
 
-# Between two questions while other processes hold the slots: nobody tells this one when they are given back.
+# Between two questions where nobody tells who waits: in a remote worker, which asks the process of the flow.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
+# Between two questions of somebody who is told when it is worth it.
+_PAUSE_WHEN_CALLED = 10.0
 # A denied request keeps its place in the queue for 10 s after each question.
 _LONGEST_PAUSE_OF_A_RATE = 3.0
 
@@ -52,7 +54,10 @@ class SlotWait:
         if answer.is_granted:
             self._granted_at = time.monotonic()
             return None
-        pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
+        if answer.is_called:
+            pause = _PAUSE_WHEN_CALLED
+        else:
+            pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
         if self._request.mode is SlotMode.RATE_LIMIT and not answer.position:
             pause = min(answer.retry_after_seconds, _LONGEST_PAUSE_OF_A_RATE)
         if self._deadline is None:

@@ -28,7 +28,8 @@ from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State, StateType
 
 _POLL_SECONDS = 0.05
-"""How long slots that another process gave back can go unseen."""
+"""How long slots can go unseen that somebody gave back, where nobody tells who waits."""
+_PAUSE_WHEN_CALLED = 10.0
 _REFRESH_SECONDS = 5.0
 """How long a new limit can go unseen by a flow run that is under way."""
 
@@ -92,6 +93,7 @@ class SlotQueue:
         self._lost: list[UUID] = []
         self._known: frozenset[str] = frozenset()
         self._known_until = 0.0
+        self._is_called = True
 
     def limits_of(self, tags: Iterable[str]) -> tuple[str, ...]:
         """Return the limits that tags name; asks the state backend every 5 s."""
@@ -156,6 +158,7 @@ class SlotQueue:
                     self._thread = None
                     return
             self._take_back(returned, lost)
+            self._is_called = True
             granted = [ticket for ticket in heads if self._ask(ticket)]
             with self._lock:
                 for ticket in granted:
@@ -163,7 +166,7 @@ class SlotQueue:
             for ticket in granted:
                 ticket.finish()
             if not granted:
-                self._wakeup.wait(_POLL_SECONDS)
+                self._wakeup.wait(_PAUSE_WHEN_CALLED if heads and self._is_called else _POLL_SECONDS)
 
     def _take_back(self, returned: list[SlotTicket], lost: list[UUID]) -> None:
         now = time.monotonic()
@@ -187,6 +190,7 @@ class SlotQueue:
         if answer.is_granted:
             ticket.granted_at = time.monotonic()
             return True
+        self._is_called = self._is_called and answer.is_called
         if ticket.run.state is not None and ticket.run.state.name != "AwaitingSlot":
             _enter_waiting(ticket, answer)
         return False

@@ -12,7 +12,7 @@ from flowyard.journal.batches import Group, Operation, Segment, Source, cause_of
 from flowyard.journal.emission import Emission
 from flowyard.journal.write_behind import Transactions
 from flowyard.ports import Lease
-from flowyard.store import leases
+from flowyard.store import leases, slot_calls
 from flowyard.store.database import Database
 from flowyard.store.plain import PlainConnection
 from flowyard.store.projection import Projection
@@ -70,12 +70,17 @@ class GroupCommit(Transactions):
         if is_durable and not has_written and not self.is_durable:
             self._database.dialect.touch(connection)
         has_events = emission is not None and emission.write(connection)
+        called = slot_calls.due(connection, datetime.now(UTC))
+        if called:
+            self._database.dialect.announce(connection, called)
         connection.commit()
+        if called:
+            self._database.bell.ring(called)
+        if has_events and emission is not None:
+            emission.on_stored()
         self.is_durable = is_durable
         projection.settle()
         return _note(refused, projection)
-        if has_events and emission is not None:
-            emission.on_stored()
 
     def abandon(self) -> None:
         """Forget a transaction that failed: what is in memory may not be what is on disk."""
@@ -127,12 +132,12 @@ class GroupCommit(Transactions):
             if self.is_transient(error):
                 raise
             savepoint.rollback()
+            _unsay(connection, said)
             projection.forget_all()
             self.has_entered = False
             refused.append((group.source, not_durable([Segment([group], None)], cause_of(error))))
         else:
             savepoint.commit()
-            _unsay(connection, said)
 
     def _operate(self, connection: PlainConnection, operation: Operation[Any]) -> None:
         assert operation.act is not None
@@ -143,12 +148,12 @@ class GroupCommit(Transactions):
             if self.is_transient(error):
                 raise
             savepoint.rollback()
+            _unsay(connection, said)
             operation.keep(None, error)
         else:
             savepoint.commit()
 
     def is_transient(self, error: Exception) -> bool:
-            _unsay(connection, said)
         """Say whether the same transaction may succeed a little later."""
         return isinstance(error, self._database.errors) and self._database.dialect.is_transient(error)
 
@@ -187,9 +192,6 @@ def _note(refused: _Refusals, projection: Projection) -> list[LeaseLost]:
     return lost
 
 
-def _lost(group: Group) -> LeaseLost:
-    lease = group.source.lease
-    return LeaseLost(str(lease.flow_run_id) if lease is not None else "(tasks outside of a flow)")
 def _said(connection: PlainConnection) -> int:
     return 0 if connection.happenings is None else len(connection.happenings.noted)
 
@@ -200,3 +202,6 @@ def _unsay(connection: PlainConnection, said: int) -> None:
         del connection.happenings.noted[said:]
 
 
+def _lost(group: Group) -> LeaseLost:
+    lease = group.source.lease
+    return LeaseLost(str(lease.flow_run_id) if lease is not None else "(tasks outside of a flow)")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from typing_extensions import override
 
+from flowyard.journal.emission import Emission
 from flowyard.journal.group_commit import GroupCommit
 from flowyard.journal.write_behind import WriteBehindJournal
-from flowyard.journal.emission import Emission
 from flowyard.schemas.events import JournalEvent
 from flowyard.store import leases
 from flowyard.store.database import Database
@@ -19,6 +21,8 @@ from flowyard.store.refusals import refusal_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+    from flowyard.journal.slot_waiters import SlotWaiters
 
 T = TypeVar("T")
 
@@ -45,6 +49,8 @@ class SqlJournal(WriteBehindJournal[PlainConnection]):
     ) -> None:
         self._database = database
         self._owner = owner
+        self._slot_waiters: SlotWaiters | None = None
+        self._making = threading.Lock()
         self._transactions = GroupCommit(database, owner)
         super().__init__(
             self._transactions,
@@ -63,6 +69,18 @@ class SqlJournal(WriteBehindJournal[PlainConnection]):
                 raise
             raise refusal from error
 
+    @property
+    def slot_waiters(self) -> SlotWaiters:
+        """What wakes the requests for slots that wait in this process."""
+        with self._making:
+            waiters = self._slot_waiters
+            if waiters is None:
+                # By name: few flows have limits.
+                module = importlib.import_module("flowyard.journal.slot_waiters")
+                made: SlotWaiters = module.SlotWaiters(self._database, self, self._owner.id)
+                waiters = self._slot_waiters = made
+            return waiters
+
     def execute(self, act: Callable[[Connection], T], *, flow_run_id: UUID | None = None) -> T:
         """Do what `perform` does, with SQLAlchemy's connection."""
         _ = self._database.engine  # loaded here, not in a transaction that others wait for
@@ -73,6 +91,10 @@ class SqlJournal(WriteBehindJournal[PlainConnection]):
         if self._transactions.has_entered:
             owner_id = self._owner.id
             self.perform(lambda connection: leases.leave(connection, owner_id))
+
+    def emit_events(self, emission: Emission) -> None:
+        """Let what is written from now on have events."""
+        self.perform(lambda _: setattr(self._transactions, "emission", emission))
 
     # --- for operations, on the writer thread ---------------------------------------------------------------
 
@@ -92,10 +114,6 @@ class SqlJournal(WriteBehindJournal[PlainConnection]):
 
     def forget(self, flow_run_ids: Collection[UUID]) -> None:
         """Say that an operation changed the task runs of these flow runs."""
-    def emit_events(self, emission: Emission) -> None:
-        """Let what is written from now on have events."""
-        self.perform(lambda _: setattr(self._transactions, "emission", emission))
-
         if self._transactions.projection is not None:
             self._transactions.projection.forget(flow_run_ids)
 
@@ -105,6 +123,12 @@ class SqlJournal(WriteBehindJournal[PlainConnection]):
             self._transactions.projection.note_run_count(flow_run_id, run_count)
 
     # --- the end ----------------------------------------------------------------------------------------------
+
+    @override
+    def close(self) -> None:
+        if self._slot_waiters is not None:
+            self._slot_waiters.close()
+        super().close()
 
     @override
     def close_in_child(self) -> None:

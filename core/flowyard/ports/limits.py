@@ -65,9 +65,10 @@ class LimitStore(Protocol):
     def acquire(self, request: SlotRequest, *, when_freed: Callable[[], None] | None = None) -> SlotAnswer:
         """Ask for slots; returns at once. Names that are not known become inactive limits, which let everybody pass.
 
-        A request that is denied keeps its place in the queue as long as it is repeated every 10 seconds.
-        `when_freed` is called once, from any thread, when this process sees slots come back after a denial; slots
-        that another process gives back, or that decay, must be asked for again.
+        A request that is denied keeps its place in the queue as long as it is repeated every 10 seconds, or as long
+        as `when_freed` is called for it (`SlotAnswer.is_called`): after a denial, from any thread, whenever it may be
+        its turn, whoever gave the slots back. That can be once too often, and, when a process or a connection is lost
+        in between, a second late. Slots that come back by themselves must be asked for again when they are due.
 
         Raises:
             SlotsOverLimit: a limit is smaller than what is asked for.

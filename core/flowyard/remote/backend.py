@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from typing_extensions import override
 
@@ -18,15 +19,22 @@ from flowyard.services.remote_lease_keeper import RemoteLeaseKeeper
 from flowyard.settings import Settings
 from flowyard.upcalls.calls import Question
 
+if TYPE_CHECKING:
+    from flowyard.remote.slot_calls import SlotCalls
+
 
 class RemoteBackend(Backend):
     """A journal and a control plane whose state is on a server. Made by `RemoteBackend.open`; thread-safe."""
 
-    def __init__(self, connection: Connection, journal: RemoteJournal, keeper: RemoteLeaseKeeper | None) -> None:
+    def __init__(
+        self, settings: Settings, connection: Connection, journal: RemoteJournal, keeper: RemoteLeaseKeeper | None
+    ) -> None:
+        self._settings = settings
         self._connection = connection
         self._journal = journal
         self._keeper = keeper
-        self._control = RemoteControlPlane(connection, journal, keeper)
+        self._slot_calls: SlotCalls | None = None
+        self._control = RemoteControlPlane(connection, journal, keeper, self._make_slot_calls)
 
     @classmethod
     def open(cls, settings: Settings, *, keeps_leases: bool = True) -> Self:
@@ -52,7 +60,7 @@ class RemoteBackend(Backend):
         )
         renewal = Question("", "renew_leases", [], {})
         url, body = connection.url + address_of(renewal), journal.delivery.body_of(renewal)
-        return cls(connection, journal, RemoteLeaseKeeper(settings, url, body) if keeps_leases else None)
+        return cls(settings, connection, journal, RemoteLeaseKeeper(settings, url, body) if keeps_leases else None)
 
     @property
     @override
@@ -65,8 +73,20 @@ class RemoteBackend(Backend):
         # By name and kind of its methods; most of them are made when they are called.
         return cast("ControlPlane", self._control)
 
+    def _make_slot_calls(self) -> SlotCalls:
+        # By name: it needs a library for websockets, and few flows have limits.
+        made: SlotCalls = importlib.import_module("flowyard.remote.slot_calls").SlotCalls(self._settings)
+        self._slot_calls = made
+        return made
+
+    def settle(self) -> None:
+        """Let the server know what was recorded here; where that cannot be, a warning says so."""
+        self._control.settle()
+
     @override
     def close(self) -> None:
+        if self._slot_calls is not None:
+            self._slot_calls.close()
         try:
             self._journal.close()
         finally:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
 from flowyard.exceptions import RecordsNotDurable, ServerAway
@@ -28,6 +28,9 @@ from flowyard.schemas.states import State
 from flowyard.services.orchestration import decide
 from flowyard.upcalls.calls import Question, open_answer
 from flowyard.upcalls.worker import AskedControlPlane
+
+if TYPE_CHECKING:
+    from flowyard.remote.slot_calls import SlotCalls
 
 T = TypeVar("T")
 _logger = logging.getLogger("flowyard.remote")
@@ -49,7 +52,13 @@ class RemoteControlPlane(AskedControlPlane):
 
     __slots__ = ("_connection", "_journal", "_keeper", "_runs")
 
-    def __init__(self, connection: Connection, journal: RemoteJournal, keeper: Keeper | None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        journal: RemoteJournal,
+        keeper: Keeper | None,
+        make_slot_calls: Callable[[], SlotCalls],
+    ) -> None:
         super().__init__(self.ask)
         self._connection = connection
         self._journal = journal
@@ -58,7 +67,7 @@ class RemoteControlPlane(AskedControlPlane):
         self._runs: dict[UUID, FlowRun] = {}
         object.__setattr__(self, "artifacts", RemoteArtifacts(self.ask, self.tell))
         object.__setattr__(self, "variables", RemoteVariables(self.ask))
-        object.__setattr__(self, "limits", RemoteLimits(self.ask, self._keep_leases))
+        object.__setattr__(self, "limits", RemoteLimits(self.ask, self._keep_leases, make_slot_calls))
 
     # --- flow runs ----------------------------------------------------------------------------------------------
 

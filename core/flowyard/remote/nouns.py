@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
 from flowyard.exceptions import ServerAway
 from flowyard.rules.artifacts import check_artifact_key, shortened_metadata
 from flowyard.rules.variables import check_variable_name, check_variable_tags, check_variable_value
 from flowyard.schemas.artifacts import ArtifactRecord
-from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
+from flowyard.schemas.limits import SlotAnswer, SlotRequest
 from flowyard.schemas.variables import VariableRecord
 from flowyard.upcalls.calls import Question
 from flowyard.upcalls.worker import AskedNoun
+
+if TYPE_CHECKING:
+    from flowyard.remote.slot_calls import SlotCalls
 
 T = TypeVar("T")
 
@@ -79,53 +83,39 @@ def _check(record: VariableRecord) -> None:
 class RemoteLimits(AskedNoun):
     """The ledger of slots on a server. Thread-safe.
 
-    Denied requests of this process are told at once when another thread gives slots back.
+    Denied requests are woken when it is their turn, whichever process gave the slots back.
     """
 
-    __slots__ = ("_keep_leases", "_lock", "_waiting")
+    __slots__ = ("_calls", "_keep_leases", "_make_calls", "_making")
 
-    def __init__(self, ask: Callable[[Question], Any], keep_leases: Callable[[], None]) -> None:
+    def __init__(
+        self, ask: Callable[[Question], Any], keep_leases: Callable[[], None], make_calls: Callable[[], SlotCalls]
+    ) -> None:
         super().__init__(ask, "limits")
         self._keep_leases = keep_leases
-        self._lock = threading.Lock()
-        self._waiting: dict[UUID, Callable[[], None]] = {}
+        self._make_calls = make_calls
+        self._making = threading.Lock()
+        self._calls: SlotCalls | None = None
 
     def acquire(self, request: SlotRequest, *, when_freed: Callable[[], None] | None = None) -> SlotAnswer:
         """See `LimitStore`."""
         self._keep_leases()
-        # Registered first: slots that come back between the answer and the registration would be missed.
-        if when_freed is not None:
-            self._waiting[request.lease_id] = when_freed
         answer: SlotAnswer = self._ask(Question("limits", "acquire", [request], {}))
         if answer.is_granted:
-            self._waiting.pop(request.lease_id, None)
-        return answer
+            self._forget([request.lease_id])
+            return answer
+        if when_freed is None:
+            return answer
+        with self._making:
+            calls = self._calls = self._calls or self._make_calls()
+        calls.wait(request.lease_id, when_freed)
+        return replace(answer, is_called=True)
 
     def release(self, lease_ids: Sequence[UUID], occupancy_seconds: float | None = None) -> None:
         """See `LimitStore`."""
-        for lease_id in lease_ids:
-            self._waiting.pop(lease_id, None)
+        self._forget(lease_ids)
         self._ask(Question("limits", "release", [list(lease_ids), occupancy_seconds], {}))
-        self._wake()
 
-    def release_of_runs(self, run_ids: Sequence[UUID]) -> None:
-        """See `LimitStore`."""
-        self._ask(Question("limits", "release_of_runs", [list(run_ids)], {}))
-        self._wake()
-
-    def update(self, name: str, **changes: Any) -> ConcurrencyLimit:
-        """See `LimitStore`."""
-        changed: ConcurrencyLimit = self._ask(Question("limits", "update", [name], changes))
-        self._wake()
-        return changed
-
-    def delete(self, name: str) -> None:
-        """See `LimitStore`."""
-        self._ask(Question("limits", "delete", [name], {}))
-        self._wake()
-
-    def _wake(self) -> None:
-        with self._lock:
-            waiting, self._waiting = list(self._waiting.values()), {}
-        for when_freed in waiting:
-            when_freed()
+    def _forget(self, lease_ids: Sequence[UUID]) -> None:
+        if self._calls is not None:
+            self._calls.remove(lease_ids)

@@ -82,3 +82,5 @@ class SlotAnswer:
     """How many requests to that limit came earlier and still wait."""
     retry_after_seconds: float = 0.0
     """When it is worth asking again, at a guess."""
+    is_called: bool = False
+    """Whether who was denied is told when it is worth asking again."""

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from flowyard.journal.emission import Emission
 from flowyard.journal.reported import ReportedBatch, write_reported
+from flowyard.journal.slot_waiters import SlotWaiters
 from flowyard.local.backend import LocalBackend
 from flowyard.local.guests import GuestControlPlane
 from flowyard.local.reading import Reader
@@ -42,10 +43,10 @@ class Gateway:
         self.settings = settings
         self.news = Bell()
         """Rings when something was stored here that others stream."""
-
         if settings.FLOWYARD_API_SERVICES_EVENT_PERSISTER_ENABLED:
             task_runs = settings.FLOWYARD_EVENTS_TASK_RUNS
             backend.journal.emit_events(Emission(self.dialect, task_runs, on_stored=self.news.ring))
+
     @property
     def control(self) -> ControlPlane:
         """What the embedded backend offers too: blocks with their secrets, variables, artifacts, limits."""
@@ -67,6 +68,11 @@ class Gateway:
     def is_unavailable(self, error: Exception) -> bool:
         """Say whether an error of the database is a passing one."""
         return isinstance(error, self._backend.database.errors) and self.dialect.is_transient(error)
+
+    @property
+    def slot_waiters(self) -> SlotWaiters:
+        """What wakes the requests for slots of concurrency limits that wait."""
+        return self._backend.journal.slot_waiters
 
     @property
     def cipher(self) -> Cipher:

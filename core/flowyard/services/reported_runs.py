@@ -24,7 +24,7 @@ from flowyard.schemas.orchestration import OrchestrationResult, Verdict
 from flowyard.schemas.runs import FlowRun, TaskRun
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.services import orchestration, resuming
-from flowyard.store import flow_runs, leases, limits, reported_task_runs, states, tag_slots
+from flowyard.store import flow_runs, leases, limits, reported_task_runs, slot_calls, states, tag_slots
 from flowyard.store.dialects import Dialect
 from flowyard.store.flow_runs import Origin
 from flowyard.store.plain import PlainConnection
@@ -232,7 +232,7 @@ def _take_slots(
     """Take the slots that a decision asks for, all or none; a request that came earlier and waits has them first."""
     request = SlotRequest(names=tuple(names), slots=1, lease_id=run.id, flow_run_id=run.flow_run_id, task_run_id=run.id)
     answer = limits.acquire(
-        connection.core, connection.dialect, request, owner_id=limits.NOBODY, now=now, is_queued=False
+        connection.core, connection.dialect, request, owner_id=slot_calls.NOBODY, now=now, is_queued=False
     )
     if answer.is_granted:
         return decision

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from flowyard.exceptions import BackendUnavailable
@@ -18,6 +19,8 @@ from flowyard.store.plain import PlainConnection
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
+
+    from flowyard.store.bells import Bell
 
 _OPENING_SECONDS = 60.0
 
@@ -38,6 +41,11 @@ class Database:
     def engine(self) -> Engine:
         """SQLAlchemy's side of it, for reading. Loads SQLAlchemy."""
         return self.dialect.engine()
+
+    @cached_property
+    def bell(self) -> Bell:
+        """What tells processes that slots of concurrency limits were freed."""
+        return self.dialect.bell()
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
     from sqlalchemy.sql import ColumnElement
 
+    from flowyard.store.bells import Bell
+
     UpsertInsert = sqlite.Insert | postgresql.Insert
 
 _BUSY_TIMEOUT_SECONDS = 60.0
@@ -106,6 +108,14 @@ class Dialect(ABC):
     @abstractmethod
     def unavailable(self, error: BaseException) -> BackendUnavailable:
         """Return the error that tells a user why the database cannot be used, and what to do."""
+
+    @abstractmethod
+    def bell(self) -> Bell:
+        """Return what tells processes that slots of concurrency limits were freed."""
+
+    @abstractmethod
+    def announce(self, connection: PlainConnection, lease_ids: Sequence[UUID]) -> None:
+        """Let other processes hear from this transaction's commit which requests may be granted now, if it can."""
 
     @abstractmethod
     def close(self) -> None:
@@ -258,6 +268,15 @@ class SQLite(Dialect):
     @override
     def native_id_of(self, number: int) -> Any:
         return number.to_bytes(16)
+
+    @override
+    def bell(self) -> Bell:
+        bells = importlib.import_module("flowyard.store.bells")
+        return bells.MuteBell() if self.file is None else bells.SocketBell(self.file)
+
+    @override
+    def announce(self, connection: PlainConnection, lease_ids: Sequence[UUID]) -> None:
+        pass  # the bell does it
 
     @override
     def close(self) -> None:

@@ -32,15 +32,13 @@ from sqlalchemy.engine import Connection, Row
 from flowyard.exceptions import ObjectAlreadyExists, ObjectNotFound
 from flowyard.rules.limits import LimitUse, average_occupancy, decay, decide_slots
 from flowyard.schemas.limits import TAG_PREFIX, ConcurrencyLimit, SlotAnswer, SlotHolder, SlotMode, SlotRequest
+from flowyard.store import slot_calls
 from flowyard.store.dialects import Dialect
+from flowyard.store.slot_calls import WAITER_SECONDS
 from flowyard.store.tables import metadata
 from flowyard.store.types import Identifier, PlainText, Timestamp
 
 _ID, _TEXT, _TIME = Identifier(), PlainText(), Timestamp()
-NOBODY = UUID(int=0)
-"""Holds slots for callers whose life nobody sees: they come back when they are given back, and not before."""
-WAITER_SECONDS = 10.0
-"""A request that was not repeated for so long has lost its place."""
 
 concurrency_limit = Table(
     "concurrency_limit",
@@ -161,6 +159,7 @@ def store(connection: Connection, limit: ConcurrencyLimit, now: datetime, *, fre
     )
     if frees_all:
         connection.execute(delete(concurrency_slot).where(concurrency_slot.c.limit_id == limit.id))
+    slot_calls.note(connection)
 
 
 def remove(connection: Connection, name: str) -> None:
@@ -172,6 +171,8 @@ def remove(connection: Connection, name: str) -> None:
     limit_id = connection.execute(select(concurrency_limit.c.id).where(_is_named(name))).scalar()
     if limit_id is None:
         raise ObjectNotFound("concurrency limit", name)
+    waiting = select(concurrency_waiter.c.lease_id).where(concurrency_waiter.c.limit_id == limit_id)
+    slot_calls.note(connection, connection.execute(waiting).scalars())
     for table in (concurrency_slot, concurrency_waiter):
         connection.execute(delete(table).where(table.c.limit_id == limit_id))
     connection.execute(delete(concurrency_limit).where(concurrency_limit.c.id == limit_id))
@@ -207,13 +208,7 @@ def acquire(
     ]
     if unknown:
         connection.execute(dialect.insert(concurrency_limit).on_conflict_do_nothing(), unknown)
-    # Locked in the order of their names, so that two requests cannot wait for each other.
-    connection.execute(
-        select(concurrency_limit.c.id)
-        .where(concurrency_limit.c.name.in_(request.names))
-        .order_by(concurrency_limit.c.name)
-        .with_for_update()
-    ).all()
+    _lock(connection, concurrency_limit.c.name.in_(request.names))
     held = select(concurrency_slot.c.limit_id).where(concurrency_slot.c.lease_id == request.lease_id)
     if connection.execute(held).first() is not None:
         return SlotAnswer(is_granted=True)
@@ -234,7 +229,8 @@ def acquire(
             ],
         )
         return answer
-    _leave_queue(connection, [request.lease_id])
+    if _leave_queue(connection, [request.lease_id]):
+        slot_calls.note(connection)  # there may be room for the next one
     for use in uses:
         if use.limit.active:
             _take(connection, use, request, owner_id=owner_id, now=now)
@@ -271,7 +267,11 @@ def release(
     connection: Connection, lease_ids: Sequence[UUID], *, occupancy_seconds: float | None, now: datetime
 ) -> bool:
     """Give back what was granted under these ids, and their places in the queue; True if there were slots."""
-    _leave_queue(connection, lease_ids)
+    queues = select(concurrency_waiter.c.limit_id).where(concurrency_waiter.c.lease_id.in_(lease_ids))
+    # Locked before anybody leaves: who gives slots back at the same time could still take it for the next one.
+    _lock(connection, concurrency_limit.c.id.in_(queues))
+    if _leave_queue(connection, lease_ids):
+        slot_calls.note(connection)
     return _give_back(
         connection, concurrency_slot.c.lease_id.in_(lease_ids), occupancy_seconds=occupancy_seconds, now=now
     )
@@ -281,12 +281,6 @@ def release_of_runs(connection: Connection, run_ids: Sequence[UUID], *, now: dat
     """Give back what flow runs or task runs hold; True if there were slots."""
     holders = or_(concurrency_slot.c.flow_run_id.in_(run_ids), concurrency_slot.c.task_run_id.in_(run_ids))
     return _give_back(connection, holders, occupancy_seconds=None, now=now)
-
-
-def owners(connection: Connection) -> Sequence[UUID]:
-    """Return the processes that hold slots."""
-    query = select(concurrency_slot.c.owner_id).where(concurrency_slot.c.owner_id != NOBODY).distinct()
-    return connection.execute(query).scalars().all()
 
 
 def release_of_owners(connection: Connection, owner_ids: Sequence[UUID], *, now: datetime) -> None:
@@ -300,6 +294,8 @@ def _give_back(connection: Connection, condition: Any, *, occupancy_seconds: flo
     query = select(concurrency_slot, concurrency_limit).select_from(joined).where(condition)
     rows = connection.execute(query.order_by(concurrency_limit.c.name).with_for_update(of=concurrency_limit)).all()
     connection.execute(delete(concurrency_slot).where(condition))
+    if rows:
+        slot_calls.note(connection)
     for row in rows:
         changes: dict[str, Any] = {}
         if row.slot_decay_per_second > 0:
@@ -317,8 +313,15 @@ def _give_back(connection: Connection, condition: Any, *, occupancy_seconds: flo
     return bool(rows)
 
 
-def _leave_queue(connection: Connection, lease_ids: Sequence[UUID]) -> None:
-    connection.execute(delete(concurrency_waiter).where(concurrency_waiter.c.lease_id.in_(lease_ids)))
+def _lock(connection: Connection, condition: Any) -> None:
+    # In the order of their names, so that two requests cannot wait for each other.
+    query = select(concurrency_limit.c.id).where(condition).order_by(concurrency_limit.c.name).with_for_update()
+    connection.execute(query).all()
+
+
+def _leave_queue(connection: Connection, lease_ids: Sequence[UUID]) -> bool:
+    left = delete(concurrency_waiter).where(concurrency_waiter.c.lease_id.in_(lease_ids))
+    return connection.execute(left).rowcount > 0
 
 
 def _existing(connection: Connection, names: Sequence[str]) -> Sequence[str]:

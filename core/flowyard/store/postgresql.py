@@ -15,6 +15,7 @@ from sqlalchemy.sql import ColumnElement
 from typing_extensions import override
 
 from flowyard.exceptions import BackendUnavailable
+from flowyard.store.bells import CHANNEL, Bell, ServerBell, messages
 from flowyard.store.dialects import Dialect
 from flowyard.store.plain import Driver, PlainConnection
 from flowyard.store.tables import metadata
@@ -102,6 +103,15 @@ class PostgreSQL(Dialect):
     def array_source(self, table: str, columns: Sequence[str]) -> str | None:
         types = [metadata.tables[table].c[name].type.compile(dialect=self._engine.dialect) for name in columns]
         return f"SELECT * FROM unnest({', '.join(f'?::{kind}[]' for kind in types)})"
+
+    @override
+    def bell(self) -> Bell:
+        return ServerBell(self.connect)
+
+    @override
+    def announce(self, connection: PlainConnection, lease_ids: Sequence[UUID]) -> None:
+        for message in messages(lease_ids):
+            connection.execute("SELECT pg_notify(?, ?)", CHANNEL, message)
 
     @override
     def close(self) -> None:

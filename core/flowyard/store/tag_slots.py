@@ -7,8 +7,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from flowyard.schemas.limits import TAG_PREFIX
-from flowyard.store.limits import NOBODY
 from flowyard.store.plain import PlainConnection
+from flowyard.store.slot_calls import NOBODY
 
 
 class TagUse(NamedTuple):

@@ -13,9 +13,10 @@ from sqlalchemy.engine import Connection
 from flowyard.rules.limits import average_occupancy, decay
 from flowyard.schemas.ids import new_id
 from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
-from flowyard.store import limits
+from flowyard.store import limits, slot_calls
 from flowyard.store.dialects import Dialect
-from flowyard.store.limits import NOBODY, concurrency_limit, concurrency_slot
+from flowyard.store.limits import concurrency_limit, concurrency_slot
+from flowyard.store.slot_calls import NOBODY
 
 
 def take(
@@ -55,6 +56,7 @@ def give_back(
         if changes:
             connection.execute(update(concurrency_limit).where(concurrency_limit.c.id == row.id).values(**changes))
         _drop(connection, row.id, slots)
+    slot_calls.note(connection)
     return [limits.read(connection, row.name, now) for row in rows]
 
 
@@ -77,6 +79,7 @@ def hold(connection: Connection, limit_id: UUID, slots: int, now: datetime) -> N
     connection.execute(delete(concurrency_slot).where(concurrency_slot.c.limit_id == limit_id))
     if slots:
         connection.execute(insert(concurrency_slot), _slot(limit_id, now, slots=slots))
+    slot_calls.note(connection)
 
 
 def hold_for(connection: Connection, limit_id: UUID, task_run_ids: Sequence[UUID], now: datetime) -> None:
@@ -89,6 +92,7 @@ def hold_for(connection: Connection, limit_id: UUID, task_run_ids: Sequence[UUID
     if missing:
         rows = [_slot(limit_id, now, slots=1, task_run_id=each) for each in missing]
         connection.execute(insert(concurrency_slot), rows)
+    slot_calls.note(connection)
 
 
 def _slot(limit_id: UUID, now: datetime, *, slots: int, task_run_id: UUID | None = None) -> dict[str, Any]:

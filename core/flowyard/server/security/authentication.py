@@ -25,7 +25,9 @@ _REMEMBERED_SECONDS = 5.0
 _MOST_REMEMBERED = 10_000
 _GUARDED = ("/api", "/metrics")
 # These tell who they are in their first message: `server.api` asks `Authenticator.is_allowed` then.
-_SOCKETS_WITH_HANDSHAKE = frozenset({"/api/events/out", "/api/task_runs/subscriptions/scheduled", "/api/stream"})
+_SOCKETS_WITH_HANDSHAKE = frozenset(
+    {"/api/events/out", "/api/task_runs/subscriptions/scheduled", "/api/stream", "/api/limits/calls"}
+)
 
 
 @dataclass(frozen=True, slots=True)
