@@ -40,6 +40,11 @@ class GuestControlPlane(LocalControlPlane):
     def __init__(self, database: Database, journal: SqlJournal, owner: Owner, **secrets: Any) -> None:
         super().__init__(database, journal, owner, _RenewsItself(), **secrets)
 
+    @property
+    def owner(self) -> Owner:
+        """The process that asks."""
+        return self._owner
+
     @cached_property
     @override
     def limits(self) -> LimitStore:

@@ -16,6 +16,7 @@ from flowyard.schemas.states import FINAL_TYPES, NO_DETAILS, StateDetails, State
 _RUNNING = StateType.RUNNING
 _SCHEDULED = StateType.SCHEDULED
 _NO_TIME = timedelta(0)
+_AN_INSTANT = timedelta(microseconds=1)
 
 
 class RunColumns(Protocol):
@@ -110,8 +111,15 @@ def apply_decision(run: FlowRun | TaskRun | RunColumns, decision: Decision) -> b
     if decision.changes:
         for name, value in decision.changes.items():
             setattr(run, name, value)
+    keep_order(run.state, decision.state)
     enter_state(run, decision.state)
     return True
+
+
+def keep_order(before: RunState | None, state: RunState) -> None:
+    """Let a state begin no earlier than the one before, also when that one was made by a clock that is ahead."""
+    if before is not None and state.timestamp < before.timestamp:
+        state.timestamp = before.timestamp + _AN_INSTANT
 
 
 def stamp(state: RunState, ids: StateDetails) -> None:

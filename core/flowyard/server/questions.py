@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,8 @@ _RUNS = frozenset(
         "update_flow_run",
     }
 )
+_logger = logging.getLogger("flowyard.server")
+_SKEW = timedelta(minutes=2)
 _READING = ("read_", "count_")
 
 
@@ -51,6 +54,15 @@ def _call_of(control: GuestControlPlane, question: Question) -> Callable[..., An
 
 
 def _begin(control: GuestControlPlane, flow_name: str, run: FlowRun) -> tuple[FlowRun, int]:
+    # Its state was made a moment ago, by the clock of its process.
+    ahead = timedelta(0) if run.state is None else run.state.timestamp - datetime.now(UTC)
+    if abs(ahead) > _SKEW:
+        _logger.warning(
+            "the clock of %s is %.0f seconds %s this server's: the times of its runs are, too; set one of the two",
+            control.owner,
+            abs(ahead.total_seconds()),
+            "ahead of" if ahead > timedelta(0) else "behind",
+        )
     return run, control.begin_flow_run(flow_name, run).token
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from flowyard.exceptions import ObjectNotFound
-from flowyard.rules.bookkeeping import enter_state
+from flowyard.rules.bookkeeping import enter_state, keep_order
 from flowyard.rules.crashes import reaped_state, unrecorded_state
 from flowyard.rules.decision import RunState
 from flowyard.schemas.runs import FlowRun
@@ -83,7 +83,9 @@ def _crash(connection: PlainConnection, flow_run_id: UUID, crashed: Crashed) -> 
     before = run.state
     ended = _cancelled_by(crashed) if run.state is not None and run.state.is_cancelling() else crashed
     _crash_task_runs(connection, flow_run_id, ended)
-    enter_state(run, ended(StateDetails(flow_run_id=flow_run_id, task_run_id=run.parent_task_run_id)))
+    state = ended(StateDetails(flow_run_id=flow_run_id, task_run_id=run.parent_task_run_id))
+    keep_order(before, state)
+    enter_state(run, state)
     write_state(connection, run, before)
     return run
 
@@ -109,6 +111,7 @@ def _crash_task_runs(connection: PlainConnection, flow_run_id: UUID, crashed: Cr
     for run in flow_task_runs.unfinished(connection, flow_run_id):
         before = run.state
         state = crashed(StateDetails(flow_run_id=flow_run_id, task_run_id=run.id))
+        keep_order(before, state)
         enter_state(run, state)
         flow_task_runs.store_state(connection, run)
         states.insert_task_run_state(connection, run.id, state)
