@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, Table, case, func, select, type_coerce
+from sqlalchemy import Table, case, func, select
 from sqlalchemy.engine import Connection
 
+from flowyard.schemas.api.base import Operator
 from flowyard.schemas.api.charts import (
     CountByState,
     HistoryResponse,
@@ -18,14 +19,29 @@ from flowyard.schemas.api.charts import (
     TaskCount,
     TaskRunCount,
 )
-from flowyard.schemas.states import FINAL_TYPES, StateType
+from flowyard.schemas.api.filters import FlowRunFilter, TaskRunFilter
+from flowyard.schemas.states import StateType
 from flowyard.store.dialects import Dialect
 from flowyard.store.encoding import duration_to_microseconds, from_microseconds, to_microseconds
 from flowyard.store.filtering.conditions import Condition
+from flowyard.store.filtering.flow_runs import state_condition
 from flowyard.store.filtering.related import Filters, of_flow_runs, of_task_runs
+from flowyard.store.filtering.task_runs import task_run_condition
+from flowyard.store.interval_counts import (
+    MOST_COUNTS,
+    IntervalCount,
+    Intervals,
+    State,
+    counted,
+    lateness_of,
+    micros,
+    run_time_of,
+    states_of_flow_runs,
+    states_of_task_runs,
+)
 from flowyard.store.tables import flow_run, rollup, task_run
 
-_FINAL = [kind.value for kind in FINAL_TYPES]
+_COMPLETED, _FAILED = StateType.COMPLETED.value, (StateType.FAILED.value, StateType.CRASHED.value)
 _BUCKETS = 20
 
 
@@ -40,7 +56,13 @@ def flow_run_history(
     now: datetime,
 ) -> list[HistoryResponse]:
     """Return how many flow runs were expected to start in each interval, by the state they are in."""
-    return _history(connection, flow_run, of_flow_runs(dialect, filters), start=start, step=step, bins=bins, now=now)
+    where = filters.flow_runs
+    states = None
+    if filters == Filters(flow_runs=where) and _says_only(where, "state", "tags", "expected_start_time"):
+        of_states = where.state if where is not None and where.operator is Operator.and_ else None
+        states = states_of_flow_runs(connection, *([] if of_states is None else [state_condition(of_states)]))
+    intervals = Intervals(to_microseconds(start), duration_to_microseconds(step), bins)
+    return _history(connection, flow_run, list(of_flow_runs(dialect, filters)), states, intervals, now=now)
 
 
 def task_run_history(
@@ -54,33 +76,64 @@ def task_run_history(
     now: datetime,
 ) -> list[HistoryResponse]:
     """Return how many task runs were expected to start in each interval, by the state they are in."""
-    return _history(connection, task_run, of_task_runs(dialect, filters), start=start, step=step, bins=bins, now=now)
+    flow_run_ids = _only_flow_run_ids(replace(filters, task_runs=None))
+    is_indexed = flow_run_ids is not None and _says_only(filters.task_runs, "state")
+    states = states_of_task_runs(connection, flow_run_ids) if flow_run_ids is not None and is_indexed else None
+    intervals = Intervals(to_microseconds(start), duration_to_microseconds(step), bins)
+    return _history(connection, task_run, _of_task_runs(dialect, filters), states, intervals, now=now)
 
 
 def _history(
     connection: Connection,
     table: Table,
-    conditions: Iterable[Condition],
+    conditions: Sequence[Condition],
+    states: Sequence[State] | None,
+    intervals: Intervals,
     *,
-    start: datetime,
-    step: timedelta,
-    bins: int,
     now: datetime,
 ) -> list[HistoryResponse]:
-    begin, width = to_microseconds(start), duration_to_microseconds(step)
+    """Count runs by interval and state; `states` are those that there are, if an index can count them."""
     present = to_microseconds(now)
+    if not intervals.number:
+        return []
+    if states is not None and len(states) * intervals.number <= MOST_COUNTS:
+        counts = counted(connection, table, conditions, states, intervals, now=present)
+    else:
+        counts = _sorted_counts(connection, table, conditions, intervals, now=present)
+    found: list[list[HistoryResponseState]] = [[] for _ in range(intervals.number)]
+    for one in counts:
+        found[one.interval].append(
+            HistoryResponseState(
+                state_type=StateType(one.state_type),
+                state_name=one.state_name,
+                count_runs=one.runs,
+                sum_estimated_run_time=timedelta(microseconds=one.run_time),
+                sum_estimated_lateness=timedelta(microseconds=one.lateness),
+            )
+        )
+    ends = [from_microseconds(intervals.begin + number * intervals.width) for number in range(intervals.number + 1)]
+    return [
+        HistoryResponse(interval_start=ends[number], interval_end=ends[number + 1], states=states)
+        for number, states in enumerate(found)
+    ]
+
+
+def _sorted_counts(
+    connection: Connection, table: Table, conditions: Sequence[Condition], intervals: Intervals, *, now: int
+) -> list[IntervalCount]:
+    begin, width, number = intervals
     query = (
         select(
-            ((_micros(table, "expected_start_time") - begin) // width).label("bin"),
+            ((micros(table, "expected_start_time") - begin) // width).label("bin"),
             table.c.state_type,
             table.c.state_name,
             func.count().label("runs"),
-            func.sum(_run_time(table, present)).label("run_time"),
-            func.sum(_lateness(table, present)).label("lateness"),
+            func.sum(run_time_of(table, now)).label("run_time"),
+            func.sum(lateness_of(table, now)).label("lateness"),
         )
         .where(
-            table.c.expected_start_time >= start,
-            table.c.expected_start_time < from_microseconds(begin + bins * width),
+            table.c.expected_start_time >= from_microseconds(begin),
+            table.c.expected_start_time < from_microseconds(begin + number * width),
             table.c.state_type.is_not(None),
             *conditions,
         )
@@ -88,27 +141,15 @@ def _history(
         .group_by("bin", table.c.state_type, table.c.state_name)
         .order_by("bin", table.c.state_type, table.c.state_name)
     )
-    states: list[list[HistoryResponseState]] = [[] for _ in range(bins)]
-    for row in connection.execute(query):
-        number: int = row.bin
-        states[number].append(
-            HistoryResponseState(
-                state_type=StateType(row.state_type),
-                state_name=row.state_name,
-                count_runs=row.runs,
-                sum_estimated_run_time=timedelta(microseconds=int(row.run_time or 0)),
-                sum_estimated_lateness=timedelta(microseconds=int(row.lateness or 0)),
-            )
-        )
     return [
-        HistoryResponse(interval_start=start + number * step, interval_end=start + (number + 1) * step, states=found)
-        for number, found in enumerate(states)
+        IntervalCount(row.bin, row.state_type, row.state_name, row.runs, int(row.run_time or 0), int(row.lateness or 0))
+        for row in connection.execute(query)
     ]
 
 
 def average_lateness(connection: Connection, dialect: Dialect, filters: Filters, *, now: datetime) -> float | None:
     """Return how many seconds later than expected flow runs started on average; None when there are none."""
-    late = func.avg(_lateness(flow_run, to_microseconds(now)))
+    late = func.avg(lateness_of(flow_run, to_microseconds(now)))
     found = connection.execute(select(late).where(*of_flow_runs(dialect, filters))).scalar()
     return None if found is None else float(found) / 1e6
 
@@ -119,24 +160,38 @@ def dashboard_counts(
     """Return how many task runs that started in each twentieth of a period have completed and failed."""
     begin = to_microseconds(after)
     width = max((to_microseconds(before) - begin) // _BUCKETS, 1)
-    has_failed = task_run.c.state_type.in_([StateType.FAILED.value, StateType.CRASHED.value])
+    # One number for interval and outcome: SQLite sorts all rows by what it groups them by, and numbers are short.
+    is_failed = case((task_run.c.state_type == _COMPLETED, 0), else_=1)
+    number = ((micros(task_run, "start_time") - begin) // width) * 2 + is_failed
     query = (
-        select(
-            ((_micros(task_run, "start_time") - begin) // width).label("bin"),
-            func.sum(case((task_run.c.state_type == StateType.COMPLETED.value, 1), else_=0)).label("completed"),
-            func.sum(case((has_failed, 1), else_=0)).label("failed"),
+        select(number.label("bin"), func.count().label("runs"))
+        .where(
+            task_run.c.state_type.in_([_COMPLETED, *_FAILED]),
+            task_run.c.start_time >= after,
+            task_run.c.start_time <= before,
+            *_of_task_runs(dialect, filters),
         )
-        .where(task_run.c.start_time >= after, task_run.c.start_time <= before, *of_task_runs(dialect, filters))
         .group_by("bin")
     )
     counts = [TaskRunCount(completed=0, failed=0) for _ in range(_BUCKETS)]
     for row in connection.execute(query):
+        found: int = row.bin
         # The last moment is the end of the last bucket, not the begin of another.
-        number: int = row.bin
-        bucket = counts[min(number, _BUCKETS - 1)]
-        bucket.completed += int(row.completed)
-        bucket.failed += int(row.failed)
+        bucket = counts[min(found // 2, _BUCKETS - 1)]
+        if found % 2:
+            bucket.failed += row.runs
+        else:
+            bucket.completed += row.runs
     return counts
+
+
+def _of_task_runs(dialect: Dialect, filters: Filters) -> list[Condition]:
+    """Return the conditions on task runs; those of the flow runs that are named, without looking these up."""
+    flow_run_ids = _only_flow_run_ids(replace(filters, task_runs=None))
+    if flow_run_ids is None:
+        return list(of_task_runs(dialect, filters))
+    of_runs = task_run.c.flow_run_id.in_(flow_run_ids)
+    return [of_runs] if filters.task_runs is None else [of_runs, task_run_condition(dialect, filters.task_runs)]
 
 
 def count_flow_runs_by_state(connection: Connection, dialect: Dialect, filters: Filters) -> list[StateCount]:
@@ -191,30 +246,11 @@ def count_task_runs_by_task(connection: Connection, flow_run_id: UUID) -> list[T
 def _only_flow_run_ids(filters: Filters) -> list[UUID] | None:
     """Return the flow runs that filters name, if they say nothing else."""
     where = filters.flow_runs
-    if where is None or filters != Filters(flow_runs=where):
+    if where is None or filters != Filters(flow_runs=where) or not _says_only(where, "id"):
         return None
-    is_plain = where.id is not None and where.model_dump(exclude={"operator", "id"}, exclude_none=True) == {}
-    return where.id.any_ if is_plain and where.id is not None and where.id.not_any_ is None else None
+    return where.id.any_ if where.id is not None and where.id.not_any_ is None else None
 
 
-def _micros(table: Table, name: str) -> ColumnElement[Any]:
-    return type_coerce(table.c[name], BigInteger)
-
-
-def _run_time(table: Table, now: int) -> ColumnElement[Any]:
-    """Return what `rules.bookkeeping.estimated_run_time` says, in microseconds."""
-    since = now - _micros(table, "state_timestamp")
-    is_growing = (table.c.state_type == StateType.RUNNING.value) & (since > 0)
-    return _micros(table, "total_run_time") + case((is_growing, since), else_=0)
-
-
-def _lateness(table: Table, now: int) -> ColumnElement[Any]:
-    """Return what `rules.bookkeeping.estimated_start_time_delta` says, in microseconds."""
-    expected, started = _micros(table, "expected_start_time"), _micros(table, "start_time")
-    return case(
-        (started > expected, started - expected),
-        (started.is_not(None), 0),
-        (table.c.state_type.in_(_FINAL), 0),
-        (expected < now, now - expected),
-        else_=0,
-    )
+def _says_only(where: FlowRunFilter | TaskRunFilter | None, *names: str) -> bool:
+    """Say whether a filter says nothing but of some fields."""
+    return where is None or where.model_dump(exclude={"operator", *names}, exclude_none=True) == {}

@@ -48,7 +48,7 @@ def _parts(dialect: Dialect, where: FlowRunFilter) -> Iterable[Condition]:
     if where.work_queue_name is not None:
         yield _any_or_null(here.work_queue_name, where.work_queue_name)
     if where.state is not None:
-        yield _state(where.state)
+        yield state_condition(where.state)
     if where.flow_version is not None:
         yield combined(is_any(here.flow_version, where.flow_version.any_))
     if where.idempotency_key is not None:
@@ -67,7 +67,8 @@ def _any_or_null(
     return combined([*is_any(column, where.any_), *is_null(column, where.is_null_)], where.operator)
 
 
-def _state(where: FlowRunFilterState) -> Condition:
+def state_condition(where: FlowRunFilterState) -> Condition:
+    """Return the condition of a filter of states on the rows of `flow_run`."""
     parts: list[Condition] = []
     if where.type is not None:
         parts.append(combined(is_any(flow_run.c.state_type, where.type.any_)))
