@@ -65,8 +65,8 @@ async def check_api_version(x_prefect_api_version: Annotated[str | None, Header(
         raise HTTPException(status.HTTP_400_BAD_REQUEST, detail)
 
 
-def _speaks_prefect(user_agent: Annotated[str, Header(include_in_schema=False)] = "") -> bool:
-    return user_agent.startswith("prefect/")
+async def _speaks_prefect(request: Request) -> bool:
+    return request.headers.get("user-agent", "").startswith("prefect/")
 
 
 SpeaksPrefect = Annotated[bool, Depends(_speaks_prefect)]

@@ -67,6 +67,6 @@ def write_state(connection: PlainConnection, run: FlowRun, before: State[Any] | 
     """Store the state that a run has just entered after the one `before`, and what it changed."""
     assert run.state is not None
     states.insert_flow_run_state(connection, run.id, run.state)
-    flow_runs.store_flow_run(connection, run)
+    flow_runs.store_progress(connection, run)
     if connection.happenings is not None:
         connection.happenings.flow_run_entered(run, before)

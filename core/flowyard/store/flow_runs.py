@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -75,6 +75,11 @@ def find(connection: PlainConnection, flow_id: UUID, idempotency_key: str) -> UU
         "SELECT id FROM flow_run WHERE flow_id = ? AND idempotency_key = ?", flow_id, idempotency_key
     )
     return None if found is None else read_id(found)
+
+
+def store_progress(connection: PlainConnection, run: FlowRun) -> None:
+    """Write the columns of a flow run that a transition can change: no index of the others is looked at."""
+    connection.update("flow_run", _progress(run), "id = ?", run.id)
 
 
 def store_flow_run(connection: PlainConnection, run: FlowRun) -> None:
@@ -190,20 +195,26 @@ def policy_record(run: FlowRun) -> dict[str, Any]:
 
 
 def _values(run: FlowRun) -> dict[str, Any]:
-    state = run.state
     return {
         "flow_id": run.flow_id,
         "name": run.name,
         "flow_version": run.flow_version,
         "parameters": run.parameters,
         "context": run.context,
-        "empirical_policy": policy_record(run),
         "tags": list(run.tags),
         "parent_task_run_id": run.parent_task_run_id,
         "deployment_id": run.deployment_id,
         "infrastructure_pid": run.infrastructure_pid,
         "idempotency_key": run.idempotency_key,
-        "start_info": {name: value for name, value in asdict(run.start).items() if value is not None},
+        "start_info": {name: value for name in _START_FIELDS if (value := getattr(run.start, name)) is not None},
+        **_progress(run),
+    }
+
+
+def _progress(run: FlowRun) -> dict[str, Any]:
+    state = run.state
+    return {
+        "empirical_policy": policy_record(run),
         "state_id": state.id if state else None,
         "state_type": state.type.value if state else None,
         "state_name": state.name if state else None,

@@ -107,7 +107,9 @@ class PlainConnection:
     def execute(self, statement: str, *values: object) -> Cursor:
         """Execute a statement with a value for each `?`: ids, times, texts, JSON types."""
         native_id = self.dialect.native_id
-        return self.execute_native(statement, [_bound(value, native_id) for value in values])
+        return self.execute_native(
+            statement, [value if value.__class__ in _AS_THEY_ARE else _bound(value, native_id) for value in values]
+        )
 
     def execute_native(self, statement: str, values: Sequence[Any]) -> Cursor:
         """Execute a statement whose values are as the database stores them."""
@@ -187,6 +189,10 @@ def insert_text(table: str, columns: Mapping[str, object] | Sequence[str]) -> st
     """Return the INSERT of one row."""
     marks = ", ".join("?" * len(columns))
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+
+
+# Most values of a run; asked of their class first, which costs a fifth of a call.
+_AS_THEY_ARE = frozenset({type(None), bool, int, float, bytes})
 
 
 def _bound(value: object, native_id: Any) -> Any:
