@@ -354,7 +354,7 @@ def test_one_source_with_something_that_cannot_be_stored_does_not_stop_the_other
     bad, bad_lease = begin(backend)
     good, good_lease = begin(backend)
     bad_recorder, good_recorder = backend.journal.recorder(bad_lease), backend.journal.recorder(good_lease)
-    record(bad_recorder, make_task_run(bad.id, flow_run_run_count=2**80))
+    record(bad_recorder, make_task_run(bad.id, task_version=3.5))
     record(good_recorder, make_task_run(good.id))
     record(backend.journal.recorder(None), make_task_run(None))
     backend.journal.flush()
