@@ -6,8 +6,12 @@ the pickling that brings it back from a worker.
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class FlowyardError(Exception):
@@ -468,7 +472,16 @@ class LeaseLost(BackendError):
         )
 
 
-class ObjectNotFound(BackendError, LookupError):
+class _OfAnAnswer(BackendError):
+    """An error that a client made of the answer of a server."""
+
+    @property
+    def http_exc(self) -> BaseException | None:
+        """The error of HTTP that it was made of, if it was."""
+        return self.__cause__
+
+
+class ObjectNotFound(_OfAnAnswer, LookupError):
     """An object that was asked for by id or name does not exist."""
 
     def __init__(self, kind: str, key: object) -> None:
@@ -481,7 +494,7 @@ class ObjectNotFound(BackendError, LookupError):
         return f"no {self.kind} {key} in the state backend"
 
 
-class ObjectAlreadyExists(BackendError):
+class ObjectAlreadyExists(_OfAnAnswer):
     """An object of that name exists already."""
 
     def __init__(self, kind: str, key: object) -> None:
@@ -861,6 +874,18 @@ class FlowPauseTimeout(FlowyardError):
 
 class FlowRunWaitTimeout(FlowyardError):
     """A flow run did not finish in the time it was waited for."""
+
+
+if TYPE_CHECKING:
+    # Of HTTP, whose library only clients load: they stand where that is.
+    FlowyardHTTPStatusError = httpx.HTTPStatusError
+    PrefectHTTPStatusError = FlowyardHTTPStatusError
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name in ("FlowyardHTTPStatusError", "PrefectHTTPStatusError"):
+            return importlib.import_module("flowyard.client.base").FlowyardHTTPStatusError
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def exception_traceback(exc: BaseException) -> str:

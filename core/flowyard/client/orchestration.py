@@ -1,246 +1,226 @@
-"""Reading and changing runs from code: `with get_client() as client` or `async with get_client() as client`.
+"""The clients: `async with get_client() as client`, or `with get_client(sync_client=True) as client`.
 
-Both clients speak to the port; which backend is behind it is decided by the settings.
+With FLOWYARD_API_URL they speak to that server; without, to the same API on the state backend of this process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
-from uuid import UUID
+from typing import Any, Literal, Self, overload
 
-from flowyard.ports import Backend, ControlPlane
-from flowyard.process.control import control_plane
-from flowyard.schemas.events import LogEmitted
-from flowyard.schemas.filters import FlowRunFilter, LogFilter, TaskRunFilter
-from flowyard.schemas.ids import new_id
-from flowyard.schemas.orchestration import OrchestrationResult
-from flowyard.schemas.runs import Flow, FlowRun, TaskRun
-from flowyard.schemas.states import State
+import httpx
+from typing_extensions import override
 
-T = TypeVar("T")
-_DEFAULT_LIMIT = 200
+from flowyard.aio import asyncio
+from flowyard.client.address import SERVER_API_VERSION, Address, Life, ServerType
+from flowyard.client.base import ASGIApp, FlowyardHttpxAsyncClient, FlowyardHttpxSyncClient
+from flowyard.client.calling import Blocking
+from flowyard.client.nouns.automations import AutomationCalls
+from flowyard.client.nouns.blocks import BlockCalls
+from flowyard.client.nouns.deployments import DeploymentCalls
+from flowyard.client.nouns.flow_runs import FlowRunCalls
+from flowyard.client.nouns.limits import LimitCalls
+from flowyard.client.nouns.records import RecordCalls
+from flowyard.client.nouns.server import ServerCalls
+from flowyard.client.nouns.task_runs import TaskRunCalls
+from flowyard.client.nouns.work_pools import WorkPoolCalls
+from flowyard.client.nouns.work_queues import WorkQueueCalls
+from flowyard.client.patience import REPEATABLE
+from flowyard.client.transports import AppTransport, BlockingAppTransport, EmbeddedTransport
+from flowyard.exceptions import BackendUnavailable
+from flowyard.settings import get_current_settings
+
+__all__ = [
+    "SERVER_API_VERSION",
+    "FlowyardClient",
+    "PrefectClient",
+    "ServerType",
+    "SyncFlowyardClient",
+    "SyncPrefectClient",
+    "get_client",
+]
 
 
-class SyncFlowyardClient:
-    """Blocking calls, on a `backend` of the caller's or on the one that this process has open.
+class _Calls(
+    ServerCalls,
+    FlowRunCalls,
+    TaskRunCalls,
+    DeploymentCalls,
+    WorkPoolCalls,
+    WorkQueueCalls,
+    LimitCalls,
+    BlockCalls,
+    RecordCalls,
+    AutomationCalls,
+):
+    """Every call."""
 
-    When it is entered, runs whose process has died are marked Crashed first. Inside a task that executes remotely the
-    calls travel to the process of its flow.
-    """
 
-    def __init__(self, backend: Backend | None = None) -> None:
-        self._given = backend
-        self._control: ControlPlane | None = None
+class _Client(_Calls):
+    """What both clients have."""
 
-    def __enter__(self) -> Self:
-        control = control_plane() if self._given is None else self._given.control
-        # Who looks at runs finds those whose process died Crashed, not Running for ever.
-        control.reap_dead_runs(datetime.now(UTC))
-        self._control = control
-        return self
+    _HINT = ""
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    def __init__(
+        self,
+        api: str | ASGIApp | None = None,
+        *,
+        api_key: str | None = None,
+        api_version: str | None = None,
+        httpx_settings: dict[str, Any] | None = None,
     ) -> None:
-        self._control = None
+        self._address = Address(api, api_key=api_key, api_version=api_version, httpx_settings=httpx_settings)
+        self._life = Life(self._HINT)
 
     @property
-    def control(self) -> ControlPlane:
-        """The port behind this client.
+    def api_url(self) -> httpx.URL:
+        """The address of the API."""
+        return httpx.URL(f"{self._address.url}/")
 
-        Raises:
-            RuntimeError: the client is not open.
-        """
-        if self._control is None:
-            raise RuntimeError("the client is not open; use it inside `with get_client() as client:`")
-        return self._control
-
-    def read_flow(self, flow_id: UUID) -> Flow:
-        """Return a flow.
-
-        Raises:
-            ObjectNotFound: there is no such flow.
-        """
-        return self.control.read_flow(flow_id)
-
-    def read_flows(self, *, limit: int | None = None, offset: int = 0) -> list[Flow]:
-        """Return flows, newest first; 200 when there is no limit."""
-        return self.control.read_flows(limit=limit or _DEFAULT_LIMIT, offset=offset)
-
-    def read_flow_run(self, flow_run_id: UUID) -> FlowRun:
-        """Return a flow run with its current state.
-
-        Raises:
-            ObjectNotFound: there is no such flow run.
-        """
-        return self.control.read_flow_run(flow_run_id)
-
-    def read_flow_runs(
-        self, *, flow_run_filter: FlowRunFilter | None = None, limit: int | None = None, offset: int = 0
-    ) -> list[FlowRun]:
-        """Return flow runs, newest first; 200 when there is no limit."""
-        return self.control.read_flow_runs(flow_run_filter, limit=limit or _DEFAULT_LIMIT, offset=offset)
-
-    def read_flow_run_states(self, flow_run_id: UUID) -> list[State[Any]]:
-        """Return every state of a flow run, oldest first."""
-        return self.control.read_flow_run_states(flow_run_id)
-
-    def read_task_run(self, task_run_id: UUID) -> TaskRun:
-        """Return a task run with its current state.
-
-        Raises:
-            ObjectNotFound: there is no such task run.
-        """
-        return self.control.read_task_run(task_run_id)
-
-    def read_task_runs(
-        self, *, task_run_filter: TaskRunFilter | None = None, limit: int | None = None, offset: int = 0
-    ) -> list[TaskRun]:
-        """Return task runs, newest first; 200 when there is no limit."""
-        return self.control.read_task_runs(task_run_filter, limit=limit or _DEFAULT_LIMIT, offset=offset)
-
-    def read_task_run_states(self, task_run_id: UUID) -> list[State[Any]]:
-        """Return every state of a task run, oldest first."""
-        return self.control.read_task_run_states(task_run_id)
-
-    def read_logs(
-        self, log_filter: LogFilter | None = None, limit: int | None = None, offset: int = 0
-    ) -> list[LogEmitted]:
-        """Return log lines in the order of time; 200 when there is no limit."""
-        lines = self.control.read_logs(log_filter or LogFilter(), limit=limit or _DEFAULT_LIMIT, offset=offset)
-        return list(lines)
-
-    def set_flow_run_state(self, flow_run_id: UUID, state: State[Any], force: bool = False) -> OrchestrationResult:
-        """Propose a state for a flow run and return what became of it.
-
-        Raises:
-            ObjectNotFound: there is no such flow run.
-        """
-        # So that the same proposal, sent twice because an answer got lost, counts once.
-        details = replace(state.state_details, transition_id=state.state_details.transition_id or new_id())
-        proposed = State(state.type, state.name, state.message, state.data, details, state.timestamp, state.id)
-        return self.control.propose_flow_run_state(flow_run_id, proposed, force=force)
-
-    def delete_flow_run(self, flow_run_id: UUID) -> None:
-        """Delete a flow run with its task runs, states and logs.
-
-        Raises:
-            ObjectNotFound: there is no such flow run.
-        """
-        self.control.delete_flow_run(flow_run_id)
+    @property
+    def server_type(self) -> ServerType:
+        """Where the API is."""
+        return self._address.server_type
 
 
-class FlowyardClient:
-    """The same calls as coroutines, run in threads; `with` instead of `async with` gives the blocking client."""
+class FlowyardClient(_Client):
+    """The async client. Its calls are those of `SyncFlowyardClient`, awaited.
 
-    def __init__(self, backend: Backend | None = None) -> None:
-        self._sync = SyncFlowyardClient(backend)
+    Args:
+        api: the address of an API, such as `http://HOST:4200/api`; an ASGI application; or None for the API on the
+            state backend of this process.
+        api_key: what the server knows the caller by.
+        api_version: the version of the API that the server is told; for tests.
+        httpx_settings: further arguments of `httpx.AsyncClient`.
+    """
 
-    def __enter__(self) -> SyncFlowyardClient:
-        return self._sync.__enter__()
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._sync.__exit__(exc_type, exc, traceback)
+    _HINT = "async with get_client() as client:"
+    _http: FlowyardHttpxAsyncClient | None = None
 
     async def __aenter__(self) -> Self:
-        await _in_thread(self._sync.__enter__)
+        self._life.open()
+        address = self._address
+        await asyncio.to_thread(address.enter)
+        transport = None
+        if address.server_type is ServerType.EPHEMERAL:
+            transport = EmbeddedTransport() if address.app is None else AppTransport(address.app)
+        try:
+            self._http = FlowyardHttpxAsyncClient(**address.options(transport))
+        except (OSError, ImportError, ValueError) as error:  # certificates, the package h2, the address of a proxy
+            raise BackendUnavailable(address.url, f"{error}", "mend the FLOWYARD_API_* settings") from error
+        await self._http.__aenter__()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await _in_thread(lambda: self._sync.__exit__(exc_type, exc, traceback))
+        self._life.close()
+        if self._http is not None:
+            await self._http.__aexit__(exc_type, exc, traceback)
 
-    async def read_flow(self, flow_id: UUID) -> Flow:
-        """See `SyncFlowyardClient.read_flow`."""
-        return await _in_thread(lambda: self._sync.read_flow(flow_id))
-
-    async def read_flows(self, *, limit: int | None = None, offset: int = 0) -> list[Flow]:
-        """See `SyncFlowyardClient.read_flows`."""
-        return await _in_thread(lambda: self._sync.read_flows(limit=limit, offset=offset))
-
-    async def read_flow_run(self, flow_run_id: UUID) -> FlowRun:
-        """See `SyncFlowyardClient.read_flow_run`."""
-        return await _in_thread(lambda: self._sync.read_flow_run(flow_run_id))
-
-    async def read_flow_runs(
-        self, *, flow_run_filter: FlowRunFilter | None = None, limit: int | None = None, offset: int = 0
-    ) -> list[FlowRun]:
-        """See `SyncFlowyardClient.read_flow_runs`."""
-        return await _in_thread(
-            lambda: self._sync.read_flow_runs(flow_run_filter=flow_run_filter, limit=limit, offset=offset)
+    def __enter__(self) -> Any:
+        raise RuntimeError(
+            "this client is awaited: use `async with get_client() as client:`, or, in code that blocks, "
+            "`with get_client(sync_client=True) as client:`"
         )
 
-    async def read_flow_run_states(self, flow_run_id: UUID) -> list[State[Any]]:
-        """See `SyncFlowyardClient.read_flow_run_states`."""
-        return await _in_thread(lambda: self._sync.read_flow_run_states(flow_run_id))
+    def __exit__(self, *_: object) -> None:
+        raise AssertionError("never entered")
 
-    async def read_task_run(self, task_run_id: UUID) -> TaskRun:
-        """See `SyncFlowyardClient.read_task_run`."""
-        return await _in_thread(lambda: self._sync.read_task_run(task_run_id))
-
-    async def read_task_runs(
-        self, *, task_run_filter: TaskRunFilter | None = None, limit: int | None = None, offset: int = 0
-    ) -> list[TaskRun]:
-        """See `SyncFlowyardClient.read_task_runs`."""
-        return await _in_thread(
-            lambda: self._sync.read_task_runs(task_run_filter=task_run_filter, limit=limit, offset=offset)
+    @override
+    async def _send(
+        self, method: str, path: str, *, json: object, params: Mapping[str, Any] | None, is_repeatable: bool
+    ) -> httpx.Response:
+        self._life.check()
+        assert self._http is not None
+        if self._address.is_of_settings:
+            await asyncio.to_thread(self._address.settle)
+        request = self._http.build_request(
+            method, path, json=json, params=params, extensions={REPEATABLE: is_repeatable}
         )
+        return await self._http.send(request)
 
-    async def read_task_run_states(self, task_run_id: UUID) -> list[State[Any]]:
-        """See `SyncFlowyardClient.read_task_run_states`."""
-        return await _in_thread(lambda: self._sync.read_task_run_states(task_run_id))
 
-    async def read_logs(
-        self, log_filter: LogFilter | None = None, limit: int | None = None, offset: int = 0
-    ) -> list[LogEmitted]:
-        """See `SyncFlowyardClient.read_logs`."""
-        return await _in_thread(lambda: self._sync.read_logs(log_filter, limit, offset))
+class _BlockingSession(_Calls):
+    """The calls of a blocking client, as coroutines that never suspend."""
 
-    async def set_flow_run_state(
-        self, flow_run_id: UUID, state: State[Any], force: bool = False
-    ) -> OrchestrationResult:
-        """See `SyncFlowyardClient.set_flow_run_state`."""
-        return await _in_thread(lambda: self._sync.set_flow_run_state(flow_run_id, state, force))
+    def __init__(self, send: Callable[..., httpx.Response]) -> None:
+        self._blocking_send = send
 
-    async def delete_flow_run(self, flow_run_id: UUID) -> None:
-        """See `SyncFlowyardClient.delete_flow_run`."""
-        await _in_thread(lambda: self._sync.delete_flow_run(flow_run_id))
+    @override
+    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self._blocking_send(method, path, **options)
+
+
+class SyncFlowyardClient(Blocking, _Client):
+    """The blocking client; see `FlowyardClient` for its arguments."""
+
+    _HINT = "with get_client(sync_client=True) as client:"
+    _http: FlowyardHttpxSyncClient | None = None
+
+    @property
+    @override
+    def session(self) -> _BlockingSession:
+        return _BlockingSession(self._send_blocking)
+
+    def __enter__(self) -> Self:
+        self._life.open()
+        address = self._address
+        address.enter()
+        transport = None
+        if address.server_type is ServerType.EPHEMERAL:
+            transport = EmbeddedTransport() if address.app is None else BlockingAppTransport(address.app)
+        try:
+            self._http = FlowyardHttpxSyncClient(**address.options(transport))
+        except (OSError, ImportError, ValueError) as error:  # certificates, the package h2, the address of a proxy
+            raise BackendUnavailable(address.url, f"{error}", "mend the FLOWYARD_API_* settings") from error
+        self._http.__enter__()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._life.close()
+        if self._http is not None:
+            self._http.__exit__(exc_type, exc, traceback)
+
+    def _send_blocking(
+        self, method: str, path: str, *, json: object, params: Mapping[str, Any] | None, is_repeatable: bool
+    ) -> httpx.Response:
+        self._life.check()
+        assert self._http is not None
+        self._address.settle()
+        request = self._http.build_request(
+            method, path, json=json, params=params, extensions={REPEATABLE: is_repeatable}
+        )
+        return self._http.send(request)
+
+    @override
+    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self._send_blocking(method, path, **options)
 
 
 @overload
-def get_client(
-    httpx_settings: dict[str, Any] | None = None, sync_client: Literal[False] = False, *, backend: Backend | None = None
-) -> FlowyardClient: ...
+def get_client(httpx_settings: dict[str, Any] | None = None, sync_client: Literal[False] = False) -> FlowyardClient: ...
 @overload
-def get_client(
-    httpx_settings: dict[str, Any] | None = None, *, sync_client: Literal[True], backend: Backend | None = None
-) -> SyncFlowyardClient: ...
+def get_client(httpx_settings: dict[str, Any] | None = None, *, sync_client: Literal[True]) -> SyncFlowyardClient: ...
 
 
 def get_client(
-    httpx_settings: dict[str, Any] | None = None, sync_client: bool = False, *, backend: Backend | None = None
+    httpx_settings: dict[str, Any] | None = None, sync_client: bool = False
 ) -> FlowyardClient | SyncFlowyardClient:
-    """Return a client of the state backend of the run here, else of the settings; use it in `with` or `async with`.
+    """Return a client of the server of the settings, or of the state backend of this process when they name none.
+
+    Inside a run, and in tasks on other machines, it is the state backend of that run.
 
     Args:
-        httpx_settings: taken for code written for Prefect 2; an embedded backend makes no request.
-        sync_client: return the blocking client; `with` on the other one gives it too.
-        backend: use this one, and leave it open.
+        httpx_settings: further arguments of httpx's client, such as `timeout`.
+        sync_client: return the blocking one.
     """
-    return SyncFlowyardClient(backend) if sync_client else FlowyardClient(backend)
-
-
-async def _in_thread(call: Callable[[], T]) -> T:
-    import asyncio  # noqa: PLC0415  50 ms that a script without coroutines need not pay
-
-    return await asyncio.to_thread(call)
+    settings = get_current_settings()
+    kind = SyncFlowyardClient if sync_client else FlowyardClient
+    return kind(settings.FLOWYARD_API_URL, api_key=settings.FLOWYARD_API_KEY, httpx_settings=httpx_settings)
 
 
 PrefectClient = FlowyardClient

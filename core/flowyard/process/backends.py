@@ -40,8 +40,7 @@ class Process:
         """
         settings = settings or get_current_settings()
         setup_logging()  # again for every root run: the settings may have changed, and it is 1 microsecond if not
-        where = (settings.FLOWYARD_API_URL, settings.FLOWYARD_API_KEY, settings.FLOWYARD_API_DATABASE_CONNECTION_URL)
-        key = (str(settings.FLOWYARD_HOME), *map(str, where))
+        key = _key_of(settings)
         backend = self._backends.get(key)
         if backend is not None:
             return backend
@@ -53,6 +52,10 @@ class Process:
                 backend.control.reap_dead_runs(datetime.now(UTC))
                 self._backends[key] = backend
             return backend
+
+    def opened(self, settings: Settings) -> Backend | None:
+        """Return the backend that settings name, if it is open."""
+        return self._backends.get(_key_of(settings))
 
     @property
     def has_backend(self) -> bool:
@@ -74,6 +77,11 @@ class Process:
         self.background = BackgroundLoop()
         self.remote_calls = RemoteCalls()
         self.commands = Commands()
+
+
+def _key_of(settings: Settings) -> tuple[str, ...]:
+    where = (settings.FLOWYARD_API_URL, settings.FLOWYARD_API_KEY, settings.FLOWYARD_API_DATABASE_CONNECTION_URL)
+    return (str(settings.FLOWYARD_HOME), *map(str, where))
 
 
 PROCESS = Process()

@@ -5,7 +5,12 @@ Loaded by name, by the embedded backend, when the first client asks something.
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import httpx
+from fastapi import FastAPI
+from starlette.datastructures import State
 
 from flowyard.local.backend import LocalBackend
 from flowyard.process.loops import BackgroundLoop
@@ -35,10 +40,11 @@ class EmbeddedApi:
     """Answers requests on an event loop of its own. Thread-safe; callers block."""
 
     def __init__(self, backend: LocalBackend) -> None:
-        settings = get_current_settings().copy_with_update(_UNGUARDED)
-        app = create_app(settings, backend=backend)
+        # Its routes take longer to make than most scripts, and are the same for every backend.
+        app = copy.copy(_application())
+        app.state = State({"authenticator": app.state.authenticator, "metrics": app.state.metrics})
         # What its lifespan makes, but for what only a server does: services, and time for leases to be renewed.
-        app.state.gateway = Gateway(backend, settings)
+        app.state.gateway = Gateway(backend, get_current_settings().copy_with_update(_UNGUARDED))
         app.state.task_desk = TaskDesk()
         self._transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         self._loop = BackgroundLoop()
@@ -57,3 +63,8 @@ class EmbeddedApi:
     def close(self) -> None:
         """End the loop; nothing may be asked any more."""
         self._loop.close()
+
+
+@functools.cache
+def _application() -> FastAPI:
+    return create_app(get_current_settings().copy_with_update(_UNGUARDED))

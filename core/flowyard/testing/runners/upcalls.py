@@ -121,7 +121,7 @@ class UpcallContract(FlowsUnderTest):
             assert here.task_run.flow_run_id is not None
             with get_client(sync_client=True) as client:
                 flow_run = client.read_flow_run(here.task_run.flow_run_id)
-                return flow_run.flow_name, str(flow_run.state_name)
+                return client.read_flow(flow_run.flow_id).name, str(flow_run.state_name)
 
         @flow(task_runner=runner)
         def looked_at() -> tuple[str, str]:

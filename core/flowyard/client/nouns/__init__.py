@@ -1,0 +1,1 @@
+"""The calls of both clients, a module a noun: each call is one request of the REST API, or a few."""
