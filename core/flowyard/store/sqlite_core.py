@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Table, Text, cast, event, exists, func, select, type_coerce
+from sqlalchemy import Table, Text, cast, event, exists, func, or_, select, type_coerce
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection, Engine, create_engine
 from sqlalchemy.pool import QueuePool, StaticPool
@@ -37,10 +37,14 @@ def insert(table: Table) -> sqlite.Insert:
 
 def json_array_has(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
     """Return the condition that a JSON array of strings in a column contains a string."""
-    items = func.json_each(column).table_valued("value")
-    is_among = exists(select(items.c.value).where(items.c.value == text))
-    # First as text, which is not parsed: the form in which `encoding.to_json` writes it must be there somewhere.
-    return (func.instr(column, type_coerce(to_json(text), Text)) > 0) & is_among
+    if text == ",":
+        items = func.json_each(column).table_valued("value")
+        return exists(select(items.c.value).where(items.c.value == text))
+    # As text, in the form in which `encoding.to_json` writes it: parsing takes three times as long. A quote after a
+    # bracket or a comma begins a string, for within one it is escaped; or it ends one that ends with these, and then
+    # what follows is `,"` or nothing, which is not the begin of a string but of ",".
+    string = to_json(text)
+    return or_(*[func.instr(column, type_coerce(before + string, Text)) > 0 for before in "[,"])
 
 
 def json_text(column: ColumnElement[Any]) -> ColumnElement[str]:

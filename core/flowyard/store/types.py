@@ -1,4 +1,8 @@
-"""Column types of SQLAlchemy: how ids, times and JSON are kept, the same on SQLite and PostgreSQL."""
+"""Column types of SQLAlchemy: how ids, times and JSON are kept, the same on SQLite and PostgreSQL.
+
+They say themselves what makes a Python value of a stored one (`result_processor`), where SQLAlchemy would put two more
+calls around each value: a list of 200 flow runs has 5,000.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,9 @@ from flowyard.store.encoding import (
     to_microseconds,
 )
 
+# What `json.loads` does, without looking for white space around a text that we wrote.
+_decode = json.JSONDecoder().raw_decode
+
 
 class Identifier(TypeDecorator[UUID]):
     """A UUID: 16 bytes on SQLite, `uuid` on PostgreSQL. Both sort by value, so UUIDv7 sorts by time."""
@@ -41,10 +48,9 @@ class Identifier(TypeDecorator[UUID]):
         return value.bytes
 
     @override
-    def process_result_value(self, value: Any, dialect: Dialect) -> UUID | None:
-        if value is None or isinstance(value, UUID):
-            return value
-        return UUID(bytes=value)
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Any:
+        # psycopg returns UUIDs.
+        return None if dialect.name == "postgresql" else _id_of
 
 
 class Timestamp(TypeDecorator[datetime]):
@@ -58,8 +64,8 @@ class Timestamp(TypeDecorator[datetime]):
         return None if value is None else to_microseconds(value)
 
     @override
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else from_microseconds(value)
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Any:
+        return _moment_of
 
 
 class Duration(TypeDecorator[timedelta]):
@@ -73,8 +79,8 @@ class Duration(TypeDecorator[timedelta]):
         return None if value is None else duration_to_microseconds(value)
 
     @override
-    def process_result_value(self, value: int | None, dialect: Dialect) -> timedelta | None:
-        return None if value is None else timedelta(microseconds=value)
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Any:
+        return _duration_of
 
 
 class Json(TypeDecorator[Any]):
@@ -99,8 +105,9 @@ class Json(TypeDecorator[Any]):
         return storable_json(value) if dialect.name == "postgresql" else to_json(value)
 
     @override
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        return json.loads(value) if isinstance(value, str) and dialect.name != "postgresql" else value
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Any:
+        # psycopg returns what the text says.
+        return None if dialect.name == "postgresql" else _document_of
 
 
 class PlainText(TypeDecorator[str]):
@@ -112,3 +119,24 @@ class PlainText(TypeDecorator[str]):
     @override
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else storable_text(value)
+
+
+def _id_of(value: bytes | None) -> UUID | None:
+    return None if value is None else UUID(bytes=value)
+
+
+def _moment_of(value: int | None) -> datetime | None:
+    return None if value is None else from_microseconds(value)
+
+
+def _duration_of(value: int | None) -> timedelta | None:
+    return None if value is None else timedelta(microseconds=value)
+
+
+def _document_of(value: str | None) -> Any:
+    if value is None:
+        return None
+    # Most of them are empty.
+    if value == "{}":
+        return {}
+    return [] if value == "[]" else _decode(value)[0]

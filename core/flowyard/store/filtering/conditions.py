@@ -22,13 +22,13 @@ def combined(conditions: Iterable[Condition], operator: Operator = Operator.and_
     return or_(*conditions) if operator is Operator.or_ else and_(*conditions)
 
 
-def is_any(column: Column[Any], values: Sequence[Any] | None) -> Iterable[Condition]:
+def is_any(column: ColumnElement[Any], values: Sequence[Any] | None) -> Iterable[Condition]:
     """`any_`: the value is in the list."""
     if values is not None:
         yield column.in_(values)
 
 
-def is_not_any(column: Column[Any], values: Sequence[Any] | None) -> Iterable[Condition]:
+def is_not_any(column: ColumnElement[Any], values: Sequence[Any] | None) -> Iterable[Condition]:
     """`not_any_`: the value is not in the list."""
     if values is not None:
         yield column.not_in(values)

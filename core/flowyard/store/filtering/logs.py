@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import or_, select
+from sqlalchemy import func
 
-from flowyard.schemas.api.base import Operator
 from flowyard.schemas.api.logs import LogFilter
 from flowyard.store.filtering.conditions import Condition, combined, is_any, is_between
-from flowyard.store.logs import NO_FLOW_RUN
-from flowyard.store.tables import log, task_run
+from flowyard.store.tables import log
 
 
 def log_condition(where: LogFilter) -> Condition:
     """Return the condition of one filter on the rows of `log`."""
-    found = combined(_parts(where), where.operator)
-    task_run_ids = where.task_run_id.any_ if where.task_run_id is not None else None
-    if task_run_ids is None or where.operator is Operator.or_ or where.flow_run_id is not None:
-        return found
-    # Lines are kept by flow run: with it the database reads the lines of a few runs instead of all.
-    flow_run_ids = select(task_run.c.flow_run_id).where(task_run.c.id.in_(task_run_ids))
-    return found & or_(log.c.flow_run_id.in_(flow_run_ids), log.c.flow_run_id == NO_FLOW_RUN)
+    return combined(_parts(where), where.operator)
 
 
 def _parts(where: LogFilter) -> Iterable[Condition]:
@@ -30,6 +22,9 @@ def _parts(where: LogFilter) -> Iterable[Condition]:
     if where.timestamp is not None:
         yield combined(is_between(log.c.timestamp, before=where.timestamp.before_, after=where.timestamp.after_))
     if where.flow_run_id is not None:
-        yield combined(is_any(log.c.flow_run_id, where.flow_run_id.any_))
+        of_task_run = where.task_run_id is not None and where.task_run_id.any_ is not None
+        # Beside task runs not for an index to look up: theirs has few lines to read, that of a flow run all of them.
+        column = func.coalesce(log.c.flow_run_id, log.c.flow_run_id) if of_task_run else log.c.flow_run_id
+        yield combined(is_any(column, where.flow_run_id.any_))
     if where.task_run_id is not None:
         yield combined(is_any(log.c.task_run_id, where.task_run_id.any_))
