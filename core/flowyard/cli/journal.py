@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat
+from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat, Yes
 from flowyard.cli.lazy import command_group
 from flowyard.cli.output import say, write_json, write_table
 from flowyard.exceptions import ServerAway
 from flowyard.remote.backend import spool_folder
 from flowyard.remote.connection import Connection
 from flowyard.remote.delivery import replay as send
+from flowyard.remote.refused import RefusedSummary, exported, refused_files, refused_summary
 from flowyard.remote.spool import Spool, SpoolSummary, spool_files, summary_of
 from flowyard.services.file_locks import is_locked
 from flowyard.settings import FLOWYARD_API_URL, Settings
@@ -22,12 +24,16 @@ app = command_group("Look at what waits for a server that is away, and send it."
 
 @app.command()
 def status(context: typer.Context, output: Output = OutputFormat.TABLE) -> None:
-    """Show what is kept in this home: one line for each process that recorded something."""
+    """Show what is kept in this home: one line for each process that recorded something, and what was refused."""
     run = Invocation(context, output)
-    found = _summaries(run.settings())
+    settings = run.settings()
+    found = _summaries(settings)
+    refused = _refused(settings)
     if run.is_json:
-        write_json([_record(summary, is_alive=is_alive) for summary, is_alive in found])
-    elif not found:
+        waiting = [_record(summary, is_alive=is_alive) for summary, is_alive in found]
+        aside = [{**_record(each.spool, is_alive=False), "refused": each.reason} for each in refused]
+        write_json([*waiting, *aside])
+    elif not found and not refused:
         say(run, "Nothing waits: servers have everything.")
     else:
         rows = [
@@ -41,7 +47,22 @@ def status(context: typer.Context, output: Output = OutputFormat.TABLE) -> None:
             )
             for summary, is_alive in found
         ]
+        rows += [
+            (
+                f"{each.spool.reporter.pid} on {each.spool.reporter.host}",
+                "refused",
+                each.spool.url,
+                f"{each.spool.count}",
+                f"{each.spool.size / 1e6:.3f} MB",
+                f"{each.spool.unreadable} bytes" if each.spool.unreadable else "",
+            )
+            for each in refused
+        ]
         write_table(run, ("Process", "State", "Server", "Requests", "Size", "Unreadable"), rows)
+        for reason in dict.fromkeys(each.reason for each in refused):
+            say(run, f"Refused: {reason}.")
+        if refused:
+            say(run, "`flowyard journal export FILE` writes what was refused to a file, `journal discard` deletes it.")
 
 
 @app.command()
@@ -64,6 +85,44 @@ def replay(
         finally:
             spool.close()
     say(run, f"Sent {count} requests." if count else "Nothing waits: servers have everything.", colour="green")
+
+
+@app.command()
+def export(
+    context: typer.Context, file: Annotated[Path, typer.Argument(help="To write to; it must not be there.")]
+) -> None:
+    """Write what servers refused to a file: a JSON object for each batch, with its reason and its records."""
+    run = Invocation(context)
+    paths = refused_files(spool_folder(run.settings()))
+    try:
+        with file.open("x", encoding="utf-8") as target:
+            count = 0
+            for line in (line for path in paths for line in exported(path)):
+                target.write(line + "\n")
+                count += 1
+    except OSError as error:
+        raise CommandFailed(f"{file} cannot be written: {error}; name another file") from error
+    say(run, f"Wrote {count} refused batches to {file}." if count else "Servers refused nothing.", colour="green")
+
+
+@app.command()
+def discard(context: typer.Context, yes: Yes = False) -> None:
+    """Delete what servers refused; what still waits to be sent stays."""
+    run = Invocation(context)
+    refused = _refused(run.settings())
+    if not refused:
+        say(run, "Servers refused nothing.")
+        return
+    count = sum(each.spool.count for each in refused)
+    run.confirm(f"Delete {count} refused batches for good?", yes=yes)
+    for each in refused:
+        each.spool.path.unlink(missing_ok=True)
+    say(run, f"Deleted {count} refused batches.", colour="green")
+
+
+def _refused(settings: Settings) -> list[RefusedSummary]:
+    found = [refused_summary(path) for path in refused_files(spool_folder(settings))]
+    return [each for each in found if each is not None]
 
 
 def _send(spool: Spool, settings: Settings, url: str) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import zlib
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import httpx
 
 from flowyard.exceptions import BackendUnavailable, RequestRefused, ServerAway
+from flowyard.remote.csrf import CsrfToken
 from flowyard.remote.retrying import (
     CONNECT_SECONDS,
     KEEP_ALIVE_SECONDS,
@@ -20,9 +23,11 @@ from flowyard.remote.retrying import (
 )
 from flowyard.schemas.requests import ApiAnswer, ApiRequest
 from flowyard.settings import Settings
+from flowyard.telemetry import TELEMETRY
 
 _GZIP = 16 + zlib.MAX_WBITS
 _WORTH_COMPRESSING = 1000
+_TOKENS_AT_MOST = 3  # others of this client can be given a new one in between
 _TAKEN = frozenset({HTTPStatus.OK, HTTPStatus.CONFLICT})
 _UNREADABLE = frozenset(
     {
@@ -42,6 +47,8 @@ class Connection:
         self._settings = settings
         self._retries = settings.FLOWYARD_CLIENT_MAX_RETRIES
         self._passing = PASSING | settings.FLOWYARD_CLIENT_RETRY_EXTRA_CODES
+        self._csrf = CsrfToken(settings)
+        self._renewing = threading.Lock()
         headers = {"Content-Type": "application/msgpack"}
         if settings.FLOWYARD_API_KEY:
             headers["Authorization"] = f"Bearer {settings.FLOWYARD_API_KEY}"
@@ -90,9 +97,10 @@ class Connection:
             ServerAway: no answer came, or one that says to come again.
             RequestRefused: the server cannot read it.
         """
-        headers = {"Content-Encoding": "gzip"} if packed[:2] == b"\x1f\x8b" else None
+        headers = {"Content-Encoding": "gzip"} if packed[:2] == b"\x1f\x8b" else {}
+        headers.update(TELEMETRY.headers())
         try:
-            answer = self._client.post(self.url + path, content=packed, headers=headers)
+            answer = self._post(path, packed, headers)
         except httpx.HTTPError as error:
             raise self._away(_cause(error), may_have_arrived=not has_surely_not_arrived(error)) from error
         except (httpx.InvalidURL, UnicodeError) as error:
@@ -106,11 +114,33 @@ class Connection:
             raise RequestRefused(self.url, f"{said}: {answer.text[:500]}")
         if status in self._passing:
             raise self._away(said, retry_after_seconds=retry_after_of(answer))
+        if status == HTTPStatus.FORBIDDEN and "CSRF" in answer.text:
+            said = f"{said}: {answer.text[:200]}; see FLOWYARD_CLIENT_CSRF_SUPPORT_ENABLED"
+            raise self._away(said, is_passing=False)
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             raise self._away(f"{said}: it does not accept FLOWYARD_API_KEY", is_passing=False)
         if status == HTTPStatus.NOT_FOUND:
             raise self._away(f"{said}: there is no Flowyard server at this address", is_passing=False)
         raise self._away(said)
+
+    def _post(self, path: str, packed: bytes, headers: Mapping[str, str]) -> httpx.Response:
+        for tokens in range(_TOKENS_AT_MOST + 1):
+            sent = self._csrf.headers
+            answer = self._client.post(self.url + path, content=packed, headers={**headers, **sent})
+            asks = self._csrf.is_asking(answer.status_code, answer.content)
+            if not asks or tokens == _TOKENS_AT_MOST or not self._renew_token(sent):
+                return answer
+        raise AssertionError("unreachable")
+
+    def _renew_token(self, old: Mapping[str, str]) -> bool:
+        """Get a token in the place of one that is not good, unless another thread did; False when there is none."""
+        with self._renewing:
+            if self._csrf.headers is old:
+                answer = self._client.get(self.url + self._csrf.path)
+                if answer.status_code != HTTPStatus.OK:
+                    return False
+                self._csrf.take(answer.content)
+        return True
 
     def forward(self, request: ApiRequest) -> ApiAnswer:
         """Send a request of the REST API as it is, once, and return the answer, whatever it is.

@@ -23,6 +23,7 @@ from flowyard.exceptions import LeaseLost, RecordsNotDurable, RequestRefused, Se
 from flowyard.journal.batches import Group, Operation, Segment, Source, cause_of, not_durable
 from flowyard.journal.write_behind import Transactions
 from flowyard.remote.connection import Connection, compressed, decompressed
+from flowyard.remote.refused import put_aside
 from flowyard.remote.spool import Frame, Spool, spool_files, spool_path
 from flowyard.schemas.events import JournalEvent
 from flowyard.schemas.reports import RUNS, VERSION, Batch, Reporter
@@ -62,6 +63,8 @@ class Delivery(Transactions):
         # How many batches of a lease were sent. Not kept with its source, which lives as long as somebody records.
         self._numbers: OrderedDict[_Key, int] = OrderedDict()
         self._lost: list[LeaseLost] = []
+        self._sending: Spool | None = None
+        """Whose frame is being sent; None for what was not kept on disk before."""
         self._next_try = 0.0
         self._failures = 0
         self._caught_up = threading.Event()
@@ -200,6 +203,23 @@ class Delivery(Transactions):
             self._go_away(error)
             self._keep(frame)
 
+    def deliver_first(self, spool: Spool) -> bool:
+        """Send the first frame of a spool; False when there is none. What is refused is put aside.
+
+        Raises:
+            ServerAway, OSError: it must be sent later.
+        """
+        frame = spool.first()
+        if frame is None:
+            return False
+        self._sending = spool
+        try:
+            self.deliver(frame)
+        finally:
+            self._sending = None
+        spool.drop_first()
+        return True
+
     def deliver(self, frame: Frame) -> None:
         """Send a frame and deal with the answer.
 
@@ -216,13 +236,20 @@ class Delivery(Transactions):
                 open_answer(content)
             except Exception as error:  # there is nobody left to be told
                 _logger.error("what was kept while the server was away came too late: %s", error)
+                self._put_aside(frame, f"{error}")
             return
         refusals: list[dict[str, Any]] = json.loads(content)["refused"]
         if refusals:
             batches = self._batches_in(frame)
             for refused in refusals:
                 index: int = refused["index"]
+                self._put_aside(Frame(JOURNAL, compressed(self._body([batches[index]]))), refused["reason"])
                 self._refuse(batches[index], refused["kind"], refused["reason"])
+
+    def _put_aside(self, frame: Frame, reason: str) -> None:
+        if self._sending is not None:
+            path = put_aside(self._sending, frame, reason)
+            _logger.error("it is put aside in %s; `flowyard journal status` says what to do", path)
 
     def _deal_with_refusal(self, frame: Frame, error: RequestRefused) -> None:
         """Take out of a request what the server can never store; the others shall not pay for it."""
@@ -232,7 +259,8 @@ class Delivery(Transactions):
                 self.deliver(Frame(JOURNAL, compressed(self._body([batch]))))
             return
         if not batches:
-            _logger.error("a change that was kept while the server was away is lost: %s", error)
+            _logger.error("a change that was kept while the server was away cannot be made: %s", error)
+        self._put_aside(frame, f"{error}")
         for batch in batches:
             runs = () if batch.flow_run_id is None else (str(batch.flow_run_id),)
             fault = RecordsNotDurable(1, runs, f"{error}", "this cannot be stored; report it")
@@ -305,15 +333,12 @@ class Delivery(Transactions):
         sent = 0
         while time.monotonic() < end:
             spool = self._left_behind[0] if self._left_behind else self._spool
-            frame = spool.first()
             try:
-                if frame is not None:
-                    self.deliver(frame)
+                is_sent = self.deliver_first(spool)
             except ServerAway as error:
                 self._go_away(error)
                 return
-            if frame is not None:
-                spool.drop_first()
+            if is_sent:
                 sent += 1
             elif spool is not self._spool:
                 self._left_behind.pop(0).close()
@@ -341,12 +366,9 @@ def replay(spool: Spool, connection: Connection) -> int:
     """
     delivery = Delivery(connection, spool.reporter, spool.path.parent / "none")
     for sent in itertools.count():
-        frame = spool.first()
-        if frame is None:
+        if not delivery.deliver_first(spool):
             spool.close()
             return sent
-        delivery.deliver(frame)
-        spool.drop_first()
     raise AssertionError("unreachable")
 
 

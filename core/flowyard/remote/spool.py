@@ -218,6 +218,17 @@ def summary_of(path: Path) -> SpoolSummary | None:
         os.close(descriptor)
 
 
+def frames_of(path: Path) -> Iterator[Frame]:
+    """Return the frames of a file, whoever has it."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        header, begin = _header_at_start(descriptor)
+        for content, _ in _frames(descriptor, begin) if header is not None else ():
+            yield Frame(*unpack_value(content))
+    finally:
+        os.close(descriptor)
+
+
 def _header_at_start(descriptor: int) -> tuple[tuple[str, Reporter] | None, int]:
     """Return the server and the process that a spool is of, and where its frames begin; None when it is no spool."""
     content, begin = _frame_at(descriptor, 0)

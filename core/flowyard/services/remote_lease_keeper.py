@@ -7,8 +7,11 @@ import logging
 import os
 import ssl
 import sys
+import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from flowyard.services.lease_children import LeaseChild, renew_until_the_parent_ends
@@ -29,8 +32,10 @@ class RemoteLeaseKeeper(LeaseChild):
     """
 
     def __init__(self, settings: Settings, url: str, body: bytes) -> None:
+        api = f"{settings.FLOWYARD_API_URL}".rstrip("/")
         target = {
             "url": url,
+            "tokens": f"{api}/csrf-token?client=" if settings.FLOWYARD_CLIENT_CSRF_SUPPORT_ENABLED else None,
             "key": settings.FLOWYARD_API_KEY,
             "certificates": settings.FLOWYARD_API_SSL_CERT_FILE,
             "is_unchecked": settings.FLOWYARD_API_TLS_INSECURE_SKIP_VERIFY,
@@ -41,11 +46,12 @@ class RemoteLeaseKeeper(LeaseChild):
 
 def keep(target: Mapping[str, Any], parent: int) -> None:
     """Renew leases until the pipe `parent` is closed at its other end."""
+    renewal = Renewal(target)
 
     def attempt() -> None:
         try:
-            renew(target)
-        except (OSError, ValueError) as error:
+            renewal()
+        except (OSError, ValueError, KeyError) as error:
             # The server may be back before the leases end; if not, it gives them some time when it starts. The parent
             # says that it is away.
             _logger.debug("could not renew the leases: %s", error)
@@ -53,23 +59,49 @@ def keep(target: Mapping[str, Any], parent: int) -> None:
     renew_until_the_parent_ends(attempt, parent)
 
 
-def renew(target: Mapping[str, Any]) -> None:
-    """Renew the leases once.
+class Renewal:
+    """Renews the leases once, whenever it is called.
 
-    Raises:
-        OSError: the server does not answer.
+    Args:
+        target: where, and what to send.
     """
-    headers = {"Content-Type": "application/msgpack"}
-    if target["key"]:
-        headers["Authorization"] = f"Bearer {target['key']}"
-    # The standard library's client: loading httpx would take longer than all that this process does.
-    request = urllib.request.Request(target["url"], bytes.fromhex(target["body"]), headers)
-    tls = ssl.create_default_context(cafile=target["certificates"])
-    if target["is_unchecked"]:
-        tls.check_hostname = False
-        tls.verify_mode = ssl.CERT_NONE
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS, context=tls) as answer:
-        answer.read()
+
+    def __init__(self, target: Mapping[str, Any]) -> None:
+        self._target = target
+        self._client = uuid.uuid4().hex
+        self._token: dict[str, str] = {}
+
+    def __call__(self) -> None:
+        """Renew the leases; with a new CSRF token if the server wants one.
+
+        Raises:
+            OSError: the server does not answer, or refuses.
+            ValueError, KeyError: it gives what is no token.
+        """
+        body = bytes.fromhex(self._target["body"])
+        try:
+            self._send(self._target["url"], body)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code != HTTPStatus.FORBIDDEN or self._target["tokens"] is None:
+                raise
+            made = json.loads(self._send(self._target["tokens"] + self._client, None))
+            self._token = {"Prefect-Csrf-Client": self._client, "Prefect-Csrf-Token": made["token"]}
+            self._send(self._target["url"], body)
+
+    def _send(self, url: str, body: bytes | None) -> bytes:
+        target = self._target
+        headers = {"Content-Type": "application/msgpack", **self._token}
+        if target["key"]:
+            headers["Authorization"] = f"Bearer {target['key']}"
+        # The standard library's client: loading httpx would take longer than all that this process does.
+        request = urllib.request.Request(url, body, headers)
+        tls = ssl.create_default_context(cafile=target["certificates"])
+        if target["is_unchecked"]:
+            tls.check_hostname = False
+            tls.verify_mode = ssl.CERT_NONE
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS, context=tls) as answer:
+            return answer.read()
 
 
 if __name__ == "__main__":
