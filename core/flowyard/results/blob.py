@@ -27,6 +27,7 @@ LONGEST_HEADER = 512 * 1024
 _PREFIX = b'{"format": "flowyard-result/'
 _LONGEST_TRACEBACK = 64 * 1024
 _ALIGNMENT = 64
+_decode = json.JSONDecoder().raw_decode
 _SIGNATURE = b', "signature": "'
 
 
@@ -187,7 +188,10 @@ def signed_facts(line: bytes, where: str, signing_key: str | None) -> dict[str, 
         if not hmac.compare_digest(rest, _signature(body, signing_key) + b'"}'):
             raise CorruptResult(where, "its signature is wrong: it was changed, or signed with another key")
     try:
-        facts = json.loads(body)
+        text = body.decode()
+        facts, end = _decode(text)
+        if end != len(text):
+            raise ValueError(f"it goes on after its end at {end}")
     except ValueError as error:
         raise CorruptResult(where, f"its header is damaged ({error})") from error
     if not isinstance(facts, dict):

@@ -41,7 +41,7 @@ class PickleSerializer(Serializer):
     def dumps(self, obj: Any) -> bytes:
         if self.picklelib == "cloudpickle" and obj.__class__ in _SCALARS:
             return pickle.dumps(obj, _PROTOCOL)  # the same bytes, 20 times as fast
-        return importlib.import_module(self.picklelib).dumps(obj)
+        return _imported(self.picklelib).dumps(obj)
 
     @override
     def loads(self, blob: bytes) -> Any:
@@ -53,7 +53,7 @@ class PickleSerializer(Serializer):
             return [self.dumps(obj)]
         buffers = LargeBuffers()
         file = io.BytesIO()
-        library = importlib.import_module(self.picklelib)
+        library = _imported(self.picklelib)
         library.Pickler(file, protocol=_PROTOCOL, buffer_callback=buffers.keep).dump(obj)
         return [file.getvalue(), *buffers]
 
@@ -65,7 +65,7 @@ class PickleSerializer(Serializer):
 
     def _library(self) -> Any:
         """Return the library, after a warning if it is not the version that wrote."""
-        library = importlib.import_module(self.picklelib)
+        library = _imported(self.picklelib)
         installed = getattr(library, "__version__", None)
         if self.picklelib_version is not None and self.picklelib_version != installed:
             warnings.warn(
@@ -83,5 +83,10 @@ class PickleSerializer(Serializer):
 
 
 @lru_cache(16)
+def _imported(library: str) -> Any:
+    return importlib.import_module(library)
+
+
+@lru_cache(16)
 def _version_of(library: str) -> str | None:
-    return getattr(importlib.import_module(library), "__version__", None)
+    return getattr(_imported(library), "__version__", None)

@@ -6,18 +6,17 @@ About 25 microseconds a task run, where `task_runs.read_many` takes 60: the rows
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import FINAL_TYPES, State, StateDetails, StateType
-from flowyard.store.encoding import from_microseconds
+from flowyard.store.encoding import from_json, from_microseconds
 from flowyard.store.plain import PlainConnection
 from flowyard.store.rows import read_id
 from flowyard.store.states import result_of
@@ -69,7 +68,7 @@ def store_state(connection: PlainConnection, run: TaskRun) -> None:
 
 
 def _read(connection: PlainConnection, flow_run_id: UUID, query: str, *more: int) -> list[TaskRun]:
-    document: Callable[[Any], Any] = _as_it_is if connection.dialect.has_native_types else json.loads
+    document: Callable[[Any], Any] = _as_it_is if connection.dialect.has_native_types else from_json
     policy: Callable[[Any], RetryPolicy] = (
         RetryPolicy.from_record if connection.dialect.has_native_types else _policy_of_text
     )
@@ -132,6 +131,8 @@ def _task_run_of(
     )
 
 
+# Most of the times of a run are one and the same.
+@lru_cache(64)
 def _moment(microseconds: int | None) -> datetime | None:
     return None if microseconds is None else from_microseconds(microseconds)
 
@@ -142,4 +143,4 @@ def _as_it_is(value: Any) -> Any:
 
 @lru_cache(64)
 def _policy_of_text(text: str) -> RetryPolicy:
-    return RetryPolicy.from_record(cast("dict[str, Any]", json.loads(text)))
+    return RetryPolicy.from_record(from_json(text))

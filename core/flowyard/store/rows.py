@@ -5,14 +5,14 @@ The name of a column says what it holds, in all the tables that are read this wa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-from flowyard.store.encoding import from_microseconds
+from flowyard.schemas.wire_values import id_from_wire
+from flowyard.store.encoding import from_json, from_microseconds
 
 IDS = frozenset(
     {
@@ -70,12 +70,12 @@ def _reader(name: str, *, is_native: bool) -> Callable[[Any], Any] | None:
         return None
     if name in IDS:
         return read_id
-    return json.loads if name in DOCUMENTS else None
+    return from_json if name in DOCUMENTS else None
 
 
 def read_id(value: bytes | UUID) -> UUID:
     """Return an id as the column of either database has it."""
-    return value if isinstance(value, UUID) else UUID(bytes=value)
+    return value if isinstance(value, UUID) else id_from_wire(value)
 
 
 def _duration(microseconds: int) -> timedelta:
