@@ -24,6 +24,20 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_home_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep tests that need no home of their own away from the one of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLOWYARD_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes `-n auto` starts: one more than there are processors, for many tests wait."""
+    return min((os.cpu_count() or 1) + 1, 8)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty FLOWYARD_HOME, which child processes inherit."""
@@ -44,18 +58,29 @@ class PostgresServer:
         self._user = "nobody" if hasattr(os, "geteuid") and os.geteuid() == 0 else None
         if self._user is not None:
             shutil.chown(self._folder, self._user)
+        self.binaries = binaries
         data = self._folder / "data"
         self._run(binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         options = ["-D", data, "-h", "127.0.0.1", "-p", str(self.port), "-k", self._folder, "-c", "fsync=off"]
+        self._command = [binaries / "postgres", *options]
         self._log = (self._folder / "log").open("wb")
-        self._process = subprocess.Popen(
-            [binaries / "postgres", *options], user=self._user, stdout=self._log, stderr=self._log, cwd=self._folder
-        )
         self._numbers = itertools.count()
+        self.start()
+
+    def start(self) -> None:
+        """Start, again if it has crashed, and wait until it takes connections."""
+        self._process = subprocess.Popen(
+            self._command, user=self._user, stdout=self._log, stderr=self._log, cwd=self._folder
+        )
         self._wait_until_ready()
+
+    def crash(self) -> None:
+        """Stop at once, as at an immediate shutdown: what was not committed is gone. `start` recovers the rest."""
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(20)
 
     def _run(self, *command: object) -> None:
         done = subprocess.run(
@@ -92,9 +117,7 @@ class PostgresServer:
         return name
 
     def stop(self) -> None:
-        # SIGQUIT: at once; nobody needs what is in it.
-        self._process.send_signal(3)
-        self._process.wait(20)
+        self.crash()  # nobody needs what is in it
         self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
