@@ -146,7 +146,8 @@ def postgresql(binaries: str = "") -> Generator[Program]:
     command = [programs / "postgres", "-D", folder / "data", "-h", "127.0.0.1", "-p", str(port), "-k", folder]
     with subprocess.Popen(command, user=user, cwd=folder, stderr=subprocess.DEVNULL) as process:
         try:
-            _wait_for(lambda: socket.create_connection(("127.0.0.1", port)).close(), process)
+            ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+            _wait_for(lambda: subprocess.run(ready, cwd=folder, check=True), process)
             yield Program(f"postgresql://postgres@127.0.0.1:{port}/postgres", process.pid)
         finally:
             process.send_signal(3)  # SIGQUIT: at once, nobody needs what is in it
@@ -163,7 +164,7 @@ def _wait_for(attempt: Callable[[], object], process: subprocess.Popen[bytes]) -
     while True:
         try:
             attempt()
-        except OSError:
+        except (OSError, subprocess.CalledProcessError):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)

@@ -102,7 +102,9 @@ class PostgreSQL(Dialect):
     @override
     def array_source(self, table: str, columns: Sequence[str]) -> str | None:
         types = [metadata.tables[table].c[name].type.compile(dialect=self._engine.dialect) for name in columns]
-        return f"SELECT * FROM unnest({', '.join(f'?::{kind}[]' for kind in types)})"
+        # In binary: a text of an array has a backslash before each quote of the JSON in it, 16 microseconds a row of
+        # five columns against 2.
+        return f"SELECT * FROM unnest({', '.join(f'%b::{kind}[]' for kind in types)})"
 
     @override
     def bell(self) -> Bell:
@@ -159,9 +161,10 @@ class PostgreSQL(Dialect):
             return True
         state = getattr(getattr(error, "orig", error), "sqlstate", None)
         if state is None:  # no answer from the server: the connection is gone or was never made
-            return type(getattr(error, "orig", error)).__name__ == "OperationalError"
-        # Lost connections, serialization failures and deadlocks, no resources, shutdown, read-only after a failover.
-        return state[:2] in ("08", "40", "53", "57") or state == "25006"
+            return type(getattr(error, "orig", error)).__name__ in ("OperationalError", "TimeoutError")
+        # Lost connections, serialization failures and deadlocks, no resources, locks that are not had in time, shutdown,
+        # a session that was ended while it was idle, read-only after a failover.
+        return state[:2] in ("08", "40", "53", "55", "57") or state in ("25006", "25P03")
 
     @override
     def unavailable(self, error: BaseException) -> BackendUnavailable:
