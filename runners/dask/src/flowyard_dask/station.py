@@ -78,7 +78,12 @@ class CallRecorder:
             if len(self._events) == 1:
                 self._since = time.monotonic()
         # Most calls end before what they record is due; their outcome then finds the clock running.
-        self._station.wake(_BUSY_SECONDS)
+        self._station.wake(self.patience)
+
+    @property
+    def patience(self) -> float:
+        """How many seconds what this call reports may wait: of a chunk, only the first call says that it has begun."""
+        return _PROGRESS_SECONDS if self.index else _BUSY_SECONDS
 
     def _note_of_dropped(self) -> LogEmitted:
         dropped, self._dropped = self._dropped, 0
@@ -253,11 +258,15 @@ class Station:
         with self._lock:
             self._running.pop((recorder.key, recorder.index), None)
             self._outbox.append((recorder.topic, recorder.key, recorder.index, reports[-1]))
-        self.wake(_BUSY_SECONDS if self.worker.state.ready else _OUTCOME_SECONDS)
+        if recorder.index is not None:
+            self.wake(recorder.patience)
+        else:
+            self._wake_for_outcomes()
         return to_keep(reports)
 
     def done(self, topic: str, key: str) -> None:
         """Note that all calls of a Dask task are done."""
+        self._wake_for_outcomes()
         if key in self._noted:
             with self._lock:
                 self._noted.discard(key)
@@ -277,6 +286,9 @@ class Station:
         return begun
 
     # --- sending ----------------------------------------------------------------------------------------------
+
+    def _wake_for_outcomes(self) -> None:
+        self.wake(_BUSY_SECONDS if self.worker.state.ready else _OUTCOME_SECONDS)
 
     def wake(self, seconds: float) -> None:
         """Have what waits sent, at most `seconds` from now. Mostly it is going to be: then this costs nothing."""
