@@ -13,7 +13,6 @@ from flowyard.duality import returns_awaitable
 from flowyard.engine.completion import Completion
 from flowyard.engine.continuation import Continuation
 from flowyard.engine.drivers import run_async, run_blocking, run_detached
-from flowyard.engine.flow_run import run_flow
 from flowyard.engine.flow_template import FlowCall, FlowTemplate
 from flowyard.engine.local_shim import LocalShim
 from flowyard.engine.prepared import PreparedCall, TaskTemplate
@@ -21,6 +20,7 @@ from flowyard.engine.scope import Scope
 from flowyard.engine.signals import listening
 from flowyard.engine.submission import Revival, Submission
 from flowyard.engine.task_call import call_task, can_be_made_again, crash_run
+from flowyard.engine.tracing import run_traced_flow
 from flowyard.exceptions import MissingContextError, TerminationSignal
 from flowyard.process.backends import PROCESS
 from flowyard.schemas.states import State
@@ -43,10 +43,10 @@ def call_flow(
         return running if returns_awaitable(True) else PROCESS.background.run(running)
     parent = _parent()
     if parent is not None:
-        state = run_blocking(run_flow(FlowCall(template, parameters, wait_for, parent.interrupts)))
+        state = run_blocking(run_traced_flow(FlowCall(template, parameters, wait_for, parent.interrupts)))
     else:
         with listening() as interrupts:
-            state = run_blocking(run_flow(FlowCall(template, parameters, wait_for, interrupts)))
+            state = run_blocking(run_traced_flow(FlowCall(template, parameters, wait_for, interrupts)))
     return _flow_answer(state, parent, return_state)
 
 
@@ -59,7 +59,7 @@ def continue_flow(template: FlowTemplate, parameters: Mapping[str, Any], continu
         is_free = running_loop() is None
         return asyncio.run(running) if is_free else PROCESS.background.run(running)
     with listening() as interrupts:
-        return run_blocking(run_flow(FlowCall(template, parameters, None, interrupts, continuation)))
+        return run_blocking(run_traced_flow(FlowCall(template, parameters, None, interrupts, continuation)))
 
 
 def _parent() -> Scope | None:
@@ -88,12 +88,12 @@ async def _flow_async(
 ) -> Any:
     parent = _parent()
     if parent is not None:
-        state = await run_async(run_flow(FlowCall(template, parameters, wait_for, parent.interrupts)))
+        state = await run_async(run_traced_flow(FlowCall(template, parameters, wait_for, parent.interrupts)))
     else:
         with listening(asyncio.current_task()) as interrupts:
             try:
                 call = FlowCall(template, parameters, wait_for, interrupts, continuation)
-                state = await run_async(run_flow(call))
+                state = await run_async(run_traced_flow(call))
             except asyncio.CancelledError as error:
                 if isinstance(interrupts.signal, TerminationSignal):
                     raise interrupts.signal from error

@@ -55,6 +55,7 @@ from flowyard.schemas.runs import FORKED_FROM, FlowRun, TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.settings import get_current_settings
 from flowyard.task_runners.base import TaskRunner
+from flowyard.telemetry import TELEMETRY
 
 
 async def run_flow(call: FlowCall) -> State[Any]:
@@ -163,8 +164,10 @@ class _Run:
             uncarried = self._parameters_beyond_json()
             if uncarried:
                 await Record(lambda: self._keep_parameters(uncarried))
-            self._enter(first)
+            stamp(first, self._ids())
+            enter_state(self.flow_run, first)
         self.lease = await Record(lambda: self.backend.control.begin_flow_run(self.template.name, self.flow_run))
+        TELEMETRY.flow_run_began(self.flow_run)
         recorder = self.backend.journal.recorder(self.lease)
         self.log = run_log_for_flow(self.flow_run, self.template.name, recorder)
         what = "subflow run" if self.parent is not None else "flow run"
@@ -340,7 +343,8 @@ class _Run:
             if answer.status is Verdict.ABORT:
                 raise Abort(answer.reason)
             if state.is_final() or state.is_paused():
-                self._log_end(state)
+                level = logging.INFO if state.is_completed() else logging.ERROR
+                self.log.log(level, "Finished in state %s", str(state))
                 await self._run_hooks(state)
                 return state
             self.log.info(
@@ -460,10 +464,6 @@ class _Run:
 
     # --- states -----------------------------------------------------------------------------------------------
 
-    def _enter(self, state: State[Any]) -> None:
-        stamp(state, self._ids())
-        enter_state(self.flow_run, state)
-
     def _ids(self) -> StateDetails:
         return StateDetails(
             flow_run_id=self.flow_run.id, task_run_id=self.mirror.id if self.mirror is not None else None
@@ -484,6 +484,7 @@ class _Run:
             if entered.data is None:
                 entered.data = state.data
             enter_state(self.flow_run, entered)
+            TELEMETRY.entered(entered)
             self._mirror_state(entered)
         return answer
 
@@ -496,6 +497,3 @@ class _Run:
         if hooks:
             here = RunContext(self.context, None, current().tags)
             await run_hooks(hooks, (self.template.flow, self.flow_run, state), self.log, here)
-
-    def _log_end(self, state: State[Any]) -> None:
-        self.log.log(logging.INFO if state.is_completed() else logging.ERROR, "Finished in state %s", str(state))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flowyard.context import RunContext, TaskRunContext
@@ -41,6 +42,7 @@ from flowyard.task_runners.base import (
     TaskConcurrencyType,
     TaskRunner,
 )
+from flowyard.telemetry import TELEMETRY
 
 
 def can_be_made_again(prepared: PreparedCall, runner: TaskRunner | None) -> bool:
@@ -127,6 +129,8 @@ async def _call_task(
     context = scope.call_context(
         prepared.tags, is_patient=is_patient, transaction=None if staging is None else staging.stamp
     )
+    if TELEMETRY.is_on:
+        context = replace(context, trace=TELEMETRY.here(prepared.user_context))
     if submission is None:
         log.info("Executing '%s' immediately...", run.name)
     else:

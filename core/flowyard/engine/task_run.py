@@ -40,12 +40,23 @@ from flowyard.schemas.runs import TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.task_runners.base import Held, Outcome, TaskCall, Upstream
 from flowyard.task_runners.metering import WORTH_MEASURING_SECONDS, meter_in_process
+from flowyard.telemetry import TELEMETRY, Recording
 
 
 def run_task(
     call: TaskCall, flow_context: FlowRunContext | None, scope: Any, slot: Slot | None
 ) -> Coroutine[Effect[Any], Any, Outcome]:
     """Execute a call to an outcome: a final state, or AwaitingRetry when the delay is too long to wait here."""
+    if call.context.trace is not None:
+        call.recorder = recording = Recording(call.recorder)
+        steps = _steps(call, flow_context, scope, slot)
+        return TELEMETRY.task_steps(call.task_run, call.context.trace, recording, steps)
+    return _steps(call, flow_context, scope, slot)
+
+
+def _steps(
+    call: TaskCall, flow_context: FlowRunContext | None, scope: Any, slot: Slot | None
+) -> Coroutine[Effect[Any], Any, Outcome]:
     if call.spec.cache is None:
         return _run_task(call, flow_context, scope, slot, None)
     claims: list[Claim] = []

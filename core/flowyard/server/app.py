@@ -24,9 +24,11 @@ from flowyard.server.security.rates import Rates
 from flowyard.server.security.sizes import BodyLimit
 from flowyard.server.system_blocks import register_system_blocks
 from flowyard.server.task_desk import TaskDesk
+from flowyard.server.tracing import Traced
 from flowyard.services.loops import Loops
 from flowyard.settings import Settings
 from flowyard.store import api_keys
+from flowyard.telemetry import TELEMETRY
 
 _THREADS = 64
 _logger = logging.getLogger("flowyard.server")
@@ -108,6 +110,9 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         allow_headers=_words(settings.FLOWYARD_SERVER_CORS_ALLOWED_HEADERS),
     )
     metrics.install(app)
+    TELEMETRY.follow(settings)
+    if settings.FLOWYARD_TRACING_ENABLED:
+        app.add_middleware(Traced)
 
 
 def needs_authentication(settings: Settings) -> bool:

@@ -127,6 +127,13 @@ class EngineFields(SettingFields):
         "Seconds for which a failing commit (full disk, server away) is tried again before the flow ends.",
     )
 
+    FLOWYARD_TRACING_ENABLED = Setting(
+        BOOL,
+        False,
+        "Whether runs and requests are spans of OpenTelemetry; the variables `OTEL_...` say where they go. Needs "
+        "`flowyard[opentelemetry]`.",
+    )
+
     # --- logging -----------------------------------------------------------------------------------
 
     FLOWYARD_LOGGING_LEVEL = Setting(STR, "INFO", "Level of Flowyard's loggers.")

@@ -93,6 +93,8 @@ class CallContext:
     """`FLOWYARD_*` values that differ from a worker's own."""
     transaction: str | None = None
     """The stamp of the transaction that the call belongs to."""
+    trace: str | None = None
+    """Where in a trace it was called, as a `traceparent` says it; empty outside of one, None without tracing."""
 
 
 @dataclass(slots=True, eq=False)

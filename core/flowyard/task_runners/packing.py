@@ -76,6 +76,7 @@ def pack_context(context: CallContext) -> Shared:
         context.longest_wait_in_place,
         dict(context.settings),
         context.transaction,
+        context.trace,
     ]
     return _shared(packb(wire))
 
@@ -91,6 +92,7 @@ def unpack_context(data: Buffer) -> CallContext:
         longest_wait_in_place=wire[5],
         settings=wire[6],
         transaction=wire[7],
+        trace=wire[8],
     )
 
 
@@ -143,6 +145,7 @@ class CallPacker:
             context.deadline,
             context.longest_wait_in_place,
             context.transaction,
+            context.trace,
             tuple(context.settings.items()),
         )
         if self._context is None or key != self._context_key:
