@@ -517,6 +517,18 @@ class ValueNotStorable(BackendError, ValueError):
         return f"the database cannot take a value: {self.cause}; change it, sending it again would not help"
 
 
+class FilterTooLong(BackendError, ValueError):
+    """A list of a filter has more values than are looked for at once."""
+
+    def __init__(self, number: int, most: int) -> None:
+        super().__init__(number, most)
+        self.number = number
+        self.most = most
+
+    def __str__(self) -> str:
+        return f"a list of the filter has {self.number} values; at most {self.most} are taken: ask in several requests"
+
+
 # --- blocks -------------------------------------------------------------------------------------------
 
 

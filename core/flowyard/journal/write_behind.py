@@ -100,6 +100,7 @@ class WriteBehindJournal(Journal, Generic[C]):
         self._numbers = itertools.count(1)
         # This and `is_idle` of the inbox need no lock: see `_next_entries` and `barrier` for the order that saves it.
         self._is_busy = False
+        self._is_recording = False
         self._is_closed = False
         self._is_forked = False
         self._dropped_in_fork = 0
@@ -117,8 +118,14 @@ class WriteBehindJournal(Journal, Generic[C]):
 
     # --- the port -------------------------------------------------------------------------------------------
 
+    @property
+    def is_recording(self) -> bool:
+        """Whether there was ever a recorder; otherwise nothing waits here but operations, whose callers wait too."""
+        return self._is_recording
+
     @override
     def recorder(self, lease: Lease | None) -> Recorder:
+        self._is_recording = True
         if lease is None:
             return WriteBehindRecorder(self, self._inbox, self._outside)
         source = self._sources.get(lease)

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from flowyard.exceptions import (
     BackendUnavailable,
     BlockCycle,
+    FilterTooLong,
     ObjectAlreadyExists,
     ObjectNotFound,
     ProtectedBlockError,
@@ -64,6 +65,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(BlockCycle, _conflict)
     app.add_exception_handler(ValueNotStorable, _unusable)
     app.add_exception_handler(OverflowError, _unusable)
+    app.add_exception_handler(FilterTooLong, _too_long)
     app.add_exception_handler(ProtectedBlockError, _forbidden)
     app.add_exception_handler(BackendUnavailable, _unavailable)
     app.add_exception_handler(RecordsNotDurable, _unavailable)
@@ -115,6 +117,10 @@ def _unusable(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": detail}, status.HTTP_422_UNPROCESSABLE_CONTENT)
 
 
+def _too_long(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": f"{error}"}, status.HTTP_422_UNPROCESSABLE_CONTENT)
+
+
 def _conflict(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": f"{error}"}, status.HTTP_409_CONFLICT)
 
@@ -124,6 +130,9 @@ def _forbidden(_: Request, error: Exception) -> JSONResponse:
 
 
 def _unavailable(request: Request, error: Exception) -> JSONResponse:
+    cause = error.__cause__
+    if isinstance(cause, Exception) and request.app.state.gateway.is_broken(cause):
+        return _unexpected(request, cause)  # who tries again gets the same
     _logger.warning("%s %s: %s", request.method, request.url.path, error)
     body = {"exception_message": "Service Unavailable"}
     # Passing: clients of Prefect 2 and ours try again after it.

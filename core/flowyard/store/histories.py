@@ -23,7 +23,7 @@ from flowyard.schemas.api.filters import FlowRunFilter, TaskRunFilter
 from flowyard.schemas.states import StateType
 from flowyard.store.dialects import Dialect
 from flowyard.store.encoding import duration_to_microseconds, from_microseconds, to_microseconds
-from flowyard.store.filtering.conditions import Condition
+from flowyard.store.filtering.conditions import Condition, one_of
 from flowyard.store.filtering.flow_runs import state_condition
 from flowyard.store.filtering.related import Filters, of_flow_runs, of_task_runs
 from flowyard.store.filtering.task_runs import task_run_condition
@@ -190,7 +190,7 @@ def _of_task_runs(dialect: Dialect, filters: Filters) -> list[Condition]:
     flow_run_ids = _only_flow_run_ids(replace(filters, task_runs=None))
     if flow_run_ids is None:
         return list(of_task_runs(dialect, filters))
-    of_runs = task_run.c.flow_run_id.in_(flow_run_ids)
+    of_runs = one_of(task_run.c.flow_run_id, flow_run_ids)
     return [of_runs] if filters.task_runs is None else [of_runs, task_run_condition(dialect, filters.task_runs)]
 
 
@@ -215,7 +215,7 @@ def count_task_runs_by_type(connection: Connection, dialect: Dialect, filters: F
         # Kept without counting: a flow run can have a hundred thousand task runs.
         query = (
             select(rollup.c.state_type, func.sum(rollup.c["count"]).label("runs"))
-            .where(rollup.c.flow_run_id.in_(flow_run_ids))
+            .where(one_of(rollup.c.flow_run_id, flow_run_ids))
             .group_by(rollup.c.state_type)
         )
     else:

@@ -29,7 +29,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
 
 from flowyard.schemas.states import FINAL_TYPES, StateType
-from flowyard.store.filtering.conditions import Condition
+from flowyard.store.filtering.conditions import Condition, one_of
 from flowyard.store.tables import flow_run, rollup
 
 MOST_COUNTS = 5_000
@@ -80,7 +80,7 @@ def states_of_flow_runs(connection: Connection, *conditions: Condition) -> list[
 def states_of_task_runs(connection: Connection, flow_run_ids: Sequence[UUID]) -> list[State] | None:
     """Return the states that the task runs of flow runs are, or were, in; None if there are very many."""
     keys = (rollup.c.state_type, rollup.c.state_name)
-    query = select(*keys).where(rollup.c.flow_run_id.in_(flow_run_ids)).group_by(*keys).order_by(*keys)
+    query = select(*keys).where(one_of(rollup.c.flow_run_id, flow_run_ids)).group_by(*keys).order_by(*keys)
     found = [(row[0], row[1]) for row in connection.execute(query.limit(_MOST_STATES + 1))]
     return None if len(found) > _MOST_STATES else found
 

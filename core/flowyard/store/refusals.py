@@ -9,6 +9,7 @@ _CLASSES = ("22", "54")
 _SIGNS = (
     "too large to convert to sqlite integer",
     "too many sql variables",
+    "number of parameters must be between",
     "string or blob too big",
     "expression tree is too large",
     "parser stack overflow",

@@ -10,7 +10,7 @@ from sqlalchemy.sql import ColumnElement
 from flowyard.schemas.api.artifacts import ArtifactCollectionFilter, ArtifactFilter
 from flowyard.store.artifacts import artifact, artifact_collection
 from flowyard.store.dialects import Dialect
-from flowyard.store.filtering.conditions import Condition, combined, is_any, is_like, is_not_any
+from flowyard.store.filtering.conditions import Condition, combined, is_any, is_like, is_not_any, one_of
 from flowyard.store.filtering.related import Filters, of_flow_runs, of_task_runs
 from flowyard.store.tables import flow_run, task_run
 
@@ -41,7 +41,7 @@ def of_collections(dialect: Dialect, where: ArtifactCollectionFilter | None, fil
 def _shared(where: ArtifactFilter | ArtifactCollectionFilter, key: ColumnElement[str]) -> Iterable[Condition]:
     if where.key is not None:
         exists = [] if where.key.exists_ is None else [key.is_not(None) if where.key.exists_ else key.is_(None)]
-        anything = [] if where.key.any_ is None else [key.in_(where.key.any_)]
+        anything = [] if where.key.any_ is None else [one_of(key, where.key.any_)]
         yield combined([*anything, *is_like(key, where.key.like_), *exists])
     if where.flow_run_id is not None:
         yield combined(is_any(artifact.c.flow_run_id, where.flow_run_id.any_))

@@ -8,10 +8,14 @@ from typing import Any
 from sqlalchemy import Column, and_, or_, true
 from sqlalchemy.sql import ColumnElement
 
+from flowyard.exceptions import FilterTooLong
 from flowyard.schemas.api.base import Operator
 from flowyard.store.dialects import Dialect
 
 Condition = ColumnElement[bool]
+MOST_VALUES = 10_000
+"""What one list of a filter has at most. All lists of a statement together may have 32,766 values on SQLite, and 65,535
+on PostgreSQL: see `refusals`; long before, making the statement would take longer than the request is worth."""
 
 
 def combined(conditions: Iterable[Condition], operator: Operator = Operator.and_) -> Condition:
@@ -22,16 +26,36 @@ def combined(conditions: Iterable[Condition], operator: Operator = Operator.and_
     return or_(*conditions) if operator is Operator.or_ else and_(*conditions)
 
 
+def one_of(column: ColumnElement[Any], values: Sequence[Any]) -> Condition:
+    """Return the condition that the value is in a list.
+
+    Raises:
+        FilterTooLong: the list has more than `MOST_VALUES`.
+    """
+    return column.in_(checked(values))
+
+
+def checked(values: Sequence[Any]) -> Sequence[Any]:
+    """Return a list of a filter.
+
+    Raises:
+        FilterTooLong: it has more than `MOST_VALUES`.
+    """
+    if len(values) > MOST_VALUES:
+        raise FilterTooLong(len(values), MOST_VALUES)
+    return values
+
+
 def is_any(column: ColumnElement[Any], values: Sequence[Any] | None) -> Iterable[Condition]:
     """`any_`: the value is in the list."""
     if values is not None:
-        yield column.in_(values)
+        yield one_of(column, values)
 
 
 def is_not_any(column: ColumnElement[Any], values: Sequence[Any] | None) -> Iterable[Condition]:
     """`not_any_`: the value is not in the list."""
     if values is not None:
-        yield column.not_in(values)
+        yield column.not_in(checked(values))
 
 
 def is_like(column: ColumnElement[Any], text: str | None) -> Iterable[Condition]:
@@ -58,7 +82,7 @@ def has_tags(
     dialect: Dialect, column: Column[Any], *, all_: Sequence[str] | None, is_null_: bool | None
 ) -> Iterable[Condition]:
     """`all_`: each of these tags is there; `is_null_`: there are none, or there are some."""
-    for tag in all_ or ():
+    for tag in checked(all_ or ()):
         yield dialect.json_array_has(column, tag)
     if is_null_ is not None:
         yield column == [] if is_null_ else column != []

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from flowyard.schemas.api.deployments import DeploymentFilter
 from flowyard.store.deployment_tables import deployment, work_queue
 from flowyard.store.dialects import Dialect
-from flowyard.store.filtering.conditions import Condition, combined, has_tags, is_any, is_like
+from flowyard.store.filtering.conditions import Condition, combined, has_tags, is_any, is_like, one_of
 
 
 def deployment_condition(dialect: Dialect, where: DeploymentFilter) -> Condition:
@@ -31,5 +31,5 @@ def _parts(dialect: Dialect, where: DeploymentFilter) -> Iterable[Condition]:
         tags = where.tags
         yield combined(has_tags(dialect, here.tags, all_=tags.all_, is_null_=tags.is_null_), tags.operator)
     if where.work_queue_name is not None and where.work_queue_name.any_ is not None:
-        named = select(work_queue.c.id).where(work_queue.c.name.in_(where.work_queue_name.any_))
+        named = select(work_queue.c.id).where(one_of(work_queue.c.name, where.work_queue_name.any_))
         yield here.work_queue_id.in_(named)

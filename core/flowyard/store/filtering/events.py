@@ -18,7 +18,7 @@ from flowyard.schemas.api.events import (
 )
 from flowyard.store.dialects import Dialect
 from flowyard.store.events import event, event_resource
-from flowyard.store.filtering.conditions import Condition, is_any, is_between
+from flowyard.store.filtering.conditions import Condition, checked, is_any, is_between, one_of
 
 
 def of_events(dialect: Dialect, where: EventFilter) -> Iterable[Condition]:
@@ -39,10 +39,10 @@ def of_events(dialect: Dialect, where: EventFilter) -> Iterable[Condition]:
 def _named(where: EventNameFilter) -> Iterable[Condition]:
     yield from _starts_with(event.c.event, where.prefix)
     yield from is_any(event.c.event, where.name)
-    for prefix in where.exclude_prefix or ():
+    for prefix in checked(where.exclude_prefix or ()):
         yield not_(event.c.event.startswith(prefix, autoescape=True))
     if where.exclude_name is not None:
-        yield event.c.event.not_in(where.exclude_name)
+        yield event.c.event.not_in(checked(where.exclude_name))
 
 
 def _of_resource(
@@ -52,7 +52,7 @@ def _of_resource(
     labels: ColumnElement[Any],
 ) -> Iterable[Condition]:
     if where.id is not None:
-        yield identifier.in_(where.id)
+        yield one_of(identifier, where.id)
     yield from _starts_with(identifier, where.id_prefix)
     if where.labels is not None:
         yield from _labelled(dialect, labels, where.labels)
@@ -62,14 +62,14 @@ def _related(dialect: Dialect, where: EventRelatedFilter) -> Iterable[Condition]
     is_related = event_resource.c.position > 0
     parts: list[Condition] = []
     if where.id is not None:
-        parts.append(event_resource.c.resource_id.in_(where.id))
+        parts.append(one_of(event_resource.c.resource_id, where.id))
     if where.role is not None:
-        parts.append(event_resource.c.role.in_(where.role))
+        parts.append(one_of(event_resource.c.role, where.role))
     if where.labels is not None:
         parts += _labelled(dialect, event_resource.c.labels, where.labels)
     if parts:
         yield _has_resource(is_related, *parts)
-    for identifier, role in where.resources_in_roles or ():
+    for identifier, role in checked(where.resources_in_roles or ()):
         yield _has_resource(is_related, event_resource.c.resource_id == identifier, event_resource.c.role == role)
 
 
@@ -93,4 +93,6 @@ def _is_value(column: ColumnElement[str], value: str) -> Condition:
 
 def _starts_with(column: ColumnElement[str], prefixes: Sequence[str] | None) -> Iterable[Condition]:
     if prefixes is not None:
-        yield or_(*(column.startswith(prefix, autoescape=True) for prefix in prefixes)) if prefixes else ~true()
+        yield (
+            or_(*(column.startswith(prefix, autoescape=True) for prefix in checked(prefixes))) if prefixes else ~true()
+        )

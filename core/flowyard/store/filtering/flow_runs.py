@@ -25,6 +25,7 @@ from flowyard.store.filtering.conditions import (
     is_like,
     is_not_any,
     is_null,
+    one_of,
 )
 from flowyard.store.tables import flow_run, task_run
 
@@ -97,5 +98,5 @@ def _parent_flow_run(where: FlowRunFilterParentFlowRunId) -> Condition:
         return combined([])
     # Under a name of its own: the statement around it may be about task runs too.
     caller = task_run.alias()
-    called_by = select(caller.c.id).where(caller.c.flow_run_id.in_(where.any_))
+    called_by = select(caller.c.id).where(one_of(caller.c.flow_run_id, where.any_))
     return flow_run.c.parent_task_run_id.in_(called_by)

@@ -18,7 +18,7 @@ from flowyard.schemas.api.filters import FlowFilter, FlowRunFilter, TaskRunFilte
 from flowyard.schemas.api.work_pools import WorkPoolFilter, WorkQueueFilter
 from flowyard.store.deployment_tables import deployment, work_pool, work_queue
 from flowyard.store.dialects import Dialect
-from flowyard.store.filtering.conditions import Condition
+from flowyard.store.filtering.conditions import Condition, one_of
 from flowyard.store.filtering.deployments import deployment_condition
 from flowyard.store.filtering.flow_runs import flow_run_condition
 from flowyard.store.filtering.flows import flow_condition
@@ -80,7 +80,7 @@ def of_task_runs(dialect: Dialect, filters: Filters) -> Iterable[Condition]:
         of_runs = filters.flow_runs
         if of_runs.operator is Operator.and_ and of_runs.id is not None and of_runs.id.any_ is not None:
             # Said twice, because this way it is an index look-up: the task runs of one flow run, the usual question.
-            yield task_run.c.flow_run_id.in_(of_runs.id.any_)
+            yield one_of(task_run.c.flow_run_id, of_runs.id.any_)
         yield task_run.c.flow_run_id.in_(select(flow_run.c.id).where(flow_run_condition(dialect, of_runs)))
     if filters.flows is not None:
         of_flow = select(flow.c.id).where(flow_condition(dialect, filters.flows))

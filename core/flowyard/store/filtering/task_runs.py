@@ -8,7 +8,16 @@ from sqlalchemy import exists
 
 from flowyard.schemas.api.filters import TaskRunFilter, TaskRunFilterFlowRunId, TaskRunFilterState
 from flowyard.store.dialects import Dialect
-from flowyard.store.filtering.conditions import Condition, combined, has_tags, is_any, is_between, is_like, is_null
+from flowyard.store.filtering.conditions import (
+    Condition,
+    combined,
+    has_tags,
+    is_any,
+    is_between,
+    is_like,
+    is_null,
+    one_of,
+)
 from flowyard.store.tables import flow_run, task_run
 
 
@@ -59,4 +68,4 @@ def _flow_run(where: TaskRunFilterFlowRunId) -> Condition:
         return task_run.c.flow_run_id.is_(None)
     if where.any_ is None:
         return task_run.c.flow_run_id.is_not(None)
-    return task_run.c.flow_run_id.in_(where.any_)
+    return one_of(task_run.c.flow_run_id, where.any_)
