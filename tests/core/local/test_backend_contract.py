@@ -26,59 +26,40 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return "sqlite:///:memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/flowyard.db"
 
 
-def _backend(url: str, home: Path) -> Iterator[LocalBackend]:
-    before = set(threading.enumerate())
-    backend = LocalBackend.open(url, home)
-    yield backend
-    backend.close()
-    assert set(threading.enumerate()) == before, "a thread is left"
-    assert list(home.glob("owners/*")) == [], "a lock file is left"
+class Local:
+    """What a contract asks for."""
 
-
-def _usurper(backend: LocalBackend) -> Callable[[UUID], None]:
-    def act(flow_run_id: UUID) -> None:
-        now = datetime.now(UTC)
-        other = leases.Owner(new_id(), "elsewhere", 1, now, None)
-        backend.journal.perform(
-            lambda connection: leases.acquire(connection, flow_run_id, other, now=now, expires=None)
-        )
-
-    return act
-
-
-class TestControlPlane(BackendContract):
     @pytest.fixture
     def backend(self, url: str, tmp_path: Path) -> Iterator[LocalBackend]:
-        yield from _backend(url, tmp_path)
+        before = set(threading.enumerate())
+        backend = LocalBackend.open(url, tmp_path)
+        yield backend
+        backend.close()
+        assert set(threading.enumerate()) == before, "a thread is left"
+        assert list(tmp_path.glob("owners/*")) == [], "a lock file is left"
 
     @pytest.fixture
     def usurp(self, backend: LocalBackend) -> Callable[[UUID], None]:
-        return _usurper(backend)
+        def act(flow_run_id: UUID) -> None:
+            now = datetime.now(UTC)
+            other = leases.Owner(new_id(), "elsewhere", 1, now, None)
+            backend.journal.perform(
+                lambda connection: leases.acquire(connection, flow_run_id, other, now=now, expires=None)
+            )
+
+        return act
 
 
-class TestJournal(JournalContract):
-    @pytest.fixture
-    def backend(self, url: str, tmp_path: Path) -> Iterator[LocalBackend]:
-        yield from _backend(url, tmp_path)
-
-    @pytest.fixture
-    def usurp(self, backend: LocalBackend) -> Callable[[UUID], None]:
-        return _usurper(backend)
+class TestControlPlane(Local, BackendContract): ...
 
 
-class TestVariables(VariableContract):
-    @pytest.fixture
-    def backend(self, url: str, tmp_path: Path) -> Iterator[LocalBackend]:
-        yield from _backend(url, tmp_path)
+class TestJournal(Local, JournalContract): ...
 
 
-class TestArtifacts(ArtifactContract):
-    @pytest.fixture
-    def backend(self, url: str, tmp_path: Path) -> Iterator[LocalBackend]:
-        yield from _backend(url, tmp_path)
+class TestVariables(Local, VariableContract): ...
 
 
-class TestLimits(LimitContract):
-    @pytest.fixture
-    def backend(self, url: str, tmp_path: Path) -> Iterator[LocalBackend]:
-        yield from _backend(url, tmp_path)
+class TestArtifacts(Local, ArtifactContract): ...
+
+
+class TestLimits(Local, LimitContract): ...

@@ -48,7 +48,9 @@ def usurper(behind: LocalBackend) -> Callable[[UUID], None]:
     return act
 
 
-class TestControlPlane(BackendContract):
+class Reporting:
+    """What a contract asks for."""
+
     @pytest.fixture
     def backend(self, reporting: RemoteBackend) -> RemoteBackend:
         return reporting
@@ -58,39 +60,22 @@ class TestControlPlane(BackendContract):
         return usurper
 
 
-class TestJournal(JournalContract):
-    @pytest.fixture
-    def backend(self, reporting: RemoteBackend) -> RemoteBackend:
-        return reporting
-
-    @pytest.fixture
-    def usurp(self, usurper: Callable[[UUID], None]) -> Callable[[UUID], None]:
-        return usurper
+class TestControlPlane(Reporting, BackendContract): ...
 
 
-class TestVariables(VariableContract):
-    @pytest.fixture
-    def backend(self, reporting: RemoteBackend) -> RemoteBackend:
-        return reporting
+class TestJournal(Reporting, JournalContract): ...
 
 
-class TestArtifacts(ArtifactContract):
-    @pytest.fixture
-    def backend(self, reporting: RemoteBackend) -> RemoteBackend:
-        return reporting
+class TestVariables(Reporting, VariableContract): ...
 
 
-class TestLimits(LimitContract):
-    @pytest.fixture
-    def backend(self, reporting: RemoteBackend) -> RemoteBackend:
-        return reporting
+class TestArtifacts(Reporting, ArtifactContract): ...
 
 
-class TestBlocks(BlockStoreContract):
-    @pytest.fixture
-    def backend(self, reporting: RemoteBackend) -> RemoteBackend:
-        return reporting
+class TestLimits(Reporting, LimitContract): ...
 
+
+class TestBlocks(Reporting, BlockStoreContract):
     @pytest.fixture
     def store(self, backend: RemoteBackend) -> BlockStore:
         return backend.control.blocks
