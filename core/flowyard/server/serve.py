@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import socket
@@ -52,7 +53,7 @@ def serve(
     cert_file, key_file = settings.FLOWYARD_SERVER_TLS_CERT_FILE, settings.FLOWYARD_SERVER_TLS_KEY_FILE
     config = uvicorn.Config(
         # Processes import it by name; one alone takes the settings that are given.
-        "flowyard.server.serve:app_of_worker" if workers > 1 else create_app(settings, with_services=True),
+        "flowyard.server.serve:app_of_worker" if workers > 1 else _made_app(settings),
         factory=workers > 1,
         workers=workers,
         log_level=settings.FLOWYARD_LOGGING_SERVER_LEVEL.lower(),
@@ -74,7 +75,15 @@ def serve(
 
 def app_of_worker() -> FastAPI:
     """Return the application of one of several processes."""
-    return create_app(get_current_settings(), with_services=True)
+    return _made_app(get_current_settings())
+
+
+def _made_app(settings: Settings) -> FastAPI:
+    app = create_app(settings, with_services=True)
+    # What routes are made of stays for the life of the process: looking through it for garbage would hold every request
+    # up for a tenth of a second now and then.
+    gc.freeze()
+    return app
 
 
 def check_open_to_whom(settings: Settings, place: Place) -> None:
