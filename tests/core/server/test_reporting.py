@@ -239,13 +239,13 @@ def test_a_flow_goes_on_while_the_server_is_killed_and_started_again_and_nothing
 
 
 @pytest.fixture
-def report(tmp_path: Path) -> Iterator[Callable[[str], RemoteBackend]]:
+def report(tmp_path: Path) -> Iterator[Callable[..., RemoteBackend]]:
     """Open backends that do not wait for a server."""
     opened: list[RemoteBackend] = []
 
-    def act(address: str) -> RemoteBackend:
+    def act(address: str, home: Path = tmp_path) -> RemoteBackend:
         settings = {
-            "FLOWYARD_HOME": str(tmp_path),
+            "FLOWYARD_HOME": str(home),
             "FLOWYARD_API_URL": f"{address}/api",
             "FLOWYARD_CLIENT_MAX_RETRIES": "0",
             "FLOWYARD_JOURNAL_GIVE_UP_SECONDS": "0",
@@ -352,6 +352,36 @@ def test_a_full_disk_while_the_server_is_away_stops_the_flow_and_loses_nothing_t
     assert _comes_true(lambda: _is_writable(backend))
     record(recorder, make_task_run(run.id, 1))
     assert backend.control.task_run_counts(run.id) == {("work", "Completed"): 2}
+
+
+def test_a_spool_on_a_disk_that_is_full_keeps_what_it_has_and_takes_more_when_there_is_room(
+    mount_disk: Callable[[int], Path], shared_server: Any, gate: Gate, report: Callable[..., RemoteBackend]
+) -> None:
+    disk = mount_disk(400)
+    backend = report(shared_server.address, disk)
+    run, lease = begin(backend)
+    recorder = backend.journal.recorder(lease)
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(200_000))
+    gate.is_open = False
+    recorded = 0
+    while _is_writable(backend) and recorded < 1000:
+        recorder.append(make_line(run.id, os.urandom(5_000).hex()))  # which cannot be compressed
+        recorded += 1
+    assert recorded > 5
+    with pytest.raises(RecordsNotDurable, match=r"No space left.*start the server"):
+        recorder.append(make_line(run.id, "refused"))
+
+    ballast.unlink()
+    assert _comes_true(lambda: _is_writable(backend))
+    record(recorder, make_task_run(run.id, 1))
+    backend.journal.flush()
+    gate.is_open = True
+    assert backend.journal.delivery.wait_until_caught_up(DEADLINE)
+    lines = backend.control.read_logs(LogFilter(flow_run_id=run.id), limit=2000)
+    assert len(lines) == recorded
+    assert "refused" not in {line.message for line in lines}
+    assert backend.control.task_run_counts(run.id) == {("work", "Completed"): 1}
 
 
 def test_the_owner_that_lost_its_run_is_told_also_when_its_records_were_kept(
