@@ -16,6 +16,8 @@ from typing import Any, cast
 import typer.main
 
 from flowyard.cli.root import COMMANDS, app
+from flowyard.client import SyncFlowyardClient
+from flowyard.client.calling import Call
 from flowyard.settings import BY_NAME, Setting
 from flowyard.settings.definitions import EngineFields
 from flowyard.settings.definitions_server import ServerFields
@@ -56,6 +58,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "flowyard.utilities.asyncutils": (),
     "flowyard.utilities.collections": (),
     "flowyard.utilities.hashing": (),
+    "flowyard.client": (),
+    "flowyard.client.utilities": (),
     "flowyard.exceptions": (),
 }
 
@@ -141,6 +145,10 @@ def api_page() -> str:
         lines += ["", f"## `{module_name}`", "", first_line(module), "", "| name | what it is |", "|---|---|"]
         names = [(name, getattr(module, name)) for name in chosen] or public_names(module)
         lines += [f"| `{name}` | {first_line(value).replace('|', chr(92) + '|')} |" for name, value in names]
+    lines += ["", "## Calls of the clients", "", "On `FlowyardClient` they are awaited.", ""]
+    lines += ["| call | what it does |", "|---|---|"]
+    calls = inspect.getmembers(SyncFlowyardClient, lambda value: isinstance(value, Call))
+    lines += [f"| `{name}` | {first_line(call)} |" for name, call in calls]
     return "\n".join(lines) + "\n"
 
 

@@ -40,6 +40,11 @@ PINNED = {
         *("Retrying", "Running", "Scheduled", "Suspended", "State", "StateDetails", "StateGroup", "StateType"),
         *("get_state_exception", "get_state_result", "is_state", "is_state_iterable", "raise_state_exception"),
     },
+    "flowyard.client": {"FlowyardClient", "PrefectClient", "SyncFlowyardClient", "SyncPrefectClient", "get_client"},
+    "flowyard.client.orchestration": {
+        *("FlowyardClient", "PrefectClient", "SyncFlowyardClient", "SyncPrefectClient", "get_client"),
+        *("SERVER_API_VERSION", "ServerType"),
+    },
     "flowyard.transactions": {"Transaction", "get_transaction", "transaction"},
     "flowyard.filesystems": {
         *("Azure", "GCS", "GitHub", "LocalFileSystem", "RemoteFileSystem", "S3", "SMB"),
@@ -62,6 +67,15 @@ def test_a_module_offers_exactly_these_names(module, names):
 @pytest.mark.parametrize(
     ("module", "name"),
     [
+        ("flowyard.client.base", "PrefectHTTPStatusError"),
+        ("flowyard.client.collections", "get_collections_metadata_client"),
+        ("flowyard.client.schemas.actions", "DeploymentScheduleCreate"),
+        ("flowyard.client.schemas.filters", "FlowRunFilter"),
+        ("flowyard.client.schemas.objects", "FlowRun"),
+        ("flowyard.client.schemas.responses", "OrchestrationResult"),
+        ("flowyard.client.schemas.schedules", "CronSchedule"),
+        ("flowyard.client.schemas.sorting", "FlowRunSort"),
+        ("flowyard.client.utilities", "inject_client"),
         ("flowyard.context", "FlowRunContext"),
         ("flowyard.context", "TaskRunContext"),
         ("flowyard.context", "TagsContext"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -65,6 +66,9 @@ def create_app(settings: Settings, *, backend: LocalBackend | None = None, with_
             if backend is None:
                 await to_thread.run_sync(opened.close)
 
+    # FastAPI makes the models of routes at their first request and mutes what pydantic says about them, but only until
+    # another thread leaves a `catch_warnings` of its own: then users saw it.
+    warnings.filterwarnings("ignore", message="The 'alias' attribute with value")
     app = FastAPI(title="Flowyard", version=__version__, lifespan=life, openapi_url="/openapi.json", docs_url="/docs")
     routes.install(app, ROUTERS)
     errors.install(app)
