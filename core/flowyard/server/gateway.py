@@ -67,7 +67,14 @@ class Gateway:
 
     def is_unavailable(self, error: Exception) -> bool:
         """Say whether an error of the database is a passing one."""
-        return isinstance(error, self._backend.database.errors) and self.dialect.is_transient(error)
+        return self._is_of_database(error) and self.dialect.is_transient(error)
+
+    def is_broken(self, error: BaseException | None) -> bool:
+        """Say whether an error of the database stays: a table that is missing, a statement that is wrong, a file."""
+        return error is not None and self._is_of_database(error) and not self.dialect.is_transient(error)
+
+    def _is_of_database(self, error: BaseException) -> bool:
+        return isinstance(error, self._backend.database.errors)
 
     @property
     def slot_waiters(self) -> SlotWaiters:

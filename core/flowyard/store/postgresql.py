@@ -162,8 +162,8 @@ class PostgreSQL(Dialect):
         state = getattr(getattr(error, "orig", error), "sqlstate", None)
         if state is None:  # no answer from the server: the connection is gone or was never made
             return type(getattr(error, "orig", error)).__name__ in ("OperationalError", "TimeoutError")
-        # Lost connections, serialization failures and deadlocks, no resources, locks that are not had in time, shutdown,
-        # a session that was ended while it was idle, read-only after a failover.
+        # Lost connections, serialization failures and deadlocks, no resources, locks not had in time, shutdown;
+        # a session that was ended because it was idle; read-only after a failover.
         return state[:2] in ("08", "40", "53", "55", "57") or state in ("25006", "25P03")
 
     @override
