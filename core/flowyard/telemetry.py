@@ -95,6 +95,15 @@ class Telemetry:
         place = _place() if self.is_on else ""
         return {HEADER: place} if place else {}
 
+    def place_fields(self) -> Mapping[str, str]:
+        """Return the ids of the present trace and span, as log lines have them; nothing outside of one."""
+        if not self.is_on:
+            return {}
+        context = _current_span().get_span_context()
+        if not context.is_valid:
+            return {}
+        return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+
     # --- runs ---------------------------------------------------------------------------------------------------
 
     async def flow_steps(self, name: str, steps: Awaitable[State[Any]]) -> State[Any]:

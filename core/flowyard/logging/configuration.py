@@ -22,6 +22,7 @@ from flowyard.logging.handlers import FlowyardConsoleHandler, JournalLogHandler,
 from flowyard.settings import (
     FLOWYARD_API_KEY,
     FLOWYARD_LOGGING_EXTRA_LOGGERS,
+    FLOWYARD_LOGGING_FORMAT,
     FLOWYARD_LOGGING_INTERNAL_LEVEL,
     FLOWYARD_LOGGING_LEVEL,
     FLOWYARD_LOGGING_SERVER_LEVEL,
@@ -72,12 +73,13 @@ def default_config(settings: Settings) -> dict[str, Any]:
                 "datefmt": TIME_FORMAT,
             },
             "json": {"()": "flowyard.logging.formatters.JsonFormatter", "fmt": "default"},
+            "json_lines": {"()": "flowyard.logging.formatters.JsonLineFormatter"},
         },
         "handlers": {
             "console": {
                 "level": 0,
                 "class": "flowyard.logging.handlers.FlowyardConsoleHandler",
-                "formatter": "standard",
+                "formatter": "json_lines" if FLOWYARD_LOGGING_FORMAT.value_from(settings) == "json" else "standard",
             },
             "api": {"level": 0, "class": "flowyard.logging.handlers.JournalLogHandler"},
         },

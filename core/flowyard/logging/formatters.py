@@ -6,11 +6,13 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from typing_extensions import override
 
 from flowyard.logging.run_log import FLOW_RUNS, TASK_RUNS
+from flowyard.telemetry import TELEMETRY
 
 PREFIX = "%(asctime)s.%(msecs)03d | %(levelname)-7s | "
 STANDARD_FORMAT = PREFIX + "%(name)s - %(message)s"
@@ -133,6 +135,35 @@ def format_exception_info(exc_info: logging._SysExcInfoType) -> dict[str, str | 
         "message": str(error),
         "traceback": logging.Formatter().formatException(exc_info),
     }
+
+
+_RUN_FIELDS = ("flow_run_id", "flow_run_name", "flow_name", "task_run_id", "task_run_name", "task_name")
+
+
+class JsonLineFormatter(logging.Formatter):
+    """One line of JSON per record, with fields that stay what they are: see `docs/how-to/logging.md`."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": message_of(record),
+            "process": record.process,
+            "thread": record.threadName,
+        }
+        attributes = record.__dict__
+        for name in _RUN_FIELDS:
+            value = attributes.get(name)
+            if value is not None:
+                fields[name] = str(value)
+        fields.update(TELEMETRY.place_fields())
+        if record.exc_info and record.exc_info[0] is not None:
+            fields["exception"] = format_exception_info(record.exc_info)
+        if record.stack_info:
+            fields["stack"] = record.stack_info
+        return json.dumps(fields, default=str)
 
 
 class JsonFormatter(logging.Formatter):

@@ -18,13 +18,14 @@ from typing_extensions import override
 
 from flowyard.context import current
 from flowyard.exceptions import MissingContextError, RecordsNotDurable
-from flowyard.logging.formatters import ConsoleFormatter, message_of, trailing_text
+from flowyard.logging.formatters import ConsoleFormatter, JsonLineFormatter, message_of, trailing_text
 from flowyard.logging.highlighters import FlowyardConsoleHighlighter
 from flowyard.logging.run_log import RunLog
 from flowyard.ports import Recorder
 from flowyard.schemas.events import LogEmitted
 from flowyard.settings import (
     FLOWYARD_LOGGING_COLORS,
+    FLOWYARD_LOGGING_FORMAT,
     FLOWYARD_LOGGING_MARKUP,
     FLOWYARD_LOGGING_TO_API_ENABLED,
     FLOWYARD_LOGGING_TO_API_MAX_LOG_SIZE,
@@ -84,10 +85,11 @@ class FlowyardConsoleHandler(_StreamHandler):
         self._stream: TextIO | None = None
         super().__init__(stream)
         self.setLevel(level)
-        self.formatter = ConsoleFormatter()
         settings = settings or get_current_settings()
-        self._uses_colours = FLOWYARD_LOGGING_COLORS.value_from(settings)
-        self._uses_markup = FLOWYARD_LOGGING_MARKUP.value_from(settings)
+        is_json = FLOWYARD_LOGGING_FORMAT.value_from(settings) == "json"
+        self.formatter = JsonLineFormatter() if is_json else ConsoleFormatter()
+        self._uses_colours = FLOWYARD_LOGGING_COLORS.value_from(settings) and not is_json
+        self._uses_markup = FLOWYARD_LOGGING_MARKUP.value_from(settings) and not is_json
         self._highlighter = highlighter(styles)
         self._known: tuple[TextIO | None, FlowyardConsoleHighlighter | None] = (None, None)
         self._console: Console | None = None

@@ -7,13 +7,18 @@ import ipaddress
 import os
 import socket
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.config import LOGGING_CONFIG
 from uvicorn.supervisors import Multiprocess
 
 from flowyard.exceptions import ServerNotStarted
+from flowyard.logging.configuration import setup_logging
+from flowyard.logging.formatters import JsonLineFormatter
 from flowyard.server.app import create_app, needs_authentication
 from flowyard.settings import Settings, get_current_settings
 
@@ -57,6 +62,7 @@ def serve(
         factory=workers > 1,
         workers=workers,
         log_level=settings.FLOWYARD_LOGGING_SERVER_LEVEL.lower(),
+        log_config=_log_config(settings),
         timeout_keep_alive=settings.FLOWYARD_SERVER_API_KEEPALIVE_TIMEOUT,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         ssl_certfile=cert_file,
@@ -78,7 +84,17 @@ def app_of_worker() -> FastAPI:
     return _made_app(get_current_settings())
 
 
+def _log_config(settings: Settings) -> dict[str, Any]:
+    """Return how uvicorn logs: as it does by itself, or in JSON as all others do."""
+    config = deepcopy(LOGGING_CONFIG)
+    if settings.FLOWYARD_LOGGING_FORMAT == "json":
+        formatter = {"()": f"{JsonLineFormatter.__module__}.{JsonLineFormatter.__name__}"}
+        config["formatters"] = dict.fromkeys(config["formatters"], formatter)
+    return config
+
+
 def _made_app(settings: Settings) -> FastAPI:
+    setup_logging()
     app = create_app(settings, with_services=True)
     # What routes are made of stays for the life of the process: looking through it for garbage would hold every request
     # up for a tenth of a second now and then.

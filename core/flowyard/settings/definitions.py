@@ -148,6 +148,11 @@ class EngineFields(SettingFields):
     FLOWYARD_LOGGING_LOG_PRINTS = Setting(
         BOOL, False, "Whether flows and tasks that do not say turn `print` into log records."
     )
+    FLOWYARD_LOGGING_FORMAT = Setting(
+        choice("text", "json"),
+        "text",
+        "How log lines on the console look, of flows and of a server: text, or a JSON object a line.",
+    )
     FLOWYARD_LOGGING_COLORS = Setting(BOOL, True, "Whether console log lines are coloured.")
     FLOWYARD_LOGGING_MARKUP = Setting(BOOL, False, "Whether rich's markup in log messages is rendered.")
     FLOWYARD_LOGGING_TO_API_ENABLED = Setting(BOOL, True, "Whether the log records of runs are stored.")
