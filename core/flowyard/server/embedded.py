@@ -19,6 +19,7 @@ from flowyard.server.app import create_app
 from flowyard.server.gateway import Gateway
 from flowyard.server.task_desk import TaskDesk
 from flowyard.settings import (
+    FLOWYARD_API_SERVICES_EVENT_PERSISTER_ENABLED,
     FLOWYARD_SERVER_API_AUTH,
     FLOWYARD_SERVER_API_AUTH_STRING,
     FLOWYARD_SERVER_API_RATE_LIMIT,
@@ -27,8 +28,9 @@ from flowyard.settings import (
 )
 
 _HOST = "http://embedded"
-# Whoever can ask has the database open already.
-_UNGUARDED = {
+# Whoever can ask has the database open already, and the flows of this process pay for no events that nobody reads.
+_PLAIN = {
+    FLOWYARD_API_SERVICES_EVENT_PERSISTER_ENABLED: False,
     FLOWYARD_SERVER_API_AUTH: False,
     FLOWYARD_SERVER_API_AUTH_STRING: None,
     FLOWYARD_SERVER_API_RATE_LIMIT: None,
@@ -44,7 +46,7 @@ class EmbeddedApi:
         app = copy.copy(_application())
         app.state = State({"authenticator": app.state.authenticator, "metrics": app.state.metrics})
         # What its lifespan makes, but for what only a server does: services, and time for leases to be renewed.
-        app.state.gateway = Gateway(backend, get_current_settings().copy_with_update(_UNGUARDED))
+        app.state.gateway = Gateway(backend, get_current_settings().copy_with_update(_PLAIN))
         app.state.task_desk = TaskDesk()
         self._transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         self._loop = BackgroundLoop()
@@ -67,4 +69,4 @@ class EmbeddedApi:
 
 @functools.cache
 def _application() -> FastAPI:
-    return create_app(get_current_settings().copy_with_update(_UNGUARDED))
+    return create_app(get_current_settings().copy_with_update(_PLAIN))

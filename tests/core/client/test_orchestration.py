@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from flowyard.client.orchestration import ServerType
 from flowyard.exceptions import ServerAway
 from flowyard.local.backend import LocalBackend
 from flowyard.process.backends import PROCESS, close_backends
+from flowyard.schemas.requests import ApiRequest
 from flowyard.server.app import create_app
 from flowyard.settings import FLOWYARD_API_URL, FLOWYARD_HOME, Settings, temporary_settings
 from flowyard.task_runners import ProcessPoolTaskRunner
@@ -102,6 +104,19 @@ def test_both_clients_work_inside_flows_and_tasks() -> None:
 
     assert asyncio.run(outer()) == (1, 1), "what was recorded is seen, however late it is written"
     assert inner() == 2
+
+
+@pytest.mark.usefixtures("embedded")
+def test_a_client_makes_no_events_of_the_runs_of_its_process() -> None:
+    @flow
+    def nothing() -> None: ...
+
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_runs() == []
+    nothing()
+    headers = (("content-type", "application/json"),)
+    answer = PROCESS.backend().control.answer_request(ApiRequest("POST", "/events/filter", headers, b"{}"))
+    assert json.loads(answer.content)["total"] == 0
 
 
 @task
