@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,13 +14,17 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from flowyard import flow, task
 from flowyard.journal import slot_waiters
 from flowyard.local.backend import LocalBackend
+from flowyard.process.backends import close_backends
 from flowyard.remote import RemoteBackend
 from flowyard.remote.slot_calls import SlotCalls
 from flowyard.schemas.ids import new_id
 from flowyard.schemas.limits import ConcurrencyLimit, SlotRequest
-from flowyard.settings import Settings
+from flowyard.settings import FLOWYARD_API_URL, FLOWYARD_HOME, Settings, temporary_settings
+from flowyard.task_runners import ConcurrentTaskRunner, ProcessPoolTaskRunner, SequentialTaskRunner
+from flowyard.testing.cli import invoke_and_assert
 from flowyard.testing.servers import DEADLINE, RunningServer
 
 Join = Callable[[RunningServer], RemoteBackend]
@@ -50,6 +55,17 @@ def join(tmp_path: Path) -> Iterator[Join]:
 def looks_never(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave wakes alone: no server looks at the ledger by itself."""
     monkeypatch.setattr(slot_waiters, "_LOOK_SECONDS", 3600.0)
+
+
+@pytest.fixture
+def closing() -> Iterator[None]:
+    yield
+    close_backends()
+
+
+@task
+def increment(number: int) -> int:
+    return number + 1
 
 
 def _request(name: str = "db") -> SlotRequest:
@@ -138,3 +154,56 @@ def test_a_message_that_means_nothing_closes_the_socket(server: RunningServer, m
             socket.recv(DEADLINE)
         assert refused.value.rcvd is not None
         assert refused.value.rcvd.code in (1002, 1008)
+
+
+@pytest.mark.usefixtures("closing")
+@pytest.mark.parametrize(
+    "runner",
+    [SequentialTaskRunner(), ConcurrentTaskRunner(), ProcessPoolTaskRunner(max_workers=2)],
+    ids=["sequential", "concurrent", "process"],
+)
+def test_a_chain_under_one_tag_with_one_slot_of_the_server_ends(
+    server: RunningServer, behind: LocalBackend, tmp_path: Path, runner: Any
+) -> None:
+    behind.control.limits.create(ConcurrencyLimit(name="tag:one-at-a-time", limit=1))
+
+    @flow(task_runner=runner)
+    def chains() -> list[int]:
+        one_at_a_time = increment.with_options(tags=["one-at-a-time"])
+        ends: list[Any] = [0, 0]
+        for number in (0, 1):
+            for _ in range(3):
+                ends[number] = one_at_a_time.submit(ends[number])
+        return [end.result() for end in ends]
+
+    with temporary_settings({FLOWYARD_HOME: tmp_path / "home", FLOWYARD_API_URL: f"{server.address}/api"}):
+        assert chains() == [3, 3]
+    assert behind.control.limits.read("tag:one-at-a-time").active_slots == 0
+
+
+@pytest.mark.usefixtures("closing")
+def test_a_task_run_that_waits_for_a_slot_is_seen_waiting(
+    server: RunningServer, api: httpx.Client, behind: LocalBackend, tmp_path: Path
+) -> None:
+    behind.control.limits.create(ConcurrencyLimit(name="tag:busy", limit=1))
+    holder = SlotRequest(names=("tag:busy",), slots=1)
+    assert behind.control.limits.acquire(holder).is_granted
+    shown: list[str] = []
+
+    @flow(task_runner=ConcurrentTaskRunner())
+    def waits() -> int:
+        future = increment.with_options(tags=["busy"]).submit(1)
+        waiting: list[Any] = []
+        while not waiting:
+            body = {"task_runs": {"state": {"name": {"any_": ["AwaitingSlot"]}}}}
+            waiting = api.post("/task_runs/filter", json=body).json()
+        shown.append(waiting[0]["state"]["message"])
+        done = invoke_and_assert(["task-run", "inspect", waiting[0]["id"]])
+        shown.append(" ".join(done.stdout.split()))
+        behind.control.limits.release([holder.lease_id])
+        return future.result()
+
+    with temporary_settings({FLOWYARD_HOME: tmp_path / "home", FLOWYARD_API_URL: f"{server.address}/api"}):
+        assert waits() == 2
+    assert shown[0] == "Waiting for a slot of the limit of tag 'busy'; 0 before this one."
+    assert "AwaitingSlot" in shown[1]
