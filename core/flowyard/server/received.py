@@ -22,6 +22,7 @@ from flowyard.store.states import result_of, result_record
 
 # 30 years; the end of a longer one may be after the last time there is.
 _LONGEST_DELAY_SECONDS = 1_000_000_000
+_DETAILS = tuple(api.StateDetails.model_fields)
 _KEY_HASH = re.compile(r"-[0-9a-f]{8}\Z")
 
 
@@ -119,14 +120,14 @@ def answer_of(result: OrchestrationResult) -> api.OrchestrationResult:
 def sent_state(state: State[Any]) -> api.State:
     """Return a state as clients get it."""
     details = state.state_details
-    return api.State.model_construct(
-        id=state.id,
-        type=state.type,
-        name=state.name,
-        timestamp=state.timestamp,
-        message=state.message,
-        data=result_record(state.data),
-        state_details=api.StateDetails.model_construct(
-            **{name: getattr(details, name) for name in api.StateDetails.model_fields}
-        ),
+    return api.State.trusted(
+        {
+            "id": state.id,
+            "type": state.type,
+            "name": state.name,
+            "timestamp": state.timestamp,
+            "message": state.message,
+            "data": result_record(state.data),
+            "state_details": api.StateDetails.trusted({name: getattr(details, name) for name in _DETAILS}),
+        }
     )
