@@ -11,6 +11,7 @@ and started again a moment later; which, when and how often, the seed decides. N
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -27,6 +28,8 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+
+from flowyard.remote.refused import refused_summary
 
 FIRST_SEED = int(os.environ.get("FLOWYARD_CHAOS_SEED", "1"))
 TRIALS = int(os.environ.get("FLOWYARD_CHAOS_TRIALS", "5"))
@@ -173,7 +176,7 @@ class Trial:
             client.start()
         for flow in flows:  # which none does without a server
             assert flow.stdout is not None
-            assert flow.stdout.readline() == "begun\n", self.plan
+            assert flow.stdout.readline() == "begun\n", (self.plan, flow.communicate(timeout=SECONDS)[1])
         for victim, after, pause in self.kills:
             time.sleep(after)
             self._kill(victim, pause)
@@ -187,7 +190,8 @@ class Trial:
         tasks = sum(self._check_flow(output) for output in outputs)
         acknowledged = {run: states for client in clients for run, states in client.acknowledged.items()}
         writes = sum(self._check_run(*each) for each in acknowledged.items())
-        assert list(self._folder.glob("flow-*/spool/*")) == [], self.plan
+        kept = {path.name: refused_summary(path) for path in self._folder.glob("flow-*/spool/*")}
+        assert kept == {}, self.plan
         again = sum(client.again for client in clients)
         return (
             f"{self.plan}: {len(self.kills)} kills, {writes} writes acknowledged, {again} requests sent again, "
@@ -350,3 +354,73 @@ def test_what_was_acknowledged_is_there_and_once_whatever_is_killed(
     verdict = trial(seed).verdict()
     with capsys.disabled():
         print(f"\n{verdict}", end=" ")
+
+
+# --- told to end ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path, f"sqlite:///{tmp_path / 'server.db'}")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.mark.timeout(400)  # it starts two servers
+def test_a_server_that_is_told_to_end_under_load_answers_what_it_was_asked_and_has_it_on_disk(server: Server) -> None:
+    with client_of(server.api) as api:
+        flow_id = api.post("/flows/", json={"name": "soak"}).json()["id"]
+    stopping = threading.Event()
+    clients = [Client(server.api, flow_id, stopping) for _ in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    body = json.dumps({"flow_id": flow_id, "name": "asked before"}).encode()
+    headers = (
+        "POST /api/flow_runs/ HTTP/1.1",
+        "Host: x",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    )
+    head = "\r\n".join([*headers, "", ""])
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), SECONDS) as asked:
+            asked.sendall(head.encode() + body[:10])
+            wait_for(lambda: all(len(client.acknowledged) > 5 for client in clients))
+            assert server.process is not None
+            server.process.send_signal(signal.SIGTERM)
+            wait_for(lambda: not is_listening(server.port))
+            asked.sendall(body[10:])
+            answer = asked.makefile("rb").readline()
+            assert answer.split()[1] == b"201"
+        assert server.process.wait(SECONDS) == -signal.SIGTERM
+        server.start()
+    finally:
+        stopping.set()
+    for client in clients:
+        client.join(SECONDS)
+        assert client.problems == []
+    with client_of(server.api) as api:
+        where = {"flow_runs": {"name": {"any_": ["asked before"]}}}
+        assert api.post("/flow_runs/count", json=where).json() == 1
+        for client in clients:
+            for run_id, acknowledged in client.acknowledged.items():
+                states = [each["name"] for each in api.get(f"/flow_run_states/?flow_run_id={run_id}").json()]
+                assert states == acknowledged
+
+
+def is_listening(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

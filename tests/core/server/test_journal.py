@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -23,6 +26,7 @@ from flowyard.schemas.wire import encode_events
 from flowyard.schemas.wire_values import packb
 from flowyard.server.gateway import Gateway
 from flowyard.server.security.scopes import needed_scope
+from flowyard.services.reaping import Reaping
 from flowyard.store import leases
 from flowyard.testing.records import make_task_run
 from flowyard.upcalls.calls import open_answer
@@ -232,3 +236,21 @@ def test_only_the_control_plane_can_be_called(plain_api: httpx.Client, path: str
 )
 def test_a_call_needs_the_scope_that_its_method_needs(call: str, scope: str) -> None:
     assert needed_scope("POST", f"/api/control/{call}") == scope
+
+
+def test_three_reapers_mark_the_run_of_a_dead_owner_once(api: httpx.Client, settings: Any) -> None:
+    begun = [begin(api) for _ in range(3)]
+    url, home = settings.FLOWYARD_API_DATABASE_CONNECTION_URL, settings.FLOWYARD_HOME
+    later = utcnow() + timedelta(minutes=1)
+    with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
+        replicas = [stack.enter_context(LocalBackend.open(url, home)) for _ in range(3)]
+        ready = threading.Barrier(3)
+
+        def reap(replica: LocalBackend) -> int:
+            ready.wait(20)
+            return Reaping(replica.control).run_once(later)
+
+        assert sum(pool.map(reap, replicas)) == len(begun)
+    for lease in begun:
+        states = api.get("/flow_run_states/", params={"flow_run_id": str(lease.flow_run_id)}).json()
+        assert [state["name"] for state in states] == ["Pending", "Running", "Crashed"]
