@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 HEADER = "traceparent"
+_WORKER_DELAY_MILLISECONDS = 200.0
 _FAILURES = (StateType.FAILED, StateType.CRASHED)
 _logger = logging.getLogger("flowyard.telemetry")
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class Telemetry:
             advice = "OpenTelemetry is not installed: pip install 'flowyard[opentelemetry]'"
             raise InvalidSetting(FLOWYARD_TRACING_ENABLED.name, True, advice)
 
-    def _start(self) -> bool:
+    def _start(self, *, is_worker: bool = False) -> bool:
         """Begin to trace; False when what it takes is not installed here."""
         with self._lock:
             if self.is_on or self._is_missing:
@@ -75,7 +76,7 @@ class Telemetry:
                 from opentelemetry import trace  # noqa: PLC0415  optional
 
                 if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-                    trace.set_tracer_provider(_own_provider())
+                    trace.set_tracer_provider(_own_provider(is_worker=is_worker))
             except ImportError as error:
                 _logger.debug("no traces: %s", error)
                 self._is_missing = True
@@ -141,7 +142,8 @@ class Telemetry:
             recording: what its steps record with.
             steps: to be executed.
         """
-        if not self._start():
+        # Where it is not on yet, this is a worker.
+        if not self._start(is_worker=True):
             return await steps
         assert self._tracer is not None
         attributes = {
@@ -191,7 +193,7 @@ class Recording:
         return getattr(self._recorder, name)
 
 
-def _own_provider() -> Any:
+def _own_provider(*, is_worker: bool) -> Any:
     """Return a provider whose spans go over OTLP/HTTP, all of it as the variables `OTEL_...` say."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  optional
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
@@ -200,7 +202,9 @@ def _own_provider() -> Any:
 
     named = "OTEL_SERVICE_NAME" in os.environ
     provider = TracerProvider(resource=Resource.create({} if named else {SERVICE_NAME: "flowyard"}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    # Ray kills its workers when the flow has ended: they cannot wait for the usual 5 seconds.
+    delay = _WORKER_DELAY_MILLISECONDS if is_worker and "OTEL_BSP_SCHEDULE_DELAY" not in os.environ else None
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), schedule_delay_millis=delay))
     return provider
 
 

@@ -119,39 +119,83 @@ def test_its_blocks_and_variables_are_kept(run: Run) -> None:
     assert "hush" not in run("prefect", "block", "inspect", "secret/password")
 
 
-def test_its_worker_takes_runs_of_deployments(
-    run: Run, ask: Callable[..., list[dict[str, object]]], server: RunningServer, prefect_bin: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def worker(server: RunningServer, prefect_bin: Path, tmp_path: Path, run: Run) -> Iterator[subprocess.Popen[bytes]]:
+    """A process worker of Prefect, of a pool that has the deployments of our flows."""
     shutil.copy(FLOWS, tmp_path)
-    run("prefect", "work-pool", "create", "processes", "--type", "process")
+    run("prefect", "work-pool", "create", "processes", "--type", "process", "--overwrite")
     run("python", str(FLOWS), "deploy", str(tmp_path))
-    run("prefect", "deployment", "run", "child/nightly", "-p", "n=8")
-
     with (tmp_path / "worker.log").open("wb") as log:
-        worker = subprocess.Popen(
+        process = subprocess.Popen(
             [prefect_bin / "prefect", "worker", "start", "--pool", "processes"],
             env=environment(server, prefect_bin, tmp_path),
             cwd=tmp_path,
             stdout=log,
             stderr=log,
         )
-    try:
-        deadline = time.monotonic() + 180
-        done: list[dict[str, object]] = []
-        while not done:
-            assert time.monotonic() < deadline, (tmp_path / "worker.log").read_text()
-            assert worker.poll() is None, (tmp_path / "worker.log").read_text()
-            time.sleep(0.5)
-            done = ask(
-                "/flow_runs/filter",
-                deployments={"name": {"any_": ["nightly"]}},
-                flow_runs={"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}},
-            )
-        assert (done[0]["state_type"], done[0]["parameters"]) == ("COMPLETED", {"n": 8})
-        assert "processes" in run("prefect", "work-pool", "ls")
-        assert "Flow Runs" in run("prefect", "flow-run", "ls")  # it cuts the words where there is no terminal
-    finally:
-        worker.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.wait(30)
-        worker.kill()
+    yield process
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(30)
+    process.kill()
+
+
+def run_in_state(
+    ask: Callable[..., list[dict[str, object]]],
+    worker: subprocess.Popen[bytes],
+    log: Path,
+    deployment: str,
+    states: list[str],
+) -> dict[str, object]:
+    """Wait until a run of a deployment is in one of some states, and return it."""
+    deadline = time.monotonic() + 240
+    found: list[dict[str, object]] = []
+    while not found:
+        assert time.monotonic() < deadline, log.read_text()
+        assert worker.poll() is None, log.read_text()
+        time.sleep(0.5)
+        found = ask(
+            "/flow_runs/filter",
+            deployments={"name": {"any_": [deployment]}},
+            flow_runs={"state": {"type": {"any_": states}}},
+        )
+    return found[0]
+
+
+ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
+
+
+def test_its_worker_takes_runs_of_deployments(
+    run: Run, ask: Callable[..., list[dict[str, object]]], worker: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    run("prefect", "deployment", "run", "child/nightly", "-p", "n=8")
+    done = run_in_state(ask, worker, tmp_path / "worker.log", "nightly", ENDED)
+    assert (done["state_type"], done["parameters"]) == ("COMPLETED", {"n": 8})
+    assert "processes" in run("prefect", "work-pool", "ls")
+    assert "Flow Runs" in run("prefect", "flow-run", "ls")  # it cuts the words where there is no terminal
+
+
+def test_its_worker_takes_a_suspended_run_again_when_our_command_has_resumed_it(
+    run: Run,
+    ask: Callable[..., list[dict[str, object]]],
+    server: RunningServer,
+    worker: subprocess.Popen[bytes],
+    tmp_path: Path,
+) -> None:
+    run("prefect", "deployment", "run", "approval/manual", "-p", "n=4")
+    suspended = run_in_state(ask, worker, tmp_path / "worker.log", "manual", ["PAUSED"])
+    assert suspended["state_name"] == "Suspended"
+
+    ours = {**os.environ, "FLOWYARD_HOME": str(tmp_path / "ours"), "FLOWYARD_API_URL": f"{server.address}/api"}
+    command = [sys.executable, "-m", "flowyard.cli", "flow-run", "resume", str(suspended["id"])]
+    resumed = subprocess.run(command, env=ours, capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+
+    done = run_in_state(ask, worker, tmp_path / "worker.log", "manual", ENDED)
+    assert (done["id"], done["state_type"]) == (suspended["id"], "COMPLETED"), (tmp_path / "worker.log").read_text()
+    states = httpx.get(f"{server.address}/api/flow_run_states/", params={"flow_run_id": str(done["id"])}).json()
+    names = [state["name"] for state in states]
+    assert names.count("Running") == 2
+    assert [name for name in names if name in ("Suspended", "Resuming")] == ["Suspended", "Resuming"]
+    (task,) = ask("/task_runs/filter", flow_runs={"id": {"any_": [done["id"]]}})
+    assert (task["state_type"], task["run_count"]) == ("COMPLETED", 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 
-from prefect import flow, get_run_logger, task, unmapped
+from prefect import flow, get_run_logger, suspend_flow_run, task, unmapped
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.blocks.system import JSON, Secret
 from prefect.concurrency.sync import concurrency
@@ -57,6 +57,21 @@ def parent(n: int = 3) -> int:
     return total + cached(1) + cached(2)
 
 
+@task(persist_result=True)
+def prepare(n: int) -> int:
+    print("preparing")
+    return n * 10
+
+
+@flow(log_prints=True, persist_result=True)
+def approval(n: int) -> int:
+    prepared = prepare(n)
+    # The process ends here, and another one begins the flow again when somebody has resumed it.
+    suspend_flow_run(timeout=600)
+    print("approved")
+    return prepared + 1
+
+
 def objects() -> None:
     Variable.set("region", "north", overwrite=True)
     assert Variable.get("region").value == "north"
@@ -70,6 +85,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "objects":
         objects()
     elif sys.argv[1] == "deploy":
-        source = flow.from_source(source=sys.argv[2], entrypoint="prefect_flows.py:child")
-        source.deploy(name="nightly", work_pool_name="processes", parameters={"n": 5}, cron="0 3 * * *")
+        for entrypoint, name, cron in (("child", "nightly", "0 3 * * *"), ("approval", "manual", None)):
+            source = flow.from_source(source=sys.argv[2], entrypoint=f"prefect_flows.py:{entrypoint}")
+            source.deploy(name=name, work_pool_name="processes", parameters={"n": 5}, cron=cron)
     print("result", parent() if sys.argv[1] == "run" else None)
