@@ -26,6 +26,7 @@ from flowyard.services.scheduler import Scheduler
 from flowyard.settings import (
     FLOWYARD_API_BLOCKS_REGISTER_ON_START,
     FLOWYARD_API_SERVICES_RETENTION_LOOP_SECONDS,
+    FLOWYARD_EVENTS_RETENTION_PERIOD,
     FLOWYARD_RETENTION_PERIOD,
     Settings,
 )
@@ -244,8 +245,14 @@ def test_workers_queues_pools_and_deployments_that_fall_silent_are_marked(
 
 
 @pytest.fixture
-def keeping_a_week(settings: Settings) -> Settings:
-    return settings.copy_with_update({FLOWYARD_RETENTION_PERIOD: timedelta(days=7)})
+def keeping_events(settings: Settings) -> Settings:
+    """Settings by which no event of a run is old, so that runs alone count."""
+    return settings.copy_with_update({FLOWYARD_EVENTS_RETENTION_PERIOD: timedelta(days=4000)})
+
+
+@pytest.fixture
+def keeping_a_week(keeping_events: Settings) -> Settings:
+    return keeping_events.copy_with_update({FLOWYARD_RETENTION_PERIOD: timedelta(days=7)})
 
 
 def ended_run(api: httpx.Client, kind: str = "COMPLETED", **values: object) -> dict[str, Any]:
@@ -284,10 +291,10 @@ def test_old_runs_go_with_what_belongs_to_them_and_each_by_one_replica(
 
 
 def test_runs_are_kept_for_ever_unless_a_setting_says_how_long(
-    api: httpx.Client, gateway: Gateway, settings: Settings
+    api: httpx.Client, gateway: Gateway, keeping_events: Settings
 ) -> None:
     ended_run(api)
-    assert Retention(gateway.control, gateway, settings).run_once(datetime.now(UTC) + timedelta(days=3000)) == 0
+    assert Retention(gateway.control, gateway, keeping_events).run_once(datetime.now(UTC) + timedelta(days=3000)) == 0
     assert left(api) == (1, 1, 1, 1)
 
 
@@ -332,6 +339,7 @@ def test_old_events_and_what_belongs_to_no_flow_run_go_in_parts_and_are_counted(
     api: httpx.Client, replicas: list[Gateway], keeping_a_week: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flowyard.services.retention._ROWS_AT_A_TIME", 2)
+    a_week = keeping_a_week.copy_with_update({FLOWYARD_EVENTS_RETENTION_PERIOD: timedelta(days=7)})
     now = datetime.now(UTC)
     times = [now - timedelta(days=days) for days in (8, 8, 8, 9, 9, 1)]
     resource = {"prefect.resource.id": "x"}
@@ -342,7 +350,7 @@ def test_old_events_and_what_belongs_to_no_flow_run_go_in_parts_and_are_counted(
     task = {"task_key": "t", "dynamic_key": "0", "state": {"type": "COMPLETED"}}
     api.post("/task_runs/", json=task).raise_for_status()
     told: list[Deleted] = []
-    services = [Retention(gateway.control, gateway, keeping_a_week, on_deleted=told.append) for gateway in replicas]
+    services = [Retention(gateway.control, gateway, a_week, on_deleted=told.append) for gateway in replicas]
 
     assert sum(at_once(services, now)) == 10
     assert (sum(each.events for each in told), sum(each.logs for each in told)) == (5, 5)
