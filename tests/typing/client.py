@@ -1,5 +1,5 @@
 # pyright: reportUnnecessaryTypeIgnoreComment=true
-"""Only type-checked, never run: both clients have typed calls, from one definition: what is awaited on one is there at once on the other."""
+"""Only type-checked, never run: what is awaited on one client is there at once on the other, from one definition."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from flowyard.local.backend import LocalBackend
 from flowyard.process.backends import PROCESS, close_backends
 from flowyard.schemas.requests import ApiRequest
 from flowyard.server.app import create_app
-from flowyard.settings import FLOWYARD_API_URL, FLOWYARD_HOME, Settings, temporary_settings
+from flowyard.settings import FLOWYARD_API_KEY, FLOWYARD_API_URL, FLOWYARD_HOME, Settings, temporary_settings
 from flowyard.task_runners import ProcessPoolTaskRunner
 from flowyard.testing.servers import serving
 
@@ -246,7 +246,8 @@ def test_a_busy_server_is_asked_again_when_it_said(home: Path, is_blocking: bool
         return httpx.Response(status, headers=headers, json=[])
 
     options: dict[str, Any] = {"transport": httpx.MockTransport(answer), "headers": {"X-Mine": "1"}}
-    with temporary_settings({FLOWYARD_HOME: home, FLOWYARD_API_URL: "http://busy/api"}):
+    changes: dict[Any, Any] = {FLOWYARD_HOME: home, FLOWYARD_API_URL: "http://busy/api", FLOWYARD_API_KEY: "k1"}
+    with temporary_settings(changes):
         if is_blocking:
             with get_client(options, sync_client=True) as client:
                 assert client.read_flows() == []
@@ -260,6 +261,7 @@ def test_a_busy_server_is_asked_again_when_it_said(home: Path, is_blocking: bool
     assert len(asked) == 3
     assert asked[0].headers["X-PREFECT-API-VERSION"] == "0.8.4"
     assert asked[0].headers["X-Mine"] == "1"
+    assert asked[0].headers["Authorization"] == "Bearer k1"
 
 
 def test_what_may_have_arrived_is_sent_again_only_if_that_does_nothing_twice(home: Path) -> None:
