@@ -13,7 +13,7 @@ from flowyard.ports import Lease
 from flowyard.rules.bookkeeping import apply_decision
 from flowyard.rules.decision import Decision
 from flowyard.rules.flow_runs import decide_flow_run
-from flowyard.schemas.orchestration import OrchestrationResult
+from flowyard.schemas.orchestration import OrchestrationResult, Verdict
 from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import State
 from flowyard.store import flow_runs, leases, states
@@ -38,6 +38,9 @@ def propose_flow_run_state(
         LeaseLost: `lease` is not the current one.
     """
     run = flow_runs.lock(connection, flow_run_id)
+    if run.state is not None and run.state.id == state.id:
+        # It was written, but the answer got lost.
+        return run, OrchestrationResult(Verdict.ACCEPT, run.state)
     if lease is not None and not leases.is_current(connection, flow_run_id, lease.token):
         raise LeaseLost(str(flow_run_id))
     decision = decide(run, state, force=force, now=now)

@@ -144,6 +144,16 @@ def test_an_owner_that_wakes_up_late_turns_nothing_back(
     assert counts(api, lease) == {("work", "Crashed"): 1}
 
 
+def test_a_final_state_whose_answer_got_lost_is_accepted_again_and_written_once(api: httpx.Client) -> None:
+    lease = begin(api)
+    final = State(COMPLETED)
+    for _ in range(2):
+        answer = ask(api, "propose_flow_run_state", lease.flow_run_id, final, token=lease.token)
+        assert (answer.status.value, answer.state.id) == ("ACCEPT", final.id)
+    states = api.get("/flow_run_states/", params={"flow_run_id": str(lease.flow_run_id)}).json()
+    assert [state["name"] for state in states] == ["Pending", "Running", "Completed"]
+
+
 def test_a_server_that_starts_gives_owners_time_to_renew_their_leases(api: httpx.Client, settings: Any) -> None:
     lease = begin(api)
     url, home = settings.FLOWYARD_API_DATABASE_CONNECTION_URL, settings.FLOWYARD_HOME
