@@ -126,7 +126,7 @@ class SqlJournal(WriteBehindJournal[PlainConnection]):
 
     @override
     def close(self) -> None:
-        if self._slot_waiters is not None:
+        if self._slot_waiters is not None and not self._is_forked:
             self._slot_waiters.close()
         super().close()
 
