@@ -20,6 +20,7 @@ from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, Sl
 from flowyard.store import leases, limits
 from flowyard.store.database import Database
 from flowyard.store.leases import Owner
+from flowyard.store.ordering import Page
 from flowyard.store.plain import PlainConnection
 
 T = TypeVar("T")
@@ -73,9 +74,7 @@ class LocalLimits(LimitStore):
     @override
     def read_many(self, *, limit: int = 200, offset: int = 0) -> list[ConcurrencyLimit]:
         self._waiters.reclaim()
-        return self._read(
-            lambda connection: limits.read_many(connection, datetime.now(UTC), limit=limit, offset=offset)
-        )
+        return self._read(lambda connection: limits.read_many(connection, datetime.now(UTC), Page(limit, offset)))
 
     @override
     def names(self, prefix: str = "") -> list[str]:

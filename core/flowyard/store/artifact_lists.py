@@ -14,29 +14,34 @@ from flowyard.schemas.api.sorting import ArtifactCollectionSort, ArtifactSort
 from flowyard.schemas.artifacts import ArtifactRecord
 from flowyard.store.artifacts import artifact, artifact_collection, record_of
 from flowyard.store.filtering.conditions import Condition
+from flowyard.store.ordering import Order, Page
 
 _ORDERS = {
-    ArtifactSort.CREATED_DESC: artifact.c.created.desc(),
-    ArtifactSort.UPDATED_DESC: artifact.c.updated.desc(),
-    ArtifactSort.ID_DESC: artifact.c.id.desc(),
-    ArtifactSort.KEY_ASC: artifact.c.key.asc(),
-    ArtifactSort.KEY_DESC: artifact.c.key.desc(),
+    ArtifactSort.CREATED_DESC: Order(artifact.c.created, is_descending=True),
+    ArtifactSort.UPDATED_DESC: Order(artifact.c.updated, is_descending=True),
+    ArtifactSort.ID_DESC: Order(artifact.c.id, is_descending=True),
+    ArtifactSort.KEY_ASC: Order(artifact.c.key, is_nullable=True),
+    ArtifactSort.KEY_DESC: Order(artifact.c.key, is_descending=True, is_nullable=True),
 }
 _COLLECTION_ORDERS = {
-    ArtifactCollectionSort.CREATED_DESC: artifact_collection.c.created.desc(),
-    ArtifactCollectionSort.UPDATED_DESC: artifact_collection.c.updated.desc(),
-    ArtifactCollectionSort.ID_DESC: artifact_collection.c.id.desc(),
-    ArtifactCollectionSort.KEY_ASC: artifact_collection.c.key.asc(),
-    ArtifactCollectionSort.KEY_DESC: artifact_collection.c.key.desc(),
+    ArtifactCollectionSort.CREATED_DESC: Order(artifact_collection.c.created, is_descending=True),
+    ArtifactCollectionSort.UPDATED_DESC: Order(artifact_collection.c.updated, is_descending=True),
+    ArtifactCollectionSort.ID_DESC: Order(artifact_collection.c.id, is_descending=True),
+    ArtifactCollectionSort.KEY_ASC: Order(artifact_collection.c.key),
+    ArtifactCollectionSort.KEY_DESC: Order(artifact_collection.c.key, is_descending=True),
 }
 
 
 def read_many(
-    connection: Connection, conditions: Sequence[Condition], *, sort: ArtifactSort, limit: int, offset: int
+    connection: Connection, conditions: Sequence[Condition], page: Page, *, sort: ArtifactSort
 ) -> list[ArtifactRecord]:
-    """Return artifacts."""
-    query = select(artifact).where(*conditions).order_by(_ORDERS[sort], artifact.c.id.desc())
-    return [record_of(row) for row in connection.execute(query.limit(limit).offset(offset))]
+    """Return artifacts.
+
+    Raises:
+        ObjectNotFound: there is no artifact with which the page before ended.
+    """
+    query = page.of(connection, select(artifact).where(*conditions), _ORDERS[sort], artifact.c.id, "artifact")
+    return [record_of(row) for row in connection.execute(query)]
 
 
 def count(connection: Connection, conditions: Sequence[Condition]) -> int:
@@ -45,16 +50,16 @@ def count(connection: Connection, conditions: Sequence[Condition]) -> int:
 
 
 def read_collections(
-    connection: Connection,
-    conditions: Sequence[Condition],
-    *,
-    sort: ArtifactCollectionSort,
-    limit: int,
-    offset: int,
+    connection: Connection, conditions: Sequence[Condition], page: Page, *, sort: ArtifactCollectionSort
 ) -> list[ArtifactCollection]:
-    """Return the latest version of each key."""
-    query = _collections().where(*conditions).order_by(_COLLECTION_ORDERS[sort], artifact_collection.c.id.desc())
-    return [_collection_of(row) for row in connection.execute(query.limit(limit).offset(offset))]
+    """Return the latest version of each key.
+
+    Raises:
+        ObjectNotFound: there is no collection with which the page before ended.
+    """
+    order, key = _COLLECTION_ORDERS[sort], artifact_collection.c.id
+    query = page.of(connection, _collections().where(*conditions), order, key, "artifact collection")
+    return [_collection_of(row) for row in connection.execute(query)]
 
 
 def read_collection(connection: Connection, key: str) -> ArtifactCollection:

@@ -15,6 +15,7 @@ from flowyard.schemas.api.automations import Automation, AutomationCore, Automat
 from flowyard.schemas.api.sorting import AutomationSort
 from flowyard.schemas.ids import new_id
 from flowyard.store.filtering.conditions import Condition, combined, is_any, is_between
+from flowyard.store.ordering import Order, Page
 from flowyard.store.tables import ID, JSON, TEXT, TIME, metadata
 
 automation = Table(
@@ -46,10 +47,10 @@ automation_resource = Table(
 )
 
 _ORDERS = {
-    AutomationSort.CREATED_DESC: automation.c.created.desc(),
-    AutomationSort.UPDATED_DESC: automation.c.updated.desc(),
-    AutomationSort.NAME_ASC: automation.c.name.asc(),
-    AutomationSort.NAME_DESC: automation.c.name.desc(),
+    AutomationSort.CREATED_DESC: Order(automation.c.created, is_descending=True),
+    AutomationSort.UPDATED_DESC: Order(automation.c.updated, is_descending=True),
+    AutomationSort.NAME_ASC: Order(automation.c.name),
+    AutomationSort.NAME_DESC: Order(automation.c.name, is_descending=True),
 }
 _FIELDS = (*("name", "description", "enabled", "trigger", "actions", "actions_on_trigger", "actions_on_resolve"),)
 
@@ -76,10 +77,10 @@ def read(connection: Connection, automation_id: UUID) -> Automation:
 
 
 def read_many(
-    connection: Connection, where: AutomationFilter | None, *, sort: AutomationSort, limit: int, offset: int
+    connection: Connection, where: AutomationFilter | None, page: Page, *, sort: AutomationSort
 ) -> list[Automation]:
     """Return the automations that a filter takes."""
-    query = select(automation).order_by(_ORDERS[sort], automation.c.id).limit(limit).offset(offset)
+    query = page.of(connection, select(automation), _ORDERS[sort], automation.c.id, "automation")
     if where is not None:
         query = query.where(combined(_conditions(where), where.operator))
     return [_automation_of(row) for row in connection.execute(query)]

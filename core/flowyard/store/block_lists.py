@@ -21,11 +21,12 @@ from flowyard.store.blocks import block_schema, block_type
 from flowyard.store.dialects import Dialect
 from flowyard.store.filtering.blocks import of_documents, of_types, schema_condition
 from flowyard.store.filtering.conditions import Condition
+from flowyard.store.ordering import Order, Page, ordered
 
 _DOCUMENT_ORDERS = {
-    BlockDocumentSort.NAME_ASC: (block_document.c.name.asc(),),
-    BlockDocumentSort.NAME_DESC: (block_document.c.name.desc(),),
-    BlockDocumentSort.BLOCK_TYPE_AND_NAME_ASC: (block_type.c.name.asc(), block_document.c.name.asc()),
+    BlockDocumentSort.NAME_ASC: Order(block_document.c.name),
+    BlockDocumentSort.NAME_DESC: Order(block_document.c.name, is_descending=True),
+    BlockDocumentSort.BLOCK_TYPE_AND_NAME_ASC: Order(block_type.c.name, then=(block_document.c.name,)),
 }
 
 
@@ -60,13 +61,12 @@ def read_types(
     dialect: Dialect,
     types: BlockTypeFilter | None,
     schemas: BlockSchemaFilter | None,
-    *,
-    limit: int,
-    offset: int,
+    page: Page,
 ) -> list[BlockTypeRecord]:
     """Return block types in the order of their names."""
-    query = select(block_type).where(*of_types(dialect, types, schemas)).order_by(block_type.c.name, block_type.c.id)
-    return [blocks.type_of(row) for row in connection.execute(query.limit(limit).offset(offset))]
+    query = select(block_type).where(*of_types(dialect, types, schemas))
+    query = page.of(connection, query, Order(block_type.c.name), block_type.c.id, "block type")
+    return [blocks.type_of(row) for row in connection.execute(query)]
 
 
 def change_type(connection: Connection, type_id: UUID, changes: dict[str, Any], *, now: datetime) -> None:
@@ -119,10 +119,11 @@ def read_schema(connection: Connection, schema_id: UUID) -> BlockSchemaRecord:
 
 
 def read_schemas(
-    connection: Connection, dialect: Dialect, where: BlockSchemaFilter | None, *, limit: int, offset: int
+    connection: Connection, dialect: Dialect, where: BlockSchemaFilter | None, page: Page
 ) -> list[BlockSchemaRecord]:
     """Return schemas, newest first."""
-    query = select(block_schema.c.id).order_by(block_schema.c.id.desc()).limit(limit).offset(offset)
+    newest_first = Order(block_schema.c.id, is_descending=True)
+    query = page.of(connection, select(block_schema.c.id), newest_first, block_schema.c.id, "block schema")
     if where is not None:
         query = query.where(schema_condition(dialect, where))
     ids = connection.execute(query).scalars().all()
@@ -162,8 +163,7 @@ def read_documents(
     *,
     include_secrets: bool,
     sort: BlockDocumentSort = BlockDocumentSort.NAME_ASC,
-    limit: int | None = None,
-    offset: int = 0,
+    page: Page | None = None,
 ) -> list[BlockDocumentRecord]:
     """Return documents with their types, their schemas and everything they refer to.
 
@@ -176,10 +176,9 @@ def read_documents(
         select(block_document.c.id)
         .join(block_type, block_type.c.id == block_document.c.block_type_id)
         .where(*conditions)
-        .order_by(*_DOCUMENT_ORDERS[sort], block_document.c.id)
-        .limit(limit)
-        .offset(offset)
     )
+    order, key = _DOCUMENT_ORDERS[sort], block_document.c.id
+    query = ordered(query, order, key) if page is None else page.of(connection, query, order, key, "block document")
     ids = connection.execute(query).scalars().all()
     found = block_documents.read_closure(connection, cipher, set(ids), include_secrets=include_secrets)
     for document_id in ids:

@@ -34,6 +34,7 @@ from flowyard.rules.limits import LimitUse, average_occupancy, decay, decide_slo
 from flowyard.schemas.limits import TAG_PREFIX, ConcurrencyLimit, SlotAnswer, SlotHolder, SlotMode, SlotRequest
 from flowyard.store import slot_calls
 from flowyard.store.dialects import Dialect
+from flowyard.store.ordering import Order, Page
 from flowyard.store.slot_calls import WAITER_SECONDS
 from flowyard.store.tables import metadata
 from flowyard.store.types import Identifier, PlainText, Timestamp
@@ -110,10 +111,15 @@ def read(connection: Connection, name: str, now: datetime) -> ConcurrencyLimit:
 
 
 def read_many(
-    connection: Connection, now: datetime, *, limit: int, offset: int, of_tags: bool | None = None
+    connection: Connection, now: datetime, page: Page, *, of_tags: bool | None = None
 ) -> list[ConcurrencyLimit]:
-    """Return limits in the order of their names; with `of_tags` only those of tags, or only the others."""
-    query = _select(now).order_by(concurrency_limit.c.name).limit(limit).offset(offset)
+    """Return limits in the order of their names; with `of_tags` only those of tags, or only the others.
+
+    Raises:
+        ObjectNotFound: there is no limit with which the page before ended.
+    """
+    by_name = Order(concurrency_limit.c.name)
+    query = page.of(connection, _select(now), by_name, concurrency_limit.c.id, "concurrency limit")
     if of_tags is not None:
         is_of_tag = concurrency_limit.c.name.startswith(TAG_PREFIX, autoescape=True)
         query = query.where(is_of_tag if of_tags else ~is_of_tag)

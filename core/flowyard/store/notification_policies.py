@@ -17,6 +17,7 @@ from flowyard.schemas.api.notifications import (
 )
 from flowyard.schemas.ids import new_id
 from flowyard.store.block_documents import block_document
+from flowyard.store.ordering import Order, Page
 from flowyard.store.tables import ID, JSON, TEXT, TIME, metadata
 
 flow_run_notification_policy = Table(
@@ -63,10 +64,10 @@ def read(connection: Connection, policy_id: UUID) -> FlowRunNotificationPolicy:
 
 
 def read_many(
-    connection: Connection, where: FlowRunNotificationPolicyFilter | None, *, limit: int, offset: int
+    connection: Connection, where: FlowRunNotificationPolicyFilter | None, page: Page
 ) -> list[FlowRunNotificationPolicy]:
     """Return policies, oldest first."""
-    query = select(_table).order_by(_table.c.id).limit(limit).offset(offset)
+    query = page.of(connection, select(_table), Order(_table.c.id), _table.c.id, "flow run notification policy")
     if where is not None and where.is_active is not None and where.is_active.eq_ is not None:
         query = query.where(_table.c.is_active == where.is_active.eq_)
     return [_policy_of(row) for row in connection.execute(query)]

@@ -17,7 +17,7 @@ Q = TypeVar("Q", bound=Select[Any])
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Rows in the order of a column, and, where that is equal, of their ids in the same direction.
+    """Rows in the order of a column, and, where that is equal, of others and of their ids, in the same direction.
 
     Rows without a value come last, whichever the direction: the databases do not agree by themselves.
     """
@@ -25,6 +25,8 @@ class Order:
     column: ColumnElement[Any]
     is_descending: bool = False
     is_nullable: bool = False
+    then: tuple[ColumnElement[Any], ...] = ()
+    """The others, which all have values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +50,28 @@ class Page:
             ObjectNotFound: there is no row of the id `after`.
         """
         if self.after is not None:
-            query = query.where(_page_after(connection, order, key, self.after, kind))
+            query = query.where(_page_after(connection, query, order, key, self.after, kind))
         return ordered(query, order, key).limit(self.limit).offset(self.offset)
 
 
 def ordered(query: Q, order: Order, key: Column[UUID]) -> Q:
     """Return a query in an order; `key` breaks ties."""
-    column = order.column.desc() if order.is_descending else order.column.asc()
-    if order.column is key:
-        return query.order_by(column)
-    last = key.desc() if order.is_descending else key.asc()
-    return query.order_by(column.nulls_last() if order.is_nullable else column, last)
+    columns = [order.column] if order.column is key else [order.column, *order.then, key]
+    first, *rest = [each.desc() if order.is_descending else each.asc() for each in columns]
+    return query.order_by(first.nulls_last() if order.is_nullable else first, *rest)
 
 
-def _page_after(connection: Connection, order: Order, key: Column[UUID], after: UUID, kind: str) -> ColumnElement[bool]:
+def _page_after(
+    connection: Connection, query: Select[Any], order: Order, key: Column[UUID], after: UUID, kind: str
+) -> ColumnElement[bool]:
     """Return the condition on the rows that come after the row of an id.
 
     Raises:
         ObjectNotFound: there is no such row (any more): where it was cannot be known.
     """
-    found = connection.execute(select(order.column).where(key == after)).first()
+    # Whether or not the filters still take it: it may have changed since its page was read.
+    place = select(order.column, *order.then).select_from(*query.get_final_froms())
+    found = connection.execute(place.where(key == after)).first()
     if found is None:
         raise ObjectNotFound(kind, after)
     value = found[0]
@@ -75,6 +79,7 @@ def _page_after(connection: Connection, order: Order, key: Column[UUID], after: 
         return key < after if order.is_descending else key > after
     if value is None:
         return order.column.is_(None) & (key < after if order.is_descending else key > after)
-    here, there = tuple_(order.column, key), tuple_(value, after, types=[order.column.type, key.type])
+    columns = [order.column, *order.then, key]
+    here, there = tuple_(*columns), tuple_(*found, after, types=[each.type for each in columns])
     later = here < there if order.is_descending else here > there
     return or_(later, order.column.is_(None)) if order.is_nullable else later

@@ -17,13 +17,14 @@ from flowyard.schemas.api.sorting import FlowSort
 from flowyard.schemas.ids import new_id
 from flowyard.store.dialects import Dialect
 from flowyard.store.filtering.related import Filters, of_flows
+from flowyard.store.ordering import Order, Page
 from flowyard.store.tables import flow
 
 _ORDERS = {
-    FlowSort.CREATED_DESC: flow.c.created.desc(),
-    FlowSort.UPDATED_DESC: flow.c.updated.desc(),
-    FlowSort.NAME_ASC: flow.c.name.asc(),
-    FlowSort.NAME_DESC: flow.c.name.desc(),
+    FlowSort.CREATED_DESC: Order(flow.c.created, is_descending=True),
+    FlowSort.UPDATED_DESC: Order(flow.c.updated, is_descending=True),
+    FlowSort.NAME_ASC: Order(flow.c.name),
+    FlowSort.NAME_DESC: Order(flow.c.name, is_descending=True),
 }
 
 
@@ -61,12 +62,14 @@ def read_by_name(connection: Connection, name: str) -> Flow:
     return _flow_of(row)
 
 
-def read_many(
-    connection: Connection, dialect: Dialect, filters: Filters, *, sort: FlowSort, limit: int, offset: int
-) -> list[Flow]:
-    """Return the flows that filters take; equal ones in the order of their ids, so that pages do not overlap."""
-    query = select(flow).where(*of_flows(dialect, filters)).order_by(_ORDERS[sort], flow.c.id)
-    return [_flow_of(row) for row in connection.execute(query.limit(limit).offset(offset))]
+def read_many(connection: Connection, dialect: Dialect, filters: Filters, page: Page, *, sort: FlowSort) -> list[Flow]:
+    """Return the flows that filters take; equal ones in the order of their ids, so that pages do not overlap.
+
+    Raises:
+        ObjectNotFound: there is no flow with which the page before ended.
+    """
+    query = select(flow).where(*of_flows(dialect, filters))
+    return [_flow_of(row) for row in connection.execute(page.of(connection, query, _ORDERS[sort], flow.c.id, "flow"))]
 
 
 def count(connection: Connection, dialect: Dialect, filters: Filters) -> int:

@@ -13,6 +13,7 @@ from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.api.saved_searches import SavedSearch, SavedSearchCreate
 from flowyard.schemas.ids import new_id
 from flowyard.store.dialects import Dialect
+from flowyard.store.ordering import Order, Page
 from flowyard.store.tables import ID, JSON, TEXT, TIME, metadata
 
 saved_search = Table(
@@ -54,9 +55,12 @@ def read(connection: Connection, search_id: UUID) -> SavedSearch:
     return _search_of(row)
 
 
-def read_many(connection: Connection, *, limit: int, offset: int) -> list[SavedSearch]:
+_BY_NAME = Order(saved_search.c.name)
+
+
+def read_many(connection: Connection, page: Page) -> list[SavedSearch]:
     """Return searches in the order of their names."""
-    query = select(saved_search).order_by(saved_search.c.name).limit(limit).offset(offset)
+    query = page.of(connection, select(saved_search), _BY_NAME, saved_search.c.id, "saved search")
     return [_search_of(row) for row in connection.execute(query)]
 
 

@@ -13,13 +13,14 @@ from flowyard.schemas.api.variables import VariableFilter
 from flowyard.schemas.variables import VariableRecord
 from flowyard.store.dialects import Dialect
 from flowyard.store.filtering.variables import variable_condition
+from flowyard.store.ordering import Order, Page
 from flowyard.store.variables import record_of, variable
 
 _ORDERS = {
-    VariableSort.CREATED_DESC: variable.c.created.desc(),
-    VariableSort.UPDATED_DESC: variable.c.updated.desc(),
-    VariableSort.NAME_ASC: variable.c.name.asc(),
-    VariableSort.NAME_DESC: variable.c.name.desc(),
+    VariableSort.CREATED_DESC: Order(variable.c.created, is_descending=True),
+    VariableSort.UPDATED_DESC: Order(variable.c.updated, is_descending=True),
+    VariableSort.NAME_ASC: Order(variable.c.name),
+    VariableSort.NAME_DESC: Order(variable.c.name, is_descending=True),
 }
 
 
@@ -36,16 +37,10 @@ def read(connection: Connection, variable_id: UUID) -> VariableRecord:
 
 
 def read_many(
-    connection: Connection,
-    dialect: Dialect,
-    where: VariableFilter | None,
-    *,
-    sort: VariableSort,
-    limit: int,
-    offset: int,
+    connection: Connection, dialect: Dialect, where: VariableFilter | None, page: Page, *, sort: VariableSort
 ) -> list[VariableRecord]:
     """Return the variables that a filter takes."""
-    query = select(variable).order_by(_ORDERS[sort], variable.c.id).limit(limit).offset(offset)
+    query = page.of(connection, select(variable), _ORDERS[sort], variable.c.id, "variable")
     if where is not None:
         query = query.where(variable_condition(dialect, where))
     return [record_of(row) for row in connection.execute(query)]

@@ -23,6 +23,7 @@ from flowyard.schemas.ids import new_id
 from flowyard.store import work_queues
 from flowyard.store.deployment_tables import work_pool, work_queue, worker
 from flowyard.store.filtering.work_pools import work_pool_condition
+from flowyard.store.ordering import Order, Page
 from flowyard.store.statuses import change_status
 
 DEFAULT_QUEUE = "default"
@@ -75,9 +76,9 @@ def find_by_queue(connection: Connection, work_queue_id: UUID) -> WorkPool | Non
     return None if row is None else _pool_of(row)
 
 
-def read_many(connection: Connection, where: WorkPoolFilter | None, *, limit: int, offset: int) -> list[WorkPool]:
+def read_many(connection: Connection, where: WorkPoolFilter | None, page: Page) -> list[WorkPool]:
     """Return work pools in the order of their names."""
-    query = select(work_pool).order_by(work_pool.c.name).limit(limit).offset(offset)
+    query = page.of(connection, select(work_pool), Order(work_pool.c.name), work_pool.c.id, "work pool")
     if where is not None:
         query = query.where(work_pool_condition(where))
     return [_pool_of(row) for row in connection.execute(query)]

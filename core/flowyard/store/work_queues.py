@@ -23,6 +23,7 @@ from flowyard.schemas.api.work_pools import (
 from flowyard.schemas.ids import new_id
 from flowyard.store.deployment_tables import deployment, work_pool, work_queue
 from flowyard.store.filtering.work_pools import work_queue_condition
+from flowyard.store.ordering import Order, Page
 from flowyard.store.statuses import change_status
 from flowyard.store.tables import flow_run
 
@@ -100,18 +101,18 @@ def read_in(connection: Connection, pool_name: str, name: str) -> WorkQueueRespo
 def read_many(
     connection: Connection,
     where: WorkQueueFilter | None,
+    page: Page,
     *,
     pool_name: str | None = None,
-    limit: int,
-    offset: int,
 ) -> list[WorkQueueResponse]:
     """Return queues in the order of their priority, then of their names."""
-    query = _select().order_by(work_queue.c.priority, work_queue.c.name, work_queue.c.id)
+    order = Order(work_queue.c.priority, then=(work_queue.c.name,))
+    query = page.of(connection, _select(), order, work_queue.c.id, "work queue")
     if pool_name is not None:
         query = query.where(work_pool.c.name == pool_name)
     if where is not None:
         query = query.where(work_queue_condition(where))
-    return [_queue_of(row) for row in connection.execute(query.limit(limit).offset(offset))]
+    return [_queue_of(row) for row in connection.execute(query)]
 
 
 def of_pool(

@@ -16,6 +16,7 @@ from flowyard.schemas.ids import new_id
 from flowyard.store.deployment_tables import worker
 from flowyard.store.dialects import Dialect
 from flowyard.store.filtering.work_pools import worker_condition
+from flowyard.store.ordering import Order, Page
 from flowyard.store.statuses import change_status
 
 
@@ -44,13 +45,14 @@ def heartbeat(
 
 
 def read_many(
-    connection: Connection, work_pool_id: UUID, where: WorkerFilter | None, *, limit: int, offset: int
+    connection: Connection, work_pool_id: UUID, where: WorkerFilter | None, page: Page
 ) -> list[WorkerResponse]:
     """Return the workers of a pool, the one that was heard of last first."""
     query = select(worker).where(worker.c.work_pool_id == work_pool_id)
     if where is not None:
         query = query.where(worker_condition(where))
-    query = query.order_by(worker.c.last_heartbeat_time.desc(), worker.c.id).limit(limit).offset(offset)
+    latest_first = Order(worker.c.last_heartbeat_time, is_descending=True, is_nullable=True)
+    query = page.of(connection, query, latest_first, worker.c.id, "worker")
     return [_worker_of(row) for row in connection.execute(query)]
 
 

@@ -18,7 +18,7 @@ from flowyard.schemas.api.artifacts import (
 from flowyard.schemas.api.sorting import ArtifactCollectionSort, ArtifactSort
 from flowyard.schemas.artifacts import ArtifactRecord
 from flowyard.server import answers
-from flowyard.server.dependencies import Database, Limit, Offset, changes_of
+from flowyard.server.dependencies import Database, PageOf, changes_of
 from flowyard.server.errors import refused_as_invalid
 from flowyard.server.filters import ArtifactsFiltered
 from flowyard.server.routes import Routes
@@ -44,16 +44,13 @@ def create(body: ArtifactCreate, database: Database) -> Response:
 def read_many(
     filters: ArtifactsFiltered,
     database: Database,
-    limit: Limit,
+    page: PageOf,
     artifacts: _Artifacts = None,
-    offset: Offset = 0,
     sort: Annotated[ArtifactSort, Body()] = ArtifactSort.ID_DESC,
 ) -> Response:
     """Return artifacts."""
     conditions = list(of_artifacts(database.dialect, artifacts, filters))
-    found = database.read(
-        lambda connection: artifact_lists.read_many(connection, conditions, sort=sort, limit=limit, offset=offset)
-    )
+    found = database.read(lambda connection: artifact_lists.read_many(connection, conditions, page, sort=sort))
     return answers.many(Artifact, [Artifact.of(record) for record in found])
 
 
@@ -61,18 +58,13 @@ def read_many(
 def read_latest(
     filters: ArtifactsFiltered,
     database: Database,
-    limit: Limit,
+    page: PageOf,
     artifacts: _Collections = None,
-    offset: Offset = 0,
     sort: Annotated[ArtifactCollectionSort, Body()] = ArtifactCollectionSort.ID_DESC,
 ) -> Response:
     """Return the latest version of each key."""
     conditions = list(of_collections(database.dialect, artifacts, filters))
-    found = database.read(
-        lambda connection: artifact_lists.read_collections(
-            connection, conditions, sort=sort, limit=limit, offset=offset
-        )
-    )
+    found = database.read(lambda connection: artifact_lists.read_collections(connection, conditions, page, sort=sort))
     return answers.many(ArtifactCollection, found)
 
 

@@ -17,7 +17,7 @@ from flowyard.schemas.api.automations import (
 from flowyard.schemas.api.sorting import AutomationSort
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
-from flowyard.server.dependencies import Database, Limit, Offset
+from flowyard.server.dependencies import Database, PageOf
 from flowyard.server.routes import Routes
 from flowyard.store import automations as store
 
@@ -34,15 +34,12 @@ def create(body: AutomationCreate, database: Database) -> Response:
 @router.post("/filter", operation_id="read_automations", response_model=list[Automation])
 def read_many(
     database: Database,
-    limit: Limit,
+    page: PageOf,
     automations: Annotated[AutomationFilter | None, Body()] = None,
-    offset: Offset = 0,
     sort: Annotated[AutomationSort, Body()] = AutomationSort.NAME_ASC,
 ) -> Response:
     """Return automations."""
-    found = database.read(
-        lambda connection: store.read_many(connection, automations, sort=sort, limit=limit, offset=offset)
-    )
+    found = database.read(lambda connection: store.read_many(connection, automations, page, sort=sort))
     return answers.many(Automation, found)
 
 

@@ -22,7 +22,7 @@ from flowyard.schemas.api.sorting import BlockDocumentSort
 from flowyard.schemas.blocks import BlockDocumentRecord
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
-from flowyard.server.dependencies import Database, Limit, Offset
+from flowyard.server.dependencies import Database, PageOf
 from flowyard.server.gateway import Gateway
 from flowyard.server.routes import Routes
 from flowyard.store import block_documents as documents
@@ -70,13 +70,12 @@ def _name_of(body: BlockDocumentCreate) -> str:
 @router.post("/filter", operation_id="read_block_documents", response_model=list[BlockDocument])
 def read_many(
     database: Database,
-    limit: Limit,
+    page: PageOf,
     block_documents: Annotated[BlockDocumentFilter | None, Body()] = None,
     block_types: Annotated[BlockTypeFilter | None, Body()] = None,
     block_schemas: Annotated[BlockSchemaFilter | None, Body()] = None,
     include_secrets: Annotated[bool, Body()] = False,
     sort: Annotated[BlockDocumentSort | None, Body()] = BlockDocumentSort.NAME_ASC,
-    offset: Offset = 0,
 ) -> Response:
     """Return documents; anonymous ones only if the filter says so."""
     where = block_documents or BlockDocumentFilter()
@@ -87,8 +86,7 @@ def read_many(
             list(of_documents(database.dialect, where, block_types, block_schemas)),
             include_secrets=include_secrets,
             sort=sort or BlockDocumentSort.NAME_ASC,
-            limit=limit,
-            offset=offset,
+            page=page,
         )
     )
     return answers.many(BlockDocument, [BlockDocument.of(record) for record in found])

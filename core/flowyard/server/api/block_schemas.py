@@ -12,7 +12,7 @@ from flowyard.rules.block_schemas import checksum_of
 from flowyard.schemas.api.blocks import BlockSchema, BlockSchemaCreate, BlockSchemaFilter
 from flowyard.schemas.blocks import BlockSchemaRecord
 from flowyard.server import answers
-from flowyard.server.dependencies import Database, Limit, Offset
+from flowyard.server.dependencies import Database, PageOf
 from flowyard.server.routes import Routes
 from flowyard.store import block_lists, blocks
 
@@ -44,14 +44,13 @@ def create(body: BlockSchemaCreate, database: Database) -> Response:
 @router.post("/filter", operation_id="read_block_schemas", response_model=list[BlockSchema])
 def read_many(
     database: Database,
-    limit: Limit,
+    page: PageOf,
     block_schemas: Annotated[BlockSchemaFilter | None, Body()] = None,
-    offset: Offset = 0,
 ) -> Response:
     """Return schemas, newest first."""
 
     def query(connection: Connection) -> list[BlockSchema]:
-        found = block_lists.read_schemas(connection, database.dialect, block_schemas, limit=limit, offset=offset)
+        found = block_lists.read_schemas(connection, database.dialect, block_schemas, page)
         kinds = blocks.read_types_by_id(connection, {record.block_type_id for record in found})
         return [BlockSchema.of(record, kinds.get(record.block_type_id)) for record in found]
 

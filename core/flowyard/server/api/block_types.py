@@ -21,7 +21,7 @@ from flowyard.schemas.api.blocks import (
 from flowyard.schemas.blocks import BlockTypeRecord
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
-from flowyard.server.dependencies import Database, Limit, Offset, changes_of
+from flowyard.server.dependencies import Database, PageOf, changes_of
 from flowyard.server.routes import Routes
 from flowyard.server.system_blocks import register_system_blocks
 from flowyard.store import block_lists
@@ -45,16 +45,13 @@ def create(body: BlockTypeCreate, database: Database) -> Response:
 @router.post("/filter", operation_id="read_block_types", response_model=list[BlockType])
 def read_many(
     database: Database,
-    limit: Limit,
+    page: PageOf,
     block_types: Annotated[BlockTypeFilter | None, Body()] = None,
     block_schemas: Annotated[BlockSchemaFilter | None, Body()] = None,
-    offset: Offset = 0,
 ) -> Response:
     """Return block types."""
     found = database.read(
-        lambda connection: block_lists.read_types(
-            connection, database.dialect, block_types, block_schemas, limit=limit, offset=offset
-        )
+        lambda connection: block_lists.read_types(connection, database.dialect, block_types, block_schemas, page)
     )
     return answers.many(BlockType, [BlockType.of(record) for record in found])
 

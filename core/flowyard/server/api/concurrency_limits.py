@@ -14,8 +14,7 @@ from flowyard.schemas.limits import TAG_PREFIX
 from flowyard.schemas.limits import ConcurrencyLimit as Limit
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
-from flowyard.server.dependencies import Database, Offset
-from flowyard.server.dependencies import Limit as ListLimit
+from flowyard.server.dependencies import Database, PageOf
 from flowyard.server.routes import Routes
 from flowyard.store import limits, unowned_slots
 
@@ -43,11 +42,11 @@ def create(body: ConcurrencyLimitCreate, database: Database) -> Response:
 
 
 @router.post("/filter", operation_id="read_concurrency_limits", response_model=list[ConcurrencyLimit])
-def read_many(database: Database, limit: ListLimit, offset: Offset = 0) -> Response:
+def read_many(database: Database, page: PageOf) -> Response:
     """Return the limits of tags."""
 
     def query(connection: Connection) -> list[ConcurrencyLimit]:
-        found = limits.read_many(connection, utcnow(), limit=limit, offset=offset, of_tags=True)
+        found = limits.read_many(connection, utcnow(), page, of_tags=True)
         return [_shown(connection, each) for each in found]
 
     return answers.many(ConcurrencyLimit, database.read(query))

@@ -11,7 +11,7 @@ from flowyard.schemas.api.flows import Flow, FlowCreate, FlowUpdate
 from flowyard.schemas.api.sorting import FlowSort
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
-from flowyard.server.dependencies import Database, Limit, Offset, changes_of
+from flowyard.server.dependencies import Database, PageOf, changes_of
 from flowyard.server.filters import FlowsFiltered
 from flowyard.server.routes import Routes
 from flowyard.store import registered_flows
@@ -57,15 +57,12 @@ def read(id: UUID, database: Database) -> Response:
 def read_many(
     filters: FlowsFiltered,
     database: Database,
-    limit: Limit,
-    offset: Offset = 0,
+    page: PageOf,
     sort: Annotated[FlowSort, Body()] = FlowSort.NAME_ASC,
 ) -> Response:
     """Return flows."""
     found = database.read(
-        lambda connection: registered_flows.read_many(
-            connection, database.dialect, filters, sort=sort, limit=limit, offset=offset
-        )
+        lambda connection: registered_flows.read_many(connection, database.dialect, filters, page, sort=sort)
     )
     return answers.many(Flow, found)
 

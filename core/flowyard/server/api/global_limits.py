@@ -22,7 +22,7 @@ from flowyard.schemas.api.limits import (
 from flowyard.schemas.limits import ConcurrencyLimit, SlotMode, SlotRequest
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
-from flowyard.server.dependencies import Database, Limit, Offset, changes_of
+from flowyard.server.dependencies import Database, PageOf, changes_of
 from flowyard.server.errors import refused_as_invalid
 from flowyard.server.routes import Routes
 from flowyard.store import limits, unowned_slots
@@ -64,11 +64,9 @@ def create(body: ConcurrencyLimitV2Create, database: Database) -> Response:
 @router.post(
     "/filter", operation_id="read_all_concurrency_limits_v2", response_model=list[GlobalConcurrencyLimitResponse]
 )
-def read_many(database: Database, limit: Limit, offset: Offset = 0) -> Response:
+def read_many(database: Database, page: PageOf) -> Response:
     """Return limits in the order of their names, but for those of tags."""
-    found = database.read(
-        lambda connection: limits.read_many(connection, utcnow(), limit=limit, offset=offset, of_tags=False)
-    )
+    found = database.read(lambda connection: limits.read_many(connection, utcnow(), page, of_tags=False))
     return answers.many(
         GlobalConcurrencyLimitResponse,
         [GlobalConcurrencyLimitResponse.model_validate(each, from_attributes=True) for each in found],

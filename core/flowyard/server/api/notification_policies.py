@@ -16,7 +16,7 @@ from flowyard.schemas.api.notifications import (
 )
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
-from flowyard.server.dependencies import Database, Limit, Offset, changes_of
+from flowyard.server.dependencies import Database, PageOf, changes_of
 from flowyard.server.routes import Routes
 from flowyard.store import notification_policies
 
@@ -43,15 +43,12 @@ def create(body: FlowRunNotificationPolicyCreate, database: Database) -> Respons
 )
 def read_many(
     database: Database,
-    limit: Limit,
+    page: PageOf,
     flow_run_notification_policy_filter: Annotated[FlowRunNotificationPolicyFilter | None, Body()] = None,
-    offset: Offset = 0,
 ) -> Response:
     """Return policies."""
     found = database.read(
-        lambda connection: notification_policies.read_many(
-            connection, flow_run_notification_policy_filter, limit=limit, offset=offset
-        )
+        lambda connection: notification_policies.read_many(connection, flow_run_notification_policy_filter, page)
     )
     return answers.many(FlowRunNotificationPolicy, found)
 

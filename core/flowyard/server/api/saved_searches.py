@@ -9,7 +9,7 @@ from fastapi import Response, status
 from flowyard.schemas.api.saved_searches import SavedSearch, SavedSearchCreate
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
-from flowyard.server.dependencies import Database, Limit, Offset
+from flowyard.server.dependencies import Database, PageOf
 from flowyard.server.routes import Routes
 from flowyard.store import saved_searches
 
@@ -26,9 +26,9 @@ def create(body: SavedSearchCreate, database: Database) -> Response:
 
 
 @router.post("/filter", operation_id="read_saved_searches", response_model=list[SavedSearch])
-def read_many(database: Database, limit: Limit, offset: Offset = 0) -> Response:
+def read_many(database: Database, page: PageOf) -> Response:
     """Return searches."""
-    found = database.read(lambda connection: saved_searches.read_many(connection, limit=limit, offset=offset))
+    found = database.read(lambda connection: saved_searches.read_many(connection, page))
     return answers.many(SavedSearch, found)
 
 

@@ -11,7 +11,7 @@ from flowyard.schemas.api.sorting import VariableSort
 from flowyard.schemas.api.variables import Variable, VariableCreate, VariableFilter, VariableUpdate
 from flowyard.schemas.variables import VariableRecord
 from flowyard.server import answers
-from flowyard.server.dependencies import Database, Limit, Offset, SpeaksPrefect, changes_of
+from flowyard.server.dependencies import Database, PageOf, SpeaksPrefect, changes_of
 from flowyard.server.errors import refused_as_invalid
 from flowyard.server.gateway import Gateway
 from flowyard.server.routes import Routes
@@ -32,16 +32,13 @@ def create(body: VariableCreate, database: Database, speaks_prefect: SpeaksPrefe
 def read_many(
     database: Database,
     speaks_prefect: SpeaksPrefect,
-    limit: Limit,
+    page: PageOf,
     variables: Annotated[VariableFilter | None, Body()] = None,
-    offset: Offset = 0,
     sort: Annotated[VariableSort, Body()] = VariableSort.NAME_ASC,
 ) -> Response:
     """Return variables."""
     found = database.read(
-        lambda connection: variable_lists.read_many(
-            connection, database.dialect, variables, sort=sort, limit=limit, offset=offset
-        )
+        lambda connection: variable_lists.read_many(connection, database.dialect, variables, page, sort=sort)
     )
     return answers.many(Variable, [Variable.of(record, as_text=speaks_prefect) for record in found])
 

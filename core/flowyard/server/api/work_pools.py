@@ -25,9 +25,10 @@ from flowyard.schemas.api.work_pools import (
 )
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
-from flowyard.server.dependencies import Database, Limit, Offset, changes_of
+from flowyard.server.dependencies import Database, Limit, PageOf, changes_of
 from flowyard.server.routes import Routes
 from flowyard.store import handing_out, work_pools, work_queues, workers
+from flowyard.store.ordering import Page
 from flowyard.store.served_flow_runs import answers_of
 
 router = Routes(prefix="/work_pools", tags=["Work Pools"])
@@ -52,12 +53,11 @@ def create(body: WorkPoolCreate, database: Database) -> Response:
 @router.post("/filter", operation_id="read_work_pools", response_model=list[WorkPool])
 def read_many(
     database: Database,
-    limit: Limit,
+    page: PageOf,
     work_pools: Annotated[WorkPoolFilter | None, Body()] = None,
-    offset: Offset = 0,
 ) -> Response:
     """Return work pools in the order of their names."""
-    return answers.many(WorkPool, database.read(lambda connection: _pools(connection, work_pools, limit, offset)))
+    return answers.many(WorkPool, database.read(lambda connection: _pools(connection, work_pools, page)))
 
 
 @router.post("/count", operation_id="count_work_pools")
@@ -159,12 +159,11 @@ def create_queue(work_pool_name: str, body: WorkQueueCreate, database: Database)
 def read_queues(
     work_pool_name: str,
     database: Database,
-    limit: Limit,
+    page: PageOf,
     work_queues: Annotated[WorkQueueFilter | None, Body()] = None,
-    offset: Offset = 0,
 ) -> Response:
     """Return queues of a work pool, the first to be served first."""
-    found = database.read(lambda connection: _queues(connection, work_pool_name, work_queues, limit, offset))
+    found = database.read(lambda connection: _queues(connection, work_pool_name, work_queues, page))
     return answers.many(WorkQueueResponse, found)
 
 
@@ -221,12 +220,11 @@ def heartbeat(
 def read_workers(
     work_pool_name: str,
     database: Database,
-    limit: Limit,
+    page: PageOf,
     workers: Annotated[WorkerFilter | None, Body()] = None,
-    offset: Offset = 0,
 ) -> Response:
     """Return workers of a work pool, the one that was heard of last first."""
-    found = database.read(lambda connection: _workers(connection, work_pool_name, workers, limit, offset))
+    found = database.read(lambda connection: _workers(connection, work_pool_name, workers, page))
     return answers.many(WorkerResponse, found)
 
 
@@ -263,8 +261,8 @@ def _bare(run: FlowRunResponse) -> FlowRun:
 # The lists have their own functions because the names of their filters hide those of the modules.
 
 
-def _pools(connection: Connection, where: WorkPoolFilter | None, limit: int, offset: int) -> list[WorkPool]:
-    return work_pools.read_many(connection, where, limit=limit, offset=offset)
+def _pools(connection: Connection, where: WorkPoolFilter | None, page: Page) -> list[WorkPool]:
+    return work_pools.read_many(connection, where, page)
 
 
 def _count(connection: Connection, where: WorkPoolFilter | None) -> int:
@@ -272,14 +270,12 @@ def _count(connection: Connection, where: WorkPoolFilter | None) -> int:
 
 
 def _queues(
-    connection: Connection, pool_name: str, where: WorkQueueFilter | None, limit: int, offset: int
+    connection: Connection, pool_name: str, where: WorkQueueFilter | None, page: Page
 ) -> list[WorkQueueResponse]:
     work_pools.read(connection, pool_name)
-    return work_queues.read_many(connection, where, pool_name=pool_name, limit=limit, offset=offset)
+    return work_queues.read_many(connection, where, page, pool_name=pool_name)
 
 
-def _workers(
-    connection: Connection, pool_name: str, where: WorkerFilter | None, limit: int, offset: int
-) -> list[WorkerResponse]:
+def _workers(connection: Connection, pool_name: str, where: WorkerFilter | None, page: Page) -> list[WorkerResponse]:
     pool = work_pools.read(connection, pool_name)
-    return workers.read_many(connection, pool.id, where, limit=limit, offset=offset)
+    return workers.read_many(connection, pool.id, where, page)

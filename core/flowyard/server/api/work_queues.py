@@ -22,10 +22,11 @@ from flowyard.schemas.api.work_pools import (
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.api.work_pools import queue_changes, remove_queue
-from flowyard.server.dependencies import Database, Limit, Offset
+from flowyard.server.dependencies import Database, Limit, PageOf
 from flowyard.server.proposals import missing
 from flowyard.server.routes import Routes
 from flowyard.store import handing_out, work_pools, work_queues
+from flowyard.store.ordering import Page
 from flowyard.store.served_flow_runs import answers_of
 
 router = Routes(prefix="/work_queues", tags=["Work Queues"])
@@ -57,12 +58,11 @@ def read_by_name(name: str, database: Database) -> Response:
 @router.post("/filter", operation_id="read_work_queues__work_queues_filter", response_model=list[WorkQueueResponse])
 def read_many(
     database: Database,
-    limit: Limit,
+    page: PageOf,
     work_queues: Annotated[WorkQueueFilter | None, Body()] = None,
-    offset: Offset = 0,
 ) -> Response:
     """Return queues of all work pools."""
-    found = database.read(lambda connection: _queues(connection, work_queues, limit, offset))
+    found = database.read(lambda connection: _queues(connection, work_queues, page))
     return answers.many(WorkQueueResponse, found)
 
 
@@ -140,6 +140,6 @@ def read_status(id: UUID, database: Database) -> Response:
         return missing(error)
 
 
-def _queues(connection: Connection, where: WorkQueueFilter | None, limit: int, offset: int) -> list[WorkQueueResponse]:
+def _queues(connection: Connection, where: WorkQueueFilter | None, page: Page) -> list[WorkQueueResponse]:
     # A function of its own because the name of the filter hides that of the module.
-    return work_queues.read_many(connection, where, limit=limit, offset=offset)
+    return work_queues.read_many(connection, where, page)
