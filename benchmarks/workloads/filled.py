@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import islice
+from random import Random
 from uuid import UUID
 
 from flowyard.schemas.events import JournalEvent, LogEmitted, TaskRunCreated, TaskRunEntered
@@ -28,20 +29,20 @@ def fill_flow_runs(database: Database, count: int) -> None:
     """Add flow runs that have ended: of 20 flows, each with one of 20 tags, every thousandth with `rare` too."""
     end = utcnow()
     step = PERIOD / count
+    chance = Random(20)  # the same runs each time, whose tags say nothing about their states
     with database.plain_writing() as connection:
         flow_ids = [flows.register(connection, f"flow-{number}", end) for number in range(FLOWS)]
     for first in range(0, count, _AT_ONCE):
         with database.plain_writing() as connection:
             for number in range(first, min(first + _AT_ONCE, count)):
                 start = end - PERIOD + number * step
-                run = _flow_run(flow_ids[number % FLOWS], number, start)
-                state = State(_STATES[number * 37 % 100], timestamp=run.end_time)
+                run = _flow_run(flow_ids[number % FLOWS], number, start, f"tag-{chance.randrange(TAGS)}")
+                state = State(chance.choice(_STATES), timestamp=run.end_time)
                 create_flow_run(connection, run, state, Origin())
 
 
-def _flow_run(flow_id: UUID, number: int, start: datetime) -> FlowRun:
-    # Not in step with the flows and the states.
-    tags = ["nightly", f"tag-{number * 7 // 3 % TAGS}"]
+def _flow_run(flow_id: UUID, number: int, start: datetime, tag: str) -> FlowRun:
+    tags = ["nightly", tag]
     if number % RARE_EVERY == RARE_EVERY // 2:
         tags.append("rare")
     took = timedelta(seconds=number % 300)
