@@ -223,6 +223,12 @@ def test_a_flow_that_reports_to_a_server_sees_what_it_recorded(serve: Callable[[
     assert count() == 1
 
 
+def test_requests_of_remote_workers_are_passed_on_to_the_server(serve: Callable[[dict[str, str]], None]) -> None:
+    serve({})
+    answer = PROCESS.backend().control.answer_request(ApiRequest("GET", "/flows/name/nowhere"))
+    assert (answer.status_code, json.loads(answer.content)["detail"]) == (404, "no flow 'nowhere' in the state backend")
+
+
 def test_a_server_that_asks_for_a_token_gets_one(serve: Callable[[dict[str, str]], None]) -> None:
     serve({"FLOWYARD_SERVER_CSRF_PROTECTION_ENABLED": "true"})
     with get_client(sync_client=True) as client:
