@@ -64,6 +64,7 @@ class ConcurrentTaskRunner(TaskRunner):
         self._limit = _DEFAULT_THREADS
         self._threads: set[threading.Thread] = set()
         self._idle = 0
+        """How many threads wait for work and were not woken yet."""
         self._is_growing = False
         self._is_stopping = False
         self._async_jobs: set[_Job] = set()
@@ -169,6 +170,7 @@ class ConcurrentTaskRunner(TaskRunner):
             self._start_async(self._queue.popleft(), counts=True)
         if self._queue and self._running < self._limit:
             if self._idle:
+                self._idle -= 1
                 self._has_work.notify()
             elif len(self._threads) < _EAGER_THREADS:
                 self._add_thread()
@@ -214,8 +216,7 @@ class ConcurrentTaskRunner(TaskRunner):
                         self._threads.discard(threading.current_thread())
                         return
                     self._idle += 1
-                    self._has_work.wait()
-                    self._idle -= 1
+                    self._has_work.wait()  # `_dispatch` has counted it out: each call that comes wakes another thread
                 job = self._queue.popleft()
                 self._running += 1
             try:
