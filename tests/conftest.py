@@ -29,6 +29,14 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, and those on Dask, whose clusters are the same, all in one."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            group = "dask" if "runners/dask" in item.path.as_posix() else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_home_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep tests that need no home of their own away from the one of whoever runs them."""
