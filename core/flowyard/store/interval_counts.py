@@ -16,14 +16,13 @@ from sqlalchemy import (
     Text,
     case,
     cast,
-    column,
     func,
     literal,
     select,
     true,
     tuple_,
     type_coerce,
-    values,
+    union_all,
 )
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
@@ -122,7 +121,9 @@ def _counted(
     intervals: Intervals,
     sums: Sequence[ColumnElement[Any]],
 ) -> list[IntervalCount]:
-    kinds = values(column("type", Text), column("name", Text), name="kinds").data(list(states)).cte("kinds")
+    # Not VALUES, which SQLAlchemy compiles anew each time: 20 milliseconds.
+    named = [select(literal(kind, Text).label("type"), literal(name, Text).label("name")) for kind, name in states]
+    kinds = union_all(*named).cte("kinds")
     bins = select(literal(0, BigInteger).label("n")).cte("bins", recursive=True)
     bins = bins.union_all(select(bins.c.n + 1).where(bins.c.n < intervals.number - 1))
     expected = micros(table, "expected_start_time")
