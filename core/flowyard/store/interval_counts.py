@@ -121,7 +121,7 @@ def _counted(
     intervals: Intervals,
     sums: Sequence[ColumnElement[Any]],
 ) -> list[IntervalCount]:
-    # Not VALUES, which SQLAlchemy compiles anew each time: 20 milliseconds.
+    # Not VALUES, which SQLAlchemy compiles anew each time: 1.5 milliseconds.
     named = [select(literal(kind, Text).label("type"), literal(name, Text).label("name")) for kind, name in states]
     kinds = union_all(*named).cte("kinds")
     bins = select(literal(0, BigInteger).label("n")).cte("bins", recursive=True)
