@@ -14,11 +14,12 @@ from flowyard.schemas.api.filters import FlowRunFilter
 from flowyard.schemas.api.sorting import FlowRunSort
 from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import State, StateType
-from flowyard.services.reported_runs import Origin, create_flow_run
+from flowyard.services.reported_runs import create_flow_run
 from flowyard.store import flows, served_flow_runs
 from flowyard.store.database import Database, open_database
 from flowyard.store.dialects import Dialect
 from flowyard.store.filtering.related import Filters
+from flowyard.store.flow_runs import Origin
 from flowyard.store.ordering import Page
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
