@@ -127,7 +127,7 @@ class TestConcurrency:
         assert (found.active_slots, found.denied_slots) == (0, 0)
 
     def test_a_rate_is_kept(self, limits: LimitStore) -> None:
-        limits.create(ConcurrencyLimit(name="twice", limit=1, slot_decay_per_second=10.0))
+        limits.create(ConcurrencyLimit(name="twice", limit=1, slot_decay_per_second=0.5))
         rate_limit("twice")
         with pytest.raises(AcquireConcurrencySlotTimeoutError):
             rate_limit("twice", timeout_seconds=0.0)
