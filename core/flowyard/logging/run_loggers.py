@@ -53,6 +53,10 @@ class FlowyardLogAdapter(_LoggerAdapter):
         logger, run = self.logger, self._run
         if not logger.isEnabledFor(level):
             return
+        for fields in (self._fields, kwargs.get("extra")):
+            for key in fields or ():
+                if key in _RESERVED:
+                    raise KeyError(f"extra field {key!r} would overwrite an attribute of the log record; rename it")
         if run is None or kwargs.get("stack_info") or logging.getLogRecordFactory() is not logging.LogRecord:
             super().log(level, msg, *args, **{**kwargs, "stacklevel": kwargs.get("stacklevel", 1) + 1})
             return
@@ -67,9 +71,6 @@ class FlowyardLogAdapter(_LoggerAdapter):
         record = RunRecord(run, logger.name, level, msg, args, exc_info or None, caller)
         for fields in (self._fields, kwargs.get("extra")):
             if fields:
-                for key in fields:
-                    if key in _RESERVED:
-                        raise KeyError(f"extra field {key!r} would overwrite an attribute of the log record; rename it")
                 record.__dict__.update(fields)
         logger.handle(record)
 

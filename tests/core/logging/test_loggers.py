@@ -181,9 +181,13 @@ def test_the_fields_of_a_mapping_fill_the_message(in_task: TaskRunContext, recor
     assert recorder.messages == ["1 and 2"]
 
 
-def test_a_field_that_the_record_has_is_refused(in_task: TaskRunContext) -> None:
+@pytest.mark.parametrize("made_by", [logging.LogRecord, type("Traced", (logging.LogRecord,), {})])
+def test_a_field_that_the_record_has_is_refused(
+    in_task: TaskRunContext, monkeypatch: pytest.MonkeyPatch, made_by: type[logging.LogRecord]
+) -> None:
     setup_logging()
-    with pytest.raises(KeyError, match="overwrite.*'name'|'name' would overwrite"):
+    monkeypatch.setattr(logging, "_logRecordFactory", made_by)
+    with pytest.raises(KeyError, match="extra field 'name' would overwrite"):
         get_run_logger(name="x").info("hello")
 
 
