@@ -325,6 +325,9 @@ class _Run:
             await self._run_hooks(running)
             if value is None:
                 value = await Call(here, self.template.fn, args, kwargs, timeout=self._timeout(), kind="Flow")
+            if isinstance(value, Raised) and isinstance(value.error, TaskTimedOut) and self._is_overdue():
+                # What the flow called ends with the flow's own deadline, and may be the first to say so.
+                value = Raised(value.error, is_timeout=True, is_stuck=value.is_stuck)
             if isinstance(value, Raised) and isinstance(value.error, Pause):
                 suspended = await self._suspended(value.error)
                 if suspended.is_paused():
@@ -453,6 +456,9 @@ class _Run:
     def _timeout(self) -> float | None:
         deadline = self.scope.deadline
         return None if deadline is None else max((deadline - utcnow()).total_seconds(), 0.001)
+
+    def _is_overdue(self) -> bool:
+        return self.scope.deadline is not None and utcnow() >= self.scope.deadline
 
     def _rename(self) -> None:
         template = self.template.flow_run_name

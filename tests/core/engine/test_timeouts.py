@@ -169,6 +169,20 @@ def test_the_timeout_of_a_flow_reaches_its_subflows(records):
     assert (inner.name, inner.message) == ("TimedOut", "Flow run exceeded timeout of the flow that called it")
 
 
+def test_a_subflow_that_reports_the_shared_deadline_first_does_not_fail_its_parent(records):
+    """As on a busy machine, where the parent's own wait wakes after the child's error has gone through it."""
+    child = flow(name="child")(busy)
+
+    @flow(timeout_seconds=1.0)
+    async def parent():
+        # An event loop that is blocked past the deadline sees the error first, and its own timer later.
+        child()
+
+    state = asyncio.run(parent(return_state=True))
+    assert state.name == "TimedOut"
+    assert state.message == "Flow run exceeded timeout of 1.0 seconds"
+
+
 def test_a_stuck_flow_is_left_and_the_state_says_so(records, stuck):
     @flow(timeout_seconds=0.02)
     def wait():
