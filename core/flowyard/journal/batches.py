@@ -17,12 +17,16 @@ T = TypeVar("T")
 class Operation(Generic[T]):
     """Something to do on the writer thread, in its place among the events, and the answer to whoever waits for it."""
 
-    __slots__ = ("_done", "_error", "_result", "act", "flow_run_id")
+    __slots__ = ("_done", "_error", "_result", "act", "flow_run_id", "is_durable")
 
-    def __init__(self, act: Callable[[Any], T] | None, flow_run_id: UUID | None) -> None:
+    def __init__(
+        self, act: Callable[[Any], T] | None, flow_run_id: UUID | None = None, *, is_durable: bool = True
+    ) -> None:
         self.act = act
         """None for a mere barrier. It may be called again when the transaction fails and is tried again."""
         self.flow_run_id = flow_run_id
+        self.is_durable = is_durable
+        """Whether it shall survive a loss of power; otherwise only the end of the process."""
         self._result: T | None = None
         self._error: BaseException | None = None
         # A lock is the cheapest thing to wait for, and the wait can be interrupted by a signal.

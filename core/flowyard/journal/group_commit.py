@@ -49,7 +49,7 @@ class GroupCommit(Transactions):
             is_careful: what cannot be stored is refused by itself, and costs the others nothing.
         """
         connection, projection = self._connect()
-        is_durable = any(segment.operation is not None for segment in segments)
+        is_durable = any(segment.operation is not None and segment.operation.is_durable for segment in segments)
         emission = self.emission
         if emission is not None:
             connection.note_in(emission.begin())

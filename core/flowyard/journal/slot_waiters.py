@@ -48,6 +48,7 @@ class SlotWaiters:
         self._lock = threading.Lock()
         self._waiting: dict[UUID, Callable[[], None]] = {}
         self._placed: set[UUID] = set()
+        self._called: set[UUID] = set()
         self._thread: threading.Thread | None = None
         self._is_closed = False
         self._next_reclaim = 0.0
@@ -79,6 +80,13 @@ class SlotWaiters:
             if lease_id in self._waiting:
                 self._placed.add(lease_id)
 
+    def take_call(self, lease_id: UUID) -> bool:
+        """Say, once, whether a request was woken since it asked."""
+        with self._lock:
+            is_called = lease_id in self._called
+            self._called.discard(lease_id)
+            return is_called
+
     def has_place(self, lease_id: UUID) -> bool:
         """Say whether the place of a request is kept."""
         return lease_id in self._placed
@@ -89,6 +97,7 @@ class SlotWaiters:
             for lease_id in lease_ids:
                 self._waiting.pop(lease_id, None)
                 self._placed.discard(lease_id)
+                self._called.discard(lease_id)
 
     def forget(self, wakes: Mapping[UUID, Callable[[], None]]) -> None:
         """Forget requests, but for those that are woken otherwise meanwhile."""
@@ -97,9 +106,11 @@ class SlotWaiters:
     def wake(self, lease_ids: Iterable[UUID]) -> None:
         """Wake those of these requests that wait here."""
         for lease_id in lease_ids:
-            wake = self._waiting.get(lease_id)
-            if wake is None:
-                continue
+            with self._lock:
+                wake = self._waiting.get(lease_id)
+                if wake is None:
+                    continue
+                self._called.add(lease_id)
             try:
                 wake()
             except (
@@ -139,7 +150,8 @@ class SlotWaiters:
 
     def _listen(self, is_heard: bool) -> None:
         bell = self._database.bell
-        next_look = next_keeping = time.monotonic()
+        next_look = time.monotonic()
+        next_keeping = next_look + _KEEP_SECONDS
         while True:
             now = time.monotonic()
             if now >= next_look:
@@ -181,7 +193,10 @@ class SlotWaiters:
             placed = list(self._placed)
         if not placed:
             return
-        lost = self._journal.perform(lambda connection: slot_calls.keep_places(connection, placed, datetime.now(UTC)))
+        # As durable as the commit before it has to be: whoever waits asks again when a place is lost.
+        lost = self._journal.perform(
+            lambda connection: slot_calls.keep_places(connection, placed, datetime.now(UTC)), is_durable=False
+        )
         with self._lock:
             self._placed.difference_update(lost)
         self.wake(lost)

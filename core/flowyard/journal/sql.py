@@ -60,9 +60,15 @@ class SqlJournal(WriteBehindJournal[PlainConnection]):
         )
 
     @override
-    def perform(self, act: Callable[[PlainConnection], T] | None, *, flow_run_id: UUID | None = None) -> T:
+    def perform(
+        self,
+        act: Callable[[PlainConnection], T] | None,
+        *,
+        flow_run_id: UUID | None = None,
+        is_durable: bool = True,
+    ) -> T:
         try:
-            return super().perform(act, flow_run_id=flow_run_id)
+            return super().perform(act, flow_run_id=flow_run_id, is_durable=is_durable)
         except Exception as error:
             refusal = refusal_of(error)
             if refusal is None:
@@ -81,10 +87,10 @@ class SqlJournal(WriteBehindJournal[PlainConnection]):
                 waiters = self._slot_waiters = made
             return waiters
 
-    def execute(self, act: Callable[[Connection], T], *, flow_run_id: UUID | None = None) -> T:
+    def execute(self, act: Callable[[Connection], T], *, flow_run_id: UUID | None = None, is_durable: bool = True) -> T:
         """Do what `perform` does, with SQLAlchemy's connection."""
         _ = self._database.engine  # loaded here, not in a transaction that others wait for
-        return self.perform(lambda connection: act(connection.core), flow_run_id=flow_run_id)
+        return self.perform(lambda connection: act(connection.core), flow_run_id=flow_run_id, is_durable=is_durable)
 
     @override
     def leave(self) -> None:

@@ -153,7 +153,7 @@ class WriteBehindJournal(Journal, Generic[C]):
             return
         self.perform(None)
 
-    def perform(self, act: Callable[[C], T] | None, *, flow_run_id: UUID | None = None) -> T:
+    def perform(self, act: Callable[[C], T] | None, *, flow_run_id: UUID | None = None, is_durable: bool = True) -> T:
         """Run `act` in the writer's transaction, after everything appended before; return when it is on disk.
 
         What `act` raises is raised here, and what it wrote is undone. It may be called more than once.
@@ -161,6 +161,8 @@ class WriteBehindJournal(Journal, Generic[C]):
         Args:
             act: what to do with the connection; it must not commit. None to wait for what was appended.
             flow_run_id: the flow run it is about, for the message when it cannot be written.
+            is_durable: False to return when it is committed: it survives the end of this process, and a loss of power
+                only when something durable is committed after it.
 
         Raises:
             RecordsNotDurable: the transaction could not be committed; nothing of it will be later.
@@ -170,7 +172,7 @@ class WriteBehindJournal(Journal, Generic[C]):
             raise BackendError(self._closed_message())
         if threading.current_thread() is self._thread:
             raise BackendError("an operation of the journal cannot wait for another one: that would never end")
-        operation: Operation[Any] = Operation(act, flow_run_id)
+        operation: Operation[Any] = Operation(act, flow_run_id, is_durable=is_durable)
         self._inbox.pending.append(operation)
         self._urgency.set()
         self._inbox.wakeup.set()

@@ -12,8 +12,15 @@ import pytest
 
 from flowyard.journal import slot_waiters
 from flowyard.local.backend import LocalBackend
+from flowyard.local.guests import GuestControlPlane
+from flowyard.schemas.ids import new_id
 from flowyard.schemas.limits import ConcurrencyLimit, SlotRequest
+from flowyard.schemas.runs import utcnow
+from flowyard.store import limits
 from flowyard.store.bells import SocketBell
+from flowyard.store.dialects import SQLite
+from flowyard.store.leases import Owner
+from flowyard.store.plain import PlainConnection
 from flowyard.store.postgresql import PostgreSQL
 
 DEADLINE = 30.0
@@ -201,3 +208,50 @@ def test_the_place_of_who_waits_is_kept(opener: Opener, monkeypatch: pytest.Monk
     assert asked_again.wait(DEADLINE)
     assert not backend.control.limits.acquire(waiter, when_freed=asked_again.set).is_granted
     assert backend.control.limits.read("db").denied_slots == 1
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_slots_wait_for_the_disk_only_where_their_holders_outlive_a_loss_of_power(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, asked = opener(), list[bool]()
+    backend.control.limits.create(ConcurrencyLimit(name="db", limit=1))
+    begin = SQLite.begin_write
+
+    def begin_write(dialect: SQLite, connection: PlainConnection, *, is_durable: bool) -> None:
+        asked.append(is_durable)
+        begin(dialect, connection, is_durable=is_durable)
+
+    monkeypatch.setattr(SQLite, "begin_write", begin_write)
+    there = Owner(new_id(), "elsewhere", 1, utcnow(), None)
+    guests = GuestControlPlane(backend.database, backend.journal, there).limits
+    for ledger, is_durable in ((backend.control.limits, False), (guests, True)):
+        request = _request()
+        assert ledger.acquire(request).is_granted
+        ledger.release([request.lease_id])
+        assert asked == [is_durable, is_durable]
+        asked.clear()
+        backend.journal.flush()
+        # What comes after it is still a barrier.
+        assert asked == ([] if is_durable else [True])
+        asked.clear()
+
+
+@pytest.mark.usefixtures("looks_never")
+def test_who_is_woken_takes_its_slot_without_another_look(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, freed = opener(), threading.Event()
+    ledger = backend.control.limits
+    ledger.create(ConcurrencyLimit(name="db", limit=1))
+    holder, waiter = _request(), _request()
+    assert ledger.acquire(holder).is_granted
+    assert not ledger.acquire(waiter, when_freed=freed.set).is_granted
+    ledger.release([holder.lease_id])
+    assert freed.wait(DEADLINE)
+    looks: list[SlotRequest] = []
+    peek = limits.peek
+    monkeypatch.setattr(limits, "peek", lambda *given: looks.append(given[1]) or peek(*given))
+    assert ledger.acquire(waiter, when_freed=freed.set).is_granted
+    assert looks == []
+    # Others look first: to be refused costs no write.
+    assert not ledger.acquire(_request(), when_freed=freed.set).is_granted
+    assert len(looks) == 1
