@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points, packages_distributions
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +88,14 @@ def origin_of(kind: type[Any]) -> str:
     try:
         found = distribution(root.replace("_", "-"))
     except PackageNotFoundError:
-        names = packages_distributions().get(root)
+        names = _distributions().get(root)
         if not names:
             return where
         found = distribution(names[0])
     return f"{where} ({found.metadata['Name']} {found.version})"
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return the distributions of each top-level module. To look into all that is installed takes half a second."""
+    return packages_distributions()
