@@ -11,10 +11,8 @@ from flowyard.ports.limits import LimitStore
 from flowyard.process.control import control_plane
 from flowyard.schemas.limits import SlotMode, SlotRequest
 
-# Between two questions where nobody tells who waits: in a remote worker, which asks the process of the flow.
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
-# Between two questions of somebody who is told when it is worth it.
-_PAUSE_WHEN_CALLED = 10.0
+# Whoever waits is told when it is worth asking again; this is for a ledger that cannot be heard.
+_LONGEST_PAUSE = 10.0
 # A denied request keeps its place in the queue for 10 s after each question.
 _LONGEST_PAUSE_OF_A_RATE = 3.0
 
@@ -41,7 +39,6 @@ class SlotWait:
         )
         self._timeout = timeout_seconds
         self._deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        self._pause = _SHORTEST_PAUSE
         self._granted_at = 0.0
 
     def ask(self, when_freed: Callable[[], None]) -> float | None:
@@ -54,10 +51,7 @@ class SlotWait:
         if answer.is_granted:
             self._granted_at = time.monotonic()
             return None
-        if answer.is_called:
-            pause = _PAUSE_WHEN_CALLED
-        else:
-            pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
+        pause = _LONGEST_PAUSE
         if self._request.mode is SlotMode.RATE_LIMIT and not answer.position:
             pause = min(answer.retry_after_seconds, _LONGEST_PAUSE_OF_A_RATE)
         if self._deadline is None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
@@ -27,6 +27,13 @@ T = TypeVar("T")
 _CHANGEABLE = ("active", "active_slots", "limit", "name", "slot_decay_per_second")
 # A place in the queue is kept for `slot_calls.WAITER_SECONDS` after it was written.
 _KEEP_PLACE_SECONDS = 3.0
+
+
+class _Place(NamedTuple):
+    """A place in the queues, as it was written last."""
+
+    since: float
+    task_run_id: UUID | None
 
 
 class LocalLimits(LimitStore):
@@ -51,7 +58,7 @@ class LocalLimits(LimitStore):
         self._owner = owner
         self._reader = Reader(database, journal)
         self._waiters = journal.slot_waiters
-        self._queued: dict[UUID, float] = {}
+        self._queued: dict[UUID, _Place] = {}
         # A loss of power ends the processes of this machine, and with them what they hold; those that report to a
         # server go on. Waiting for the disk, twice a hand-over, was most of its time, and all of the rare long ones.
         self._is_durable = lease_seconds is not None
@@ -129,15 +136,23 @@ class LocalLimits(LimitStore):
                 lambda connection: self._acquire(connection, request), is_durable=self._is_durable
             )
             if not answer.is_granted:
-                self._queued[request.lease_id] = time.monotonic()
+                self._queued[request.lease_id] = _Place(time.monotonic(), request.task_run_id)
                 self._waiters.keep(request.lease_id)
         if answer.is_granted:
             self._forget([request.lease_id])
             return answer
         if when_freed is None:
             return answer
-        self._waiters.wait({request.lease_id: when_freed})
+        self.watch(request.lease_id, when_freed)
         return replace(answer, is_called=True)
+
+    @override
+    def watch(self, lease_id: UUID, when_freed: Callable[[], None]) -> None:
+        self._waiters.wait({lease_id: when_freed})
+
+    @override
+    def unwatch(self, lease_id: UUID) -> None:
+        self._waiters.remove([lease_id])
 
     def _acquire(self, connection: PlainConnection, request: SlotRequest) -> SlotAnswer:
         now = datetime.now(UTC)
@@ -157,7 +172,8 @@ class LocalLimits(LimitStore):
             return not answer.takes_slots and lease_id not in self._queued
         if is_called or self._waiters.has_place(lease_id):
             return self._waiters.has_place(lease_id)
-        return time.monotonic() - self._queued.get(lease_id, -_KEEP_PLACE_SECONDS) < _KEEP_PLACE_SECONDS
+        place = self._queued.get(lease_id)
+        return place is not None and time.monotonic() - place.since < _KEEP_PLACE_SECONDS
 
     @override
     def release(self, lease_ids: Sequence[UUID], occupancy_seconds: float | None = None) -> None:
@@ -171,10 +187,16 @@ class LocalLimits(LimitStore):
 
     @override
     def release_of_runs(self, run_ids: Sequence[UUID]) -> None:
-        self._journal.execute(
-            lambda connection: limits.release_of_runs(connection, run_ids, now=datetime.now(UTC)),
-            is_durable=self._is_durable,
-        )
+        waiting = [lease_id for lease_id, place in list(self._queued.items()) if place.task_run_id in run_ids]
+        self._forget(waiting)
+
+        def release(connection: Connection) -> None:
+            now = datetime.now(UTC)
+            limits.release_of_runs(connection, run_ids, now=now)
+            if waiting:
+                limits.release(connection, waiting, occupancy_seconds=None, now=now)
+
+        self._journal.execute(release, is_durable=self._is_durable)
 
     # --- how ------------------------------------------------------------------------------------------------------
 

@@ -76,10 +76,18 @@ class LimitStore(Protocol):
         """
         ...
 
+    def watch(self, lease_id: UUID, when_freed: Callable[[], None]) -> None:
+        """Have `when_freed` called for a request that was denied, as `acquire` does, without asking again."""
+        ...
+
+    def unwatch(self, lease_id: UUID) -> None:
+        """Call nothing for a request any more; its place in the queue is kept for another 10 seconds."""
+        ...
+
     def release(self, lease_ids: Sequence[UUID], occupancy_seconds: float | None = None) -> None:
         """Give slots back, or leave the queue; unknown ids are ignored."""
         ...
 
     def release_of_runs(self, run_ids: Sequence[UUID]) -> None:
-        """Give back what flow runs or task runs hold that ended without doing so."""
+        """Give back what flow runs or task runs hold that ended without doing so, and their places in the queues."""
         ...

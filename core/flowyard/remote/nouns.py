@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
+
+from typing_extensions import override
 
 from flowyard.exceptions import ServerAway
 from flowyard.rules.artifacts import check_artifact_key, shortened_metadata
@@ -15,7 +16,8 @@ from flowyard.schemas.artifacts import ArtifactRecord
 from flowyard.schemas.limits import SlotAnswer, SlotRequest
 from flowyard.schemas.variables import VariableRecord
 from flowyard.upcalls.calls import Question
-from flowyard.upcalls.worker import AskedNoun
+from flowyard.upcalls.limits import AskedLimits
+from flowyard.upcalls.nouns import AskedNoun
 
 if TYPE_CHECKING:
     from flowyard.remote.slot_calls import SlotCalls
@@ -80,42 +82,40 @@ def _check(record: VariableRecord) -> None:
     record.tags = check_variable_tags(record.name, record.tags)
 
 
-class RemoteLimits(AskedNoun):
-    """The ledger of slots on a server. Thread-safe.
-
-    Denied requests are woken when it is their turn, whichever process gave the slots back.
-    """
+class RemoteLimits(AskedLimits):
+    """The ledger of slots on a server. Thread-safe."""
 
     __slots__ = ("_calls", "_keep_leases", "_make_calls", "_making")
 
     def __init__(
         self, ask: Callable[[Question], Any], keep_leases: Callable[[], None], make_calls: Callable[[], SlotCalls]
     ) -> None:
-        super().__init__(ask, "limits")
+        super().__init__(ask)
         self._keep_leases = keep_leases
         self._make_calls = make_calls
         self._making = threading.Lock()
         self._calls: SlotCalls | None = None
 
+    @override
     def acquire(self, request: SlotRequest, *, when_freed: Callable[[], None] | None = None) -> SlotAnswer:
-        """See `LimitStore`."""
         self._keep_leases()
-        answer: SlotAnswer = self._ask(Question("limits", "acquire", [request], {}))
-        if answer.is_granted:
-            self._forget([request.lease_id])
-            return answer
-        if when_freed is None:
-            return answer
+        return super().acquire(request, when_freed=when_freed)
+
+    def watch(self, lease_id: UUID, when_freed: Callable[[], None]) -> None:
+        """See `LimitStore`."""
         with self._making:
             calls = self._calls = self._calls or self._make_calls()
-        calls.wait(request.lease_id, when_freed)
-        return replace(answer, is_called=True)
+        calls.wait(lease_id, when_freed)
 
-    def release(self, lease_ids: Sequence[UUID], occupancy_seconds: float | None = None) -> None:
+    def unwatch(self, lease_id: UUID) -> None:
         """See `LimitStore`."""
-        self._forget(lease_ids)
-        self._ask(Question("limits", "release", [list(lease_ids), occupancy_seconds], {}))
+        self._forget([lease_id])
 
+    @override
+    def _call(self, lease_id: UUID, when_freed: Callable[[], None]) -> None:
+        self.watch(lease_id, when_freed)
+
+    @override
     def _forget(self, lease_ids: Sequence[UUID]) -> None:
         if self._calls is not None:
             self._calls.remove(lease_ids)

@@ -14,7 +14,7 @@ from flowyard.ports import Lease
 from flowyard.schemas.orchestration import OrchestrationResult
 from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import State
-from flowyard.upcalls.calls import NOUNS, Question, pack_error
+from flowyard.upcalls.calls import HERE_ONLY, NOUNS, Question, pack_error
 from flowyard.upcalls.values import pack_value
 
 _RUNS = frozenset(
@@ -43,7 +43,7 @@ def answer(control: GuestControlPlane, question: Question) -> bytes:
 
 
 def _call_of(control: GuestControlPlane, question: Question) -> Callable[..., Any]:
-    if question.noun in NOUNS and not question.method.startswith("_"):
+    if question.noun in NOUNS and not question.method.startswith("_") and question.method not in HERE_ONLY:
         return getattr(getattr(control, question.noun), question.method)
     if not question.noun and (question.method in _RUNS or question.method.startswith(_READING)):
         return getattr(control, question.method)

@@ -141,6 +141,17 @@ class LimitContract(ABC):
         limits.release_of_runs([run_id])
         assert limits.read("db").active_slots == 0
 
+    def test_an_ended_run_leaves_the_queue(self, limits: LimitStore) -> None:
+        limits.create(ConcurrencyLimit(name="db", limit=1))
+        lost = new_id()
+        holder, first, second, third = (
+            SlotRequest(names=("db",), slots=1, task_run_id=run_id) for run_id in (None, lost, None, None)
+        )
+        assert limits.acquire(holder).is_granted
+        assert [limits.acquire(request).position for request in (first, second)] == [0, 1]
+        limits.release_of_runs([lost])
+        assert limits.acquire(third).position == 1
+
     def test_a_limit_can_be_changed_while_its_slots_are_held(self, limits: LimitStore) -> None:
         limits.create(ConcurrencyLimit(name="db", limit=1))
         limits.acquire(SlotRequest(names=("db",), slots=1))

@@ -21,6 +21,8 @@ _OF_RUNS = frozenset(
     }
 )
 _READING = ("read_", "count_")
+HERE_ONLY = frozenset({"unwatch", "watch"})
+"""Methods of nouns that only mean something in their own process."""
 _IN_PROCESS = frozenset({"when_freed"})
 """Arguments that only mean something in the process of the flow; methods do without."""
 
@@ -54,14 +56,13 @@ class Question(NamedTuple):
     def is_allowed(self) -> bool:
         """Say whether a remote worker may ask this."""
         if self.noun:
-            return self.noun in NOUNS and not self.method.startswith("_")
+            return self.noun in NOUNS and not self.method.startswith("_") and self.method not in HERE_ONLY
         return self.method in _OF_RUNS or self.method.startswith(_READING)
 
 
-def answer(control: ControlPlane, question: bytes) -> bytes:
-    """Do what a packed question asks and return the packed answer, which may be an error; never raises."""
+def answer(control: ControlPlane, asked: Question) -> bytes:
+    """Do what is asked and return the packed answer, which may be an error; never raises."""
     try:
-        asked = Question(*unpack_value(question))
         if not asked.is_allowed():
             raise PermissionError(f"{asked.name!r} cannot be called from a remote task")
         target: Any = getattr(control, asked.noun) if asked.noun else control

@@ -14,6 +14,8 @@ from flowyard.ports import ControlPlane
 from flowyard.schemas.ids import new_id
 from flowyard.upcalls.calls import NOUNS, Question, open_answer
 from flowyard.upcalls.channel import UpcallChannel
+from flowyard.upcalls.limits import WorkerLimits
+from flowyard.upcalls.nouns import AskedNoun
 
 
 def upcall_control_plane(channel: UpcallChannel | None, *, timeout: float) -> ControlPlane:
@@ -23,7 +25,7 @@ def upcall_control_plane(channel: UpcallChannel | None, *, timeout: float) -> Co
         channel: None for a task runner that has none; every call then raises `UpcallUnavailable`.
         timeout: seconds that an answer may take.
     """
-    return cast("ControlPlane", _UpcallControlPlane(_Asker(channel, timeout)))
+    return cast("ControlPlane", _UpcallControlPlane(_Asker(channel, timeout), timeout=timeout))
 
 
 class _Asker:
@@ -45,25 +47,6 @@ class _Asker:
         return open_answer(answer)
 
 
-class AskedNoun:
-    """Every method is a question, whatever the noun is."""
-
-    __slots__ = ("_ask", "_noun")
-
-    def __init__(self, ask: Callable[[Question], Any], noun: str) -> None:
-        self._ask = ask
-        self._noun = noun
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        if method.startswith("_"):
-            raise AttributeError(method)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            return self._ask(Question(self._noun, method, args, kwargs))
-
-        return call
-
-
 class AskedControlPlane(AskedNoun):
     """A control plane whose every call is a question; `ask` returns the answer, or raises what it says."""
 
@@ -77,6 +60,10 @@ class AskedControlPlane(AskedNoun):
 
 class _UpcallControlPlane(AskedControlPlane):
     __slots__ = ()
+
+    def __init__(self, ask: Callable[[Question], Any], *, timeout: float) -> None:
+        super().__init__(ask)
+        object.__setattr__(self, "limits", WorkerLimits(ask, timeout=timeout))
 
     def reap_dead_runs(self, now: datetime) -> list[UUID]:
         """Leave that to processes that have a state backend."""

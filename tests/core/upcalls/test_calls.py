@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+import queue
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -32,6 +34,8 @@ from flowyard.upcalls.desk import UpcallDesk
 from flowyard.upcalls.values import pack_value, unpack_value
 from flowyard.upcalls.worker import OpenQuestions, upcall_control_plane
 
+DEADLINE = 30.0
+STRANGE = b"\xc1"
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 SCALARS = (
     st.none()
@@ -115,20 +119,38 @@ def backend():
 
 
 class Line:
-    """A channel straight to a control plane, that counts."""
+    """A channel to a control plane that knows what was asked."""
 
     def __init__(self, control: Any) -> None:
-        self.control = control
-        self.asked = 0
+        self.desk = UpcallDesk(lambda: control)
+        self.asked: list[str] = []
+        self._questions = OpenQuestions()
 
     def __call__(self, question: bytes, timeout: float) -> bytes:
-        self.asked += 1
-        return answer(self.control, question)
+        if question != STRANGE:
+            self.asked.append(Question(*unpack_value(question)).name)
+        return self._questions.ask(
+            lambda key: self.desk.take(question, lambda found: self._questions.answered({key: found})), timeout
+        )
+
+    def control_plane(self, timeout: float = 10.0) -> Any:
+        return upcall_control_plane(UpcallChannel("TestRunner", self), timeout=timeout)
 
 
 @pytest.fixture
-def remote(backend: LocalBackend):
-    return upcall_control_plane(UpcallChannel("TestRunner", Line(backend.control)), timeout=5)
+def line(backend: LocalBackend):
+    line = Line(backend.control)
+    yield line
+    line.desk.close()
+    for thread in threading.enumerate():
+        if thread.name in ("flowyard-slot-turn", "flowyard-turns"):
+            thread.join(DEADLINE)
+            assert not thread.is_alive(), "a thread still waits for a turn"
+
+
+@pytest.fixture
+def remote(line: Line):
+    return line.control_plane()
 
 
 def test_the_control_plane_of_a_worker_does_what_the_one_of_the_flow_does(backend: LocalBackend, remote: Any) -> None:
@@ -150,6 +172,69 @@ def test_limits_are_asked_without_what_only_means_something_there(backend: Local
     assert not remote.limits.acquire(SlotRequest(names=("one",), slots=1), when_freed=lambda: None).is_granted
     remote.limits.release([request.lease_id])
     assert backend.control.limits.read("one").active_slots == 0
+
+
+def test_a_freed_slot_wakes_who_waits_elsewhere_and_nobody_asks_meanwhile(
+    backend: LocalBackend, line: Line, remote: Any
+) -> None:
+    limits, freed = backend.control.limits, threading.Event()
+    limits.create(ConcurrencyLimit(name="one", limit=1))
+    holder, waiter = SlotRequest(names=("one",), slots=1), SlotRequest(names=("one",), slots=1)
+    assert limits.acquire(holder).is_granted
+    denied = remote.limits.acquire(waiter, when_freed=freed.set)
+    assert (denied.is_granted, denied.is_called, freed.is_set()) == (False, True, False)
+    limits.release([holder.lease_id])
+    assert freed.wait(DEADLINE)
+    assert remote.limits.acquire(waiter, when_freed=freed.set).is_granted
+    remote.limits.release([waiter.lease_id])
+    asked = ["limits.acquire", "limits.wait_for_turn", "limits.acquire", "limits.release"]
+    assert line.asked == asked
+
+
+def test_who_waits_long_asks_for_its_turn_again_and_keeps_its_place(backend: LocalBackend, line: Line) -> None:
+    limits, freed, remote = backend.control.limits, threading.Event(), line.control_plane(timeout=0.5)
+    limits.create(ConcurrencyLimit(name="one", limit=1))
+    holder, first = SlotRequest(names=("one",), slots=1), SlotRequest(names=("one",), slots=1)
+    assert limits.acquire(holder).is_granted
+    assert not remote.limits.acquire(first, when_freed=freed.set).is_granted
+    deadline = time.monotonic() + DEADLINE
+    while line.asked.count("limits.wait_for_turn") < 3:
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+    assert not freed.is_set()
+    assert limits.acquire(SlotRequest(names=("one",), slots=1)).position == 1
+    limits.release([holder.lease_id])
+    assert freed.wait(DEADLINE)
+    remote.limits.release([first.lease_id])
+
+
+def test_the_place_of_a_worker_that_does_not_ask_again_is_kept_no_more(backend: LocalBackend, line: Line) -> None:
+    limits = backend.control.limits
+    limits.create(ConcurrencyLimit(name="one", limit=1))
+    assert limits.acquire(SlotRequest(names=("one",), slots=1)).is_granted
+    waiter = SlotRequest(names=("one",), slots=1)
+    assert not limits.acquire(waiter).is_granted
+    question = Question("limits", "wait_for_turn", (waiter.lease_id, 0.01), {}).pack()
+    assert open_answer(line(question, DEADLINE)) is False
+    assert not backend.journal.slot_waiters.has_place(waiter.lease_id)
+
+
+def test_a_wait_ends_with_the_request(backend: LocalBackend, line: Line, remote: Any) -> None:
+    limits = backend.control.limits
+    limits.create(ConcurrencyLimit(name="one", limit=1))
+    assert limits.acquire(SlotRequest(names=("one",), slots=1)).is_granted
+    waiter, answers = SlotRequest(names=("one",), slots=1), queue.SimpleQueue[Any]()
+    assert not limits.acquire(waiter).is_granted
+    question = Question("limits", "wait_for_turn", (waiter.lease_id, 3600.0), {}).pack()
+    thread = threading.Thread(target=lambda: answers.put(open_answer(line(question, DEADLINE))))
+    thread.start()
+    deadline = time.monotonic() + DEADLINE
+    while not backend.journal.slot_waiters.has_place(waiter.lease_id):
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+    remote.limits.release([waiter.lease_id])
+    assert answers.get(timeout=DEADLINE) is False
+    thread.join(DEADLINE)
 
 
 def test_an_error_is_raised_with_its_type_and_fields(remote: Any) -> None:
@@ -177,6 +262,7 @@ def test_an_error_that_cannot_travel_is_described(error: Exception) -> None:
         Question("", "begin_flow_run", (), {}),
         Question("", "reap_dead_runs", (NOON,), {}),
         Question("", "_read", (), {}),
+        Question("limits", "watch", (NOON, None), {}),
         Question("variables", "_journal", (), {}),
         Question("variables", "__init__", (), {}),
         Question("_journal", "close", (), {}),
@@ -186,19 +272,17 @@ def test_an_error_that_cannot_travel_is_described(error: Exception) -> None:
 )
 def test_what_a_worker_may_not_ask_is_refused(backend: LocalBackend, question: Question) -> None:
     with pytest.raises(PermissionError, match="cannot be called from a remote task"):
-        open_answer(answer(backend.control, question.pack()))
+        open_answer(answer(backend.control, question))
 
 
-def test_a_message_of_something_else_is_answered_with_an_error(backend: LocalBackend) -> None:
+def test_a_message_of_something_else_is_answered_with_an_error(line: Line) -> None:
     with pytest.raises((RemoteException, TypeError, ValueError)):
-        open_answer(answer(backend.control, b"\xc1"))
+        open_answer(line(STRANGE, DEADLINE))
 
 
-def test_looking_for_dead_runs_is_left_to_others(backend: LocalBackend) -> None:
-    line = Line(backend.control)
-    remote = upcall_control_plane(UpcallChannel("TestRunner", line), timeout=5)
+def test_looking_for_dead_runs_is_left_to_others(line: Line, remote: Any) -> None:
     assert remote.reap_dead_runs(NOON) == []
-    assert line.asked == 0
+    assert line.asked == []
 
 
 def test_a_runner_without_a_channel_says_so() -> None:
