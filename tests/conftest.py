@@ -12,11 +12,17 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
 
 # How long an example takes says how busy the machine is: other tests run beside it.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -30,11 +36,33 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, and those on Dask, whose clusters are the same, all in one."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            group = "dask" if "runners/dask" in item.path.as_posix() else str(item.path)
-            item.add_marker(pytest.mark.xdist_group(group))
+    """Put the longest files first where several processes run the tests: none of them is left for the end."""
+    if hasattr(config, "workerinput"):
+        sizes = Counter(_group(item.nodeid) for item in items)
+        items.sort(
+            key=lambda item: (not item.nodeid.startswith(("tests/runners", "tests/e2e")), -sizes[_group(item.nodeid)])
+        )
+
+
+def _group(nodeid: str) -> str:
+    """Return what the tests that run in one process have in common."""
+    return "dask" if nodeid.startswith("tests/runners/dask/") else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Keep the tests of a file in one process, for they share servers, and all on Dask, for they share clusters.
+
+    xdist's own `--dist loadgroup` groups nothing with pytest 9.2: it writes to an attribute that has another name now.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    config.option.loadscopereorder = False  # `pytest_collection_modifyitems` knows better which are long
+    return ByGroup(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")
