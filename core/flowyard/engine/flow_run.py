@@ -437,7 +437,7 @@ class _Run:
 
     def _abandon_live_runs(self, cause: BaseException) -> None:
         """Stop what can be stopped and record the rest as Crashed: nobody waits for threads that will not end."""
-        self.scope.cancel_live()
+        self.scope.abandon_live()
         for submission in list(self.scope.live):
             run = submission.task_run
             if run.state is not None and not run.state.is_final():

@@ -305,6 +305,12 @@ class Scope:
         for runner, handles in live.values():
             runner.cancel_many(handles)
 
+    def abandon_live(self) -> None:
+        """Do that for runs that get their last states from here: no slot that comes free now may start one."""
+        if self.slots is not None:
+            self.slots.stop()
+        self.cancel_live()
+
     # --- runners --------------------------------------------------------------------------------------------
 
     def runner_for(self, wanted: TaskRunner | None) -> TaskRunner | None:

@@ -1,7 +1,8 @@
 """Slots of the concurrency limits that tags of task runs name: taken when inputs are final, before the call is sent.
 
 One thread per flow run asks the ledger for all its waiting calls, and only for the first of those that want the same:
-ten thousand tasks under one limit are one place in its queue at a time.
+ten thousand tasks under one limit are one place in its queue at a time. Each of them says once that it waits, when it
+begins to: which limit, and how many are before it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
+from itertools import takewhile
 from uuid import UUID
 
 from typing_extensions import override
@@ -27,9 +29,8 @@ from flowyard.schemas.limits import TAG_PREFIX, SlotAnswer, SlotRequest
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State, StateType
 
-_POLL_SECONDS = 0.05
-"""How long slots can go unseen that somebody gave back, where nobody tells who waits."""
-_PAUSE_WHEN_CALLED = 10.0
+_LONGEST_PAUSE_SECONDS = 10.0
+"""Between two questions of somebody who is told when it is worth asking: for a ledger that cannot be heard."""
 _REFRESH_SECONDS = 5.0
 """How long a new limit can go unseen by a flow run that is under way."""
 
@@ -37,7 +38,10 @@ _REFRESH_SECONDS = 5.0
 class SlotTicket(Completion):
     """A task run's place in the queue; done when it has its slots, or never will (`error`)."""
 
-    __slots__ = ("_queue", "error", "granted_at", "recorder", "request", "run")
+    __slots__ = (
+        *("_queue", "answer", "ask_again_at", "error", "granted_at", "is_returned", "is_shown", "is_waiting"),
+        *("recorder", "request", "run"),
+    )
 
     def __init__(self, queue: SlotQueue, run: TaskRun, names: tuple[str, ...], recorder: Recorder) -> None:
         super().__init__()
@@ -47,6 +51,12 @@ class SlotTicket(Completion):
         self.request = SlotRequest(names=names, slots=1, flow_run_id=run.flow_run_id, task_run_id=run.id)
         self.error: BaseException | None = None
         self.granted_at: float | None = None
+        self.answer: SlotAnswer | None = None
+        """Why it waits; None until the ledger was asked."""
+        self.ask_again_at = 0.0
+        self.is_waiting = True
+        self.is_returned = False
+        self.is_shown = False
 
     def require_granted(self) -> None:
         """Check that the slots are there.
@@ -93,7 +103,6 @@ class SlotQueue:
         self._lost: list[UUID] = []
         self._known: frozenset[str] = frozenset()
         self._known_until = 0.0
-        self._is_called = True
 
     def limits_of(self, tags: Iterable[str]) -> tuple[str, ...]:
         """Return the limits that tags name; asks the state backend every 5 s."""
@@ -116,8 +125,16 @@ class SlotQueue:
     def give_back(self, ticket: SlotTicket) -> None:
         """Take the slots, or the place, of a ticket back."""
         with self._lock:
+            if ticket.is_returned:
+                return  # by `stop`; the steps that wait for it can be let go much later
+            ticket.is_returned = True
             self._returned.append(ticket)
             self._work_soon()
+
+    def stop(self) -> None:
+        """Leave every queue. Who waited goes on waiting: its run is ended by somebody else."""
+        with self._lock:
+            self._leave()
 
     def forget(self, run_id: UUID) -> None:
         """Take back what a task run held that was lost with its worker (`concurrency` in its code)."""
@@ -128,14 +145,19 @@ class SlotQueue:
     def close(self) -> None:
         """Leave every queue and wait until everything is given back."""
         with self._lock:
-            for tickets in self._waiting.values():
-                self._returned.extend(tickets)
+            self._leave()
             thread = self._thread
-            if self._returned:
-                self._work_soon()
-                thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+
+    def _leave(self) -> None:
+        for queue in self._waiting.values():
+            for ticket in queue:
+                if not ticket.is_returned:
+                    ticket.is_returned = True
+                    self._returned.append(ticket)
+        if self._returned:
+            self._work_soon()
 
     def _work_soon(self) -> None:
         if self._thread is None:
@@ -149,24 +171,28 @@ class SlotQueue:
             with self._lock:
                 returned, self._returned = self._returned, []
                 lost, self._lost = self._lost, []
-                for ticket in returned:
-                    queue = self._waiting.get(ticket.request.names)
-                    if queue is not None and ticket in queue:
-                        queue.remove(ticket)
+                if any(ticket.is_waiting for ticket in returned):
+                    for names, queue in self._waiting.items():
+                        self._waiting[names] = deque(ticket for ticket in queue if not ticket.is_returned)
                 heads = [queue[0] for queue in self._waiting.values() if queue]
                 if not (returned or lost or heads):
                     self._thread = None
                     return
             self._take_back(returned, lost)
-            self._is_called = True
-            granted = [ticket for ticket in heads if self._ask(ticket)]
+            now = time.monotonic()
+            settled = [ticket for ticket in heads if now >= ticket.ask_again_at and self._ask(ticket)]
             with self._lock:
-                for ticket in granted:
-                    self._waiting[ticket.request.names].remove(ticket)
-            for ticket in granted:
-                ticket.finish()
-            if not granted:
-                self._wakeup.wait(_PAUSE_WHEN_CALLED if heads and self._is_called else _POLL_SECONDS)
+                for ticket in settled:
+                    self._waiting[ticket.request.names].popleft()
+                    ticket.is_waiting = False
+            for ticket in settled:
+                if not ticket.is_returned:
+                    ticket.finish()
+            if not settled:
+                for ticket in heads:
+                    self._show_behind(ticket)
+                due = min((ticket.ask_again_at for ticket in heads), default=now)
+                self._wakeup.wait(max(due - time.monotonic(), 0.0))
 
     def _take_back(self, returned: list[SlotTicket], lost: list[UUID]) -> None:
         now = time.monotonic()
@@ -182,23 +208,43 @@ class SlotQueue:
 
     def _ask(self, ticket: SlotTicket) -> bool:
         """Ask for the slots of a ticket; True when it need not wait any more."""
+
+        def call() -> None:
+            ticket.ask_again_at = 0.0
+            self._wakeup.set()
+
+        ticket.ask_again_at = time.monotonic() + _LONGEST_PAUSE_SECONDS
         try:
-            answer = self._limits.acquire(ticket.request, when_freed=self._wakeup.set)
+            answer = self._limits.acquire(ticket.request, when_freed=call)
         except FlowyardError as error:
             ticket.error = error
             return True
+        ticket.answer = answer
         if answer.is_granted:
             ticket.granted_at = time.monotonic()
-            return True
-        self._is_called = self._is_called and answer.is_called
-        if ticket.run.state is not None and ticket.run.state.name != "AwaitingSlot":
-            _enter_waiting(ticket, answer)
-        return False
+        return answer.is_granted
+
+    def _show_behind(self, head: SlotTicket) -> None:
+        """Let the first of a queue and those behind it say that they wait, if they have not."""
+        answer = head.answer
+        assert answer is not None
+        with self._lock:
+            queue = self._waiting[head.request.names]
+            unseen = list(takewhile(lambda ticket: not ticket.is_shown, reversed(queue)))
+            first = len(queue) - len(unseen)
+        for before, ticket in enumerate(reversed(unseen), first + answer.position):
+            # One at a time: others can enter the queue, and whoever gives up can enter its last state, in between.
+            with self._lock:
+                if not ticket.is_returned:
+                    _enter_waiting(ticket, answer.blocked_by or "", before)
 
 
-def _enter_waiting(ticket: SlotTicket, answer: SlotAnswer) -> None:
-    tag = (answer.blocked_by or "").removeprefix(TAG_PREFIX)
-    message = f"Waiting for a slot of the limit of tag {tag!r}; {answer.position} before this one."
+def _enter_waiting(ticket: SlotTicket, limit: str, before: int) -> None:
+    ticket.is_shown = True
+    run = ticket.run
+    if run.state is None or run.state.name == "AwaitingSlot":
+        return
+    message = f"Waiting for a slot of the limit of tag {limit.removeprefix(TAG_PREFIX)!r}; {before} before this one."
     state = State(StateType.PENDING, "AwaitingSlot", message)
-    enter_state(ticket.run, state)
-    ticket.recorder.append(TaskRunEntered(ticket.run.id, state))
+    enter_state(run, state)
+    ticket.recorder.append(TaskRunEntered(run.id, state))

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -170,6 +171,13 @@ class TestConcurrency:
             assert limits.read(name).active_slots == 1
 
 
+def wait_until_shown(futures: Sequence[Any]) -> None:
+    """Wait until each of some task runs says that it waits for a slot."""
+    for future in futures:
+        while (state := future.get_state()) is None or state.name != "AwaitingSlot":
+            threading.Event().wait(0.005)
+
+
 class TestTags:
     def test_a_task_run_that_waits_says_what_for(self, records: Any, limits: LimitStore, tag: str) -> None:
         @task(tags=[tag])
@@ -182,14 +190,80 @@ class TestTags:
         @flow
         def waits() -> int:
             future = one.submit()
-            while (state := future.get_state()) is None or state.name != "AwaitingSlot":
-                threading.Event().wait(0.005)
+            wait_until_shown([future])
             limits.release([holder.lease_id])
             return future.result()
 
         state = waits(return_state=True)
         assert state.result() == 1
         assert records.task_states(state, "one-0") == ["Pending", "AwaitingSlot", "Running", "Completed"]
+
+    def test_each_task_run_that_waits_says_once_how_many_are_before_it(
+        self, records: Any, limits: LimitStore, tag: str
+    ) -> None:
+        @task(tags=[tag])
+        def one(number: int) -> int:
+            return number
+
+        elsewhere = SlotRequest(names=(f"tag:{tag}",), slots=1), SlotRequest(names=(f"tag:{tag}",), slots=1)
+        assert [limits.acquire(request).is_granted for request in elsewhere] == [True, False]
+
+        @flow
+        def waits() -> list[int]:
+            futures = [one.submit(number) for number in range(20)]
+            wait_until_shown(futures)
+            futures.append(one.submit(20))  # behind those that wait already
+            wait_until_shown(futures[20:])
+            limits.release([request.lease_id for request in elsewhere])
+            return [future.result() for future in futures]
+
+        state = waits(return_state=True)
+        assert state.result() == list(range(21))
+        for name, run in records.task_runs(state).items():
+            states = records.states_of(run)
+            assert [each.name for each in states] == ["Pending", "AwaitingSlot", "Running", "Completed"], name
+            before = int(name.removeprefix("one-")) + 1
+            assert states[1].message == f"Waiting for a slot of the limit of tag '{tag}'; {before} before this one."
+
+    def test_task_runs_that_find_room_do_not_wait(self, records: Any, limits: LimitStore, tag: str) -> None:
+        limits.update(f"tag:{tag}", limit=50)
+
+        @task(tags=[tag])
+        def one(number: int) -> None: ...
+
+        @flow
+        def passes() -> None:
+            one.map(range(20))
+
+        found = records.all_task_runs(passes(return_state=True))
+        assert {tuple(each.name for each in records.states_of(run)) for run in found} == {
+            ("Pending", "Running", "Completed")
+        }
+
+    def test_task_runs_that_wait_when_their_flow_is_cut_short_are_never_executed(
+        self, records: Any, limits: LimitStore, tag: str
+    ) -> None:
+        executed: list[int] = []
+
+        @task(tags=[tag])
+        def one(number: int) -> None:
+            executed.append(number)
+
+        holder = SlotRequest(names=(f"tag:{tag}",), slots=1)
+        assert limits.acquire(holder).is_granted
+
+        @flow(name="cut-short")
+        def stopped() -> None:
+            wait_until_shown([one.submit(number) for number in range(3)])
+            raise SystemExit(3)
+
+        with pytest.raises(SystemExit):
+            stopped()
+        limits.release([holder.lease_id])
+        found = records.all_task_runs(records.newest_flow_run("cut-short"))
+        assert [(run.state.name, records.states_of(run)[-1].name) for run in found] == [("Crashed", "Crashed")] * 3
+        assert executed == []
+        assert limits.read(f"tag:{tag}").denied_slots == limits.read(f"tag:{tag}").active_slots == 0
 
     @pytest.mark.parametrize("runner", [SequentialTaskRunner(), ConcurrentTaskRunner(max_workers=4)], ids=str)
     def test_direct_calls_and_submitted_ones_share_the_limit(self, runner: Any, limits: LimitStore, tag: str) -> None:
