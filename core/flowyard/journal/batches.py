@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
 from flowyard.exceptions import LeaseLost, RecordsNotDurable
 from flowyard.ports import Lease
 from flowyard.schemas.events import JournalEvent
 
+A = TypeVar("A")
 T = TypeVar("T")
+
+
+class Share(Generic[A, T]):
+    """One caller's share in what is done for many callers at once: an `act` of operations.
+
+    The writer takes those of one transaction together. They may change places with other operations: nobody who waits
+    for one of them can know of the others.
+
+    Args:
+        do_all: does it for many, with the writer's connection; returns what became of each, in their order: its result,
+            or an error of its own, for which nothing was written. What it raises is everybody's: all is undone, and
+            each is done by itself.
+        wish: what this caller wants.
+    """
+
+    __slots__ = ("do_all", "wish")
+
+    def __init__(self, do_all: Callable[[Any, Sequence[A]], Sequence[T | Exception]], wish: A) -> None:
+        self.do_all = do_all
+        self.wish = wish
+
+    def __call__(self, connection: Any) -> T:
+        """Do it for this caller alone."""
+        (result,) = self.do_all(connection, [self.wish])
+        if isinstance(result, Exception):
+            raise result
+        return result
 
 
 class Operation(Generic[T]):
@@ -48,6 +76,12 @@ class Operation(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._result  # pyright: ignore[reportReturnType]  only T when there was no error
+
+
+def share_of(operation: Operation[Any]) -> Share[Any, Any] | None:
+    """Return what an operation has a share in; None when it is by itself."""
+    act: object = operation.act
+    return cast("Share[Any, Any]", act) if isinstance(act, Share) else None
 
 
 class Source:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from flowyard.exceptions import LeaseLost, RecordsNotDurable
-from flowyard.journal.batches import Group, Operation, Segment, Source, cause_of, not_durable
+from flowyard.journal.batches import Group, Operation, Segment, Source, cause_of, not_durable, share_of
 from flowyard.journal.emission import Emission
 from flowyard.journal.write_behind import Transactions
 from flowyard.ports import Lease
@@ -18,6 +19,10 @@ from flowyard.store.plain import PlainConnection
 from flowyard.store.projection import Projection
 
 _logger = logging.getLogger("flowyard.journal")
+# A statement of SQLite has a sign for each id.
+_SHARES_AT_ONCE = 500
+_DoAll = Callable[[Any, Sequence[Any]], Sequence[Any]]
+_Shares = dict[_DoAll, list[tuple[Operation[Any], Any]]]
 _Refusals = list[tuple[Source, LeaseLost | RecordsNotDurable]]
 
 
@@ -56,7 +61,10 @@ class GroupCommit(Transactions):
         self._database.dialect.begin_write(connection, is_durable=is_durable)
         refused: _Refusals = []
         has_written = False
+        shares: _Shares = {}
         for segment in segments:
+            if segment.groups:
+                self._operate_together(connection, shares)
             for group in segment.groups:
                 has_written = True
                 if is_careful:
@@ -66,7 +74,12 @@ class GroupCommit(Transactions):
             operation = segment.operation
             if operation is not None and operation.act is not None:
                 has_written = True
-                self._operate(connection, operation)
+                share = share_of(operation)
+                if share is None:
+                    self._operate(connection, operation)
+                else:
+                    shares.setdefault(share.do_all, []).append((operation, share.wish))
+        self._operate_together(connection, shares)
         if is_durable and not has_written and not self.is_durable:
             self._database.dialect.touch(connection)
         has_events = emission is not None and emission.write(connection)
@@ -138,6 +151,34 @@ class GroupCommit(Transactions):
             refused.append((group.source, not_durable([Segment([group], None)], cause_of(error))))
         else:
             savepoint.commit()
+
+    def _operate_together(self, connection: PlainConnection, shares: _Shares) -> None:
+        """Do what many wait for, all that is of one kind at once."""
+        for do_all, operations in shares.items():
+            for start in range(0, len(operations), _SHARES_AT_ONCE):
+                some = operations[start : start + _SHARES_AT_ONCE]
+                if len(some) == 1 or not self._is_done_together(connection, do_all, some):
+                    for operation, _ in some:
+                        self._operate(connection, operation)
+        shares.clear()
+
+    def _is_done_together(
+        self, connection: PlainConnection, do_all: _DoAll, operations: Sequence[tuple[Operation[Any], Any]]
+    ) -> bool:
+        savepoint, said = connection.savepoint(), _said(connection)
+        try:
+            results = do_all(connection, [wish for _, wish in operations])
+        except Exception as error:
+            if self.is_transient(error):
+                raise
+            savepoint.rollback()
+            _unsay(connection, said)
+            return False
+        savepoint.commit()
+        for (operation, _), result in zip(operations, results, strict=True):
+            is_error = isinstance(result, Exception)
+            operation.keep(None if is_error else result, result if is_error else None)
+        return True
 
     def _operate(self, connection: PlainConnection, operation: Operation[Any]) -> None:
         assert operation.act is not None

@@ -168,15 +168,19 @@ class WriteBehindJournal(Journal, Generic[C]):
             RecordsNotDurable: the transaction could not be committed; nothing of it will be later.
             ValueNotStorable: the database cannot take a value of it.
         """
-        if self._is_closed or self._is_forked:
-            raise BackendError(self._closed_message())
         if threading.current_thread() is self._thread:
             raise BackendError("an operation of the journal cannot wait for another one: that would never end")
         operation: Operation[Any] = Operation(act, flow_run_id, is_durable=is_durable)
+        self.enqueue(operation)
+        return operation.wait()
+
+    def enqueue(self, operation: Operation[Any]) -> None:
+        """Let the writer do an operation after everything appended before; it is answered when that is on disk."""
+        if self._is_closed or self._is_forked:
+            raise BackendError(self._closed_message())
         self._inbox.pending.append(operation)
         self._urgency.set()
         self._inbox.wakeup.set()
-        return operation.wait()
 
     def close(self) -> None:
         """Write what is left and end the thread. Safe to call twice.

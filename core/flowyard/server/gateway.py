@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from sqlalchemy.engine import Connection
 
+from flowyard.journal.awaited import Answers, Awaited
+from flowyard.journal.batches import Share
 from flowyard.journal.emission import Emission
 from flowyard.journal.reported import ReportedBatch, write_reported
 from flowyard.journal.slot_waiters import SlotWaiters
@@ -23,11 +26,13 @@ from flowyard.store.block_documents import Cipher
 from flowyard.store.dialects import Dialect
 from flowyard.store.leases import Advance, Owner
 from flowyard.store.plain import PlainConnection
+from flowyard.store.refusals import refusal_of
 
 if TYPE_CHECKING:
     from flowyard.local.blocks import LocalBlocks
 
 T = TypeVar("T")
+W = TypeVar("W")
 
 
 class Gateway:
@@ -41,6 +46,7 @@ class Gateway:
         self._backend = backend
         self._read = Reader(backend.database, backend.journal)
         self.settings = settings
+        self._answers: Answers | None = None
         self.news = Bell()
         """Rings when something was stored here that others stream."""
         if settings.FLOWYARD_API_SERVICES_EVENT_PERSISTER_ENABLED:
@@ -105,3 +111,24 @@ class Gateway:
     def change_plainly(self, act: Callable[[PlainConnection], T]) -> T:
         """Do what `change` does, for functions of the store that take SQL text."""
         return self._backend.journal.perform(act)
+
+    async def change_soon(self, act: Callable[[PlainConnection], T]) -> T:
+        """Do what `change_plainly` does without a thread: a hop to one and back takes longer than most changes."""
+        loop = get_running_loop()
+        if self._answers is None or self._answers.loop is not loop:
+            self._answers = Answers(loop)
+        operation = Awaited(act, self._answers)
+        self._backend.journal.enqueue(operation)
+        try:
+            return await operation.future
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal is None:
+                raise
+            raise refusal from error
+
+    async def change_together(
+        self, do_all: Callable[[PlainConnection, Sequence[W]], Sequence[T | Exception]], wish: W
+    ) -> T:
+        """Do what `change_soon` does, at once for all requests that want the same at the same time; see `Share`."""
+        return await self.change_soon(Share(do_all, wish))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable
 
 from fastapi import Response, status
 from fastapi.responses import JSONResponse
@@ -11,16 +11,14 @@ from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.orchestration import OrchestrationResult
 from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
-from flowyard.server.gateway import Gateway
 from flowyard.server.received import answer_of
-from flowyard.store.plain import PlainConnection
 
 
-def proposed(database: Gateway, propose: Callable[[PlainConnection], OrchestrationResult]) -> Response:
-    """Propose a state in a transaction, and answer with what became of it."""
+async def proposed(change: Awaitable[OrchestrationResult]) -> Response:
+    """Wait for what becomes of a proposed state, and answer with it."""
     asked = utcnow()
     try:
-        result = database.change_plainly(propose)
+        result = await change
     except ObjectNotFound as error:
         return missing(error)
     return answers.created(answer_of(result), is_new=result.state is not None and result.state.timestamp >= asked)

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.states import FINAL_TYPES, State, StateType
-from flowyard.services.reported_runs import propose_flow_run_state, propose_task_run_state
+from flowyard.services.reported_flow_runs import propose_flow_run_state
+from flowyard.services.reported_runs import propose_task_run_state
 from flowyard.services.store_access import StoreAccess
 from flowyard.store import due_runs, flow_runs, flow_task_runs, leases
 from flowyard.store.plain import PlainConnection

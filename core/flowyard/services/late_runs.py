@@ -11,7 +11,7 @@ from uuid import UUID
 
 from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.states import State, StateDetails, StateType
-from flowyard.services.reported_runs import propose_flow_run_state
+from flowyard.services.reported_flow_runs import propose_flow_run_state
 from flowyard.services.store_access import StoreAccess
 from flowyard.settings import Settings
 from flowyard.store import due_runs, flow_runs

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from flowyard.exceptions import LeaseLost
@@ -43,16 +44,31 @@ def propose_flow_run_state(
         return run, OrchestrationResult(Verdict.ACCEPT, run.state)
     if lease is not None and not leases.is_current(connection, flow_run_id, lease.token):
         raise LeaseLost(str(flow_run_id))
-    decision = decide(run, state, force=force, now=now)
     before = run.state
-    if apply_decision(run, decision):
-        assert run.state is not None
+    result = enter_decided(run, state, force=force, now=now)
+    if result.has_entered:
         write_state(connection, run, before)
-        # A suspended run has left its process and waits for another one; a paused one is held by its own.
-        if run.state.is_final() or (run.state.is_paused() and run.state.state_details.pause_reschedule):
+        if leaves_process(run):
             leases.release(connection, flow_run_id)
-    has_entered = decision.state is not None
-    return run, OrchestrationResult(decision.verdict, run.state, decision.reason, decision.delay_seconds, has_entered)
+    return run, result
+
+
+def enter_decided(run: FlowRun, state: State[Any], *, force: bool, now: datetime) -> OrchestrationResult:
+    """Put a run into the state that the rules decide on when one is proposed; nothing is written yet."""
+    decision = decide(run, state, force=force, now=now)
+    has_entered = apply_decision(run, decision)
+    return OrchestrationResult(decision.verdict, run.state, decision.reason, decision.delay_seconds, has_entered)
+
+
+def leaves_process(run: FlowRun) -> bool:
+    """Say whether no process executes a run in its state: it has ended, or waits to be started again.
+
+    A suspended run has left its process and waits for another one; a paused one is held by its own.
+    """
+    state = run.state
+    return state is not None and (
+        state.is_final() or (state.is_paused() and bool(state.state_details.pause_reschedule))
+    )
 
 
 def decide(run: FlowRun, state: State[Any], *, force: bool, now: datetime) -> Decision:
@@ -73,3 +89,20 @@ def write_state(connection: PlainConnection, run: FlowRun, before: State[Any] | 
     flow_runs.store_progress(connection, run)
     if connection.happenings is not None:
         connection.happenings.flow_run_entered(run, before)
+
+
+class Entered(NamedTuple):
+    """A flow run that has just entered a state."""
+
+    run: FlowRun
+    before: State[Any] | None
+    """The state that it was in."""
+
+
+def write_all(connection: PlainConnection, entered: Sequence[Entered]) -> None:
+    """Do what `write_state` does for many flow runs."""
+    states.insert_flow_run_states(connection, ((run.id, run.state) for run, _ in entered if run.state is not None))
+    flow_runs.store_progress_of(connection, (run for run, _ in entered))
+    if connection.happenings is not None:
+        for run, before in entered:
+            connection.happenings.flow_run_entered(run, before)

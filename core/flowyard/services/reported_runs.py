@@ -1,13 +1,14 @@
-"""Runs whose client reports each state over the REST API: made, and moved from state to state as the rules say.
+"""Task runs whose client reports each state over the REST API: made, and moved from state to state as the rules say.
 
 Each transition is a compare-and-set: the run is locked, the facts are looked up, `rules` decide, and what they decided
-is written in the same transaction. Two clients at once: the second one is judged by what the first one left.
+is written in the same transaction. Two clients at once: the second one is judged by what the first one left. Flow runs
+are in `reported_flow_runs`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -17,99 +18,15 @@ from uuid import UUID
 from flowyard.exceptions import ObjectNotFound
 from flowyard.rules.bookkeeping import apply_decision, enter_state
 from flowyard.rules.decision import Decision, wait
-from flowyard.rules.flow_runs import mirrored_state
 from flowyard.rules.task_runs import TagSlots, TaskRunFacts, cache_entry, decide_task_run, releases_slots
 from flowyard.schemas.limits import TAG_PREFIX, SlotRequest
 from flowyard.schemas.orchestration import OrchestrationResult, Verdict
-from flowyard.schemas.runs import FlowRun, TaskRun
+from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State, StateDetails, StateType
-from flowyard.services import orchestration, resuming
 from flowyard.store import flow_runs, leases, limits, reported_task_runs, slot_calls, states, tag_slots
 from flowyard.store.dialects import Dialect
-from flowyard.store.flow_runs import Origin
 from flowyard.store.plain import PlainConnection
 from flowyard.store.rollups import RollupKey, RollupWriter
-
-
-def create_flow_run(connection: PlainConnection, run: FlowRun, state: State[Any], origin: Origin) -> tuple[UUID, bool]:
-    """Store a flow run with its first state; return its id, and whether it was made now.
-
-    A run of the same flow with the same idempotency key is returned as it is.
-
-    Raises:
-        ObjectNotFound: there is no such flow.
-    """
-    if run.idempotency_key is not None:
-        found = flow_runs.find(connection, run.flow_id, run.idempotency_key)
-        if found is not None:
-            return found, False
-    if connection.value("SELECT 1 FROM flow WHERE id = ?", run.flow_id) is None:
-        raise ObjectNotFound("flow", run.flow_id)
-    details = replace(state.state_details, flow_run_id=run.id, task_run_id=run.parent_task_run_id)
-    state.state_details = details
-    enter_state(run, state)
-    if not flow_runs.insert_once(connection, run, origin):
-        # Another replica was faster; its transaction is over now.
-        assert run.idempotency_key is not None
-        found = flow_runs.find(connection, run.flow_id, run.idempotency_key)
-        assert found is not None
-        return found, False
-    states.insert_flow_run_state(connection, run.id, state)
-    if connection.happenings is not None:
-        connection.happenings.flow_run_entered(run, None)
-    mirror_subflow(connection, run)
-    return run.id, True
-
-
-def propose_flow_run_state(
-    connection: PlainConnection, flow_run_id: UUID, state: State[Any], *, force: bool, now: datetime
-) -> tuple[FlowRun, OrchestrationResult]:
-    """Decide on a proposed state of a flow run and write what was decided; return the run as it is afterwards.
-
-    Raises:
-        ObjectNotFound: there is no such flow run.
-    """
-    run, result = orchestration.propose_flow_run_state(connection, flow_run_id, state, lease=None, force=force, now=now)
-    if result.has_entered:
-        mirror_subflow(connection, run)
-        if run.state is not None and run.state.is_final() and tag_slots.are_held_by(connection, flow_run_id):
-            # Nobody is left who could end its task runs.
-            limits.release_of_runs(connection.core, [flow_run_id], now=now)
-    return run, result
-
-
-def resume_flow_run(
-    connection: PlainConnection, flow_run_id: UUID, run_input: Mapping[str, Any] | None, *, now: datetime
-) -> OrchestrationResult:
-    """Let a paused flow run go on; see `resuming.resume_flow_run`.
-
-    Raises:
-        ObjectNotFound: there is no such flow run.
-    """
-    result = resuming.resume_flow_run(connection, flow_run_id, run_input, now=now)
-    if result.has_entered:
-        mirror_subflow(connection, flow_runs.lock(connection, flow_run_id))
-    return result
-
-
-def mirror_subflow(connection: PlainConnection, run: FlowRun) -> None:
-    """Enter a copy of a flow run's state into the task run that stands for it in its parent.
-
-    Left to the process that holds the parent's lease, if one does: it alone writes the parent's task runs.
-    """
-    if run.parent_task_run_id is None or run.state is None:
-        return
-    try:
-        mirror = reported_task_runs.lock(connection, run.parent_task_run_id)
-    except ObjectNotFound:
-        return
-    if mirror.flow_run_id is not None and leases.is_held(connection, mirror.flow_run_id):
-        return
-    copy = mirrored_state(run, run.state)
-    copy.state_details = replace(copy.state_details, flow_run_id=mirror.flow_run_id, task_run_id=mirror.id)
-    before = mirror.state
-    enter_state(mirror, copy)
-    _write(connection, mirror, before)
 
 
 def create_task_run(connection: PlainConnection, run: TaskRun, state: State[Any]) -> tuple[UUID, bool]:
@@ -167,7 +84,7 @@ def propose_task_run_state(
         decision.state.state_details = replace(details, flow_run_id=run.flow_run_id, task_run_id=run.id)
     if apply_decision(run, decision):
         assert run.state is not None
-        _write(connection, run, before)
+        write(connection, run, before)
         entry = None if force and run.flow_run_id is not None else cache_entry(run.state)
         if entry is not None:
             reported_task_runs.store_cached(connection, entry, run.id, now)
@@ -239,7 +156,7 @@ def _take_slots(
     return wait(facts.slot_wait_seconds, f"others wait longer for a slot of {answer.blocked_by!r}")
 
 
-def _write(connection: PlainConnection, run: TaskRun, before: State[Any] | None) -> None:
+def write(connection: PlainConnection, run: TaskRun, before: State[Any] | None) -> None:
     """Store the state that a run has just entered, and what it changed."""
     state = run.state
     assert state is not None

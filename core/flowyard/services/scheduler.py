@@ -20,7 +20,7 @@ from flowyard.rules.schedules import iter_dates
 from flowyard.schemas.api.deployments import DeploymentResponse
 from flowyard.schemas.api.work_pools import WorkQueueResponse
 from flowyard.services import deployment_runs
-from flowyard.services.reported_runs import create_flow_run
+from flowyard.services.reported_flow_runs import create_flow_run
 from flowyard.services.store_access import StoreAccess
 from flowyard.settings import Settings
 from flowyard.store import deployments, planned_runs, work_pools, work_queues

@@ -98,6 +98,10 @@ class Dialect(ABC):
         """Return what follows INSERT INTO to take rows from one array for each column; None without arrays."""
 
     @abstractmethod
+    def among(self, ids: Sequence[UUID]) -> tuple[str, list[Any]]:
+        """Return what follows a column to say that it is one of these ids, and the values of its signs."""
+
+    @abstractmethod
     def native_id(self, identifier: UUID) -> Any:
         """Return an id as the driver takes it, for statements that bypass the column types."""
 
@@ -283,6 +287,10 @@ class SQLite(Dialect):
     @override
     def array_source(self, table: str, columns: Sequence[str]) -> str | None:
         return None
+
+    @override
+    def among(self, ids: Sequence[UUID]) -> tuple[str, list[Any]]:
+        return f"IN ({', '.join('?' * len(ids))})", [self.native_id(each) for each in ids]
 
     @override
     def native_id(self, identifier: UUID) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,10 @@ from uuid import UUID
 from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.runs import FlowRun, StartInfo
+from flowyard.store.bulk import insert_rows, update_rows
 from flowyard.store.plain import PlainConnection, insert_text
 from flowyard.store.rows import read_id
-from flowyard.store.states import STATE_COLUMNS, current_state, locked_run
+from flowyard.store.states import STATE_COLUMNS, current_state, locked_runs
 
 if TYPE_CHECKING:
     from flowyard.store.states import AnyRow
@@ -40,7 +41,7 @@ _SELECT = f"""
 SELECT flow_run.*, flow.name AS flow_name, {", ".join(f"state.{name} AS {label}" for name, label in STATE_COLUMNS)}
 FROM flow_run JOIN flow ON flow.id = flow_run.flow_id
 LEFT JOIN flow_run_state AS state ON state.flow_run_id = flow_run.id AND state.id = flow_run.state_id
-WHERE flow_run.id = ?"""
+WHERE flow_run.id IN (ids)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +64,14 @@ def insert_flow_run(connection: PlainConnection, run: FlowRun) -> None:
 
 def insert_once(connection: PlainConnection, run: FlowRun, origin: Origin) -> bool:
     """Store a new flow run of a server; False when its flow has one with its idempotency key."""
-    values: dict[str, object] = {"id": run.id, "created": run.created, **_values(run)}
-    values.update((name, getattr(origin, name)) for name in Origin.__slots__)
+    values = _served_values(run, origin)
     once = f"{insert_text('flow_run', values)} ON CONFLICT (flow_id, idempotency_key) DO NOTHING"
     return connection.execute(once, *values.values()).rowcount > 0
+
+
+def insert_served(connection: PlainConnection, made: Iterable[tuple[FlowRun, Origin]]) -> None:
+    """Store new flow runs of a server that have no idempotency keys."""
+    insert_rows(connection, "flow_run", [_served_values(run, origin) for run, origin in made])
 
 
 def find(connection: PlainConnection, flow_id: UUID, idempotency_key: str) -> UUID | None:
@@ -82,6 +87,11 @@ def store_progress(connection: PlainConnection, run: FlowRun) -> None:
     connection.update("flow_run", _progress(run), "id = ?", run.id)
 
 
+def store_progress_of(connection: PlainConnection, runs: Iterable[FlowRun]) -> None:
+    """Do what `store_progress` does for many flow runs."""
+    update_rows(connection, "flow_run", [{"id": run.id, **_progress(run)} for run in runs])
+
+
 def store_flow_run(connection: PlainConnection, run: FlowRun) -> None:
     """Write all columns of a flow run that can change."""
     connection.update("flow_run", _values(run), "id = ?", run.id)
@@ -93,10 +103,16 @@ def lock(connection: PlainConnection, flow_run_id: UUID) -> FlowRun:
     Raises:
         ObjectNotFound: there is none of that id.
     """
-    row = locked_run(connection, _SELECT, "flow_run", flow_run_id)
-    if row is None:
+    found = lock_many(connection, [flow_run_id])
+    if not found:
         raise ObjectNotFound("flow run", flow_run_id)
-    return flow_run_of(row)
+    return found[flow_run_id]
+
+
+def lock_many(connection: PlainConnection, flow_run_ids: Sequence[UUID]) -> dict[UUID, FlowRun]:
+    """Return those of these flow runs that there are; nobody else can change them until this transaction ends."""
+    rows = locked_runs(connection, _SELECT, "flow_run", flow_run_ids)
+    return {row.id: flow_run_of(row) for row in rows}
 
 
 def read(connection: PlainConnection, flow_run_id: UUID) -> FlowRun:
@@ -105,7 +121,7 @@ def read(connection: PlainConnection, flow_run_id: UUID) -> FlowRun:
     Raises:
         ObjectNotFound: there is none of that id.
     """
-    rows = connection.rows(_SELECT, flow_run_id)
+    rows = connection.rows_among(_SELECT, [flow_run_id])
     if not rows:
         raise ObjectNotFound("flow run", flow_run_id)
     return flow_run_of(rows[0])
@@ -192,6 +208,12 @@ def policy_record(run: FlowRun) -> dict[str, Any]:
     policy = run.policy.to_record()
     policy.update(pause_keys=sorted(run.pause_keys), resuming=run.resuming, retry_type=run.retry_type)
     return policy
+
+
+def _served_values(run: FlowRun, origin: Origin) -> dict[str, object]:
+    values: dict[str, object] = {"id": run.id, "created": run.created, **_values(run)}
+    values.update((name, getattr(origin, name)) for name in Origin.__slots__)
+    return values
 
 
 def _values(run: FlowRun) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -11,6 +12,13 @@ from flowyard.store.rows import read_id
 
 _FIND = "SELECT id FROM flow WHERE name = ?"
 _INSERT = f"{insert_text('flow', ('id', 'name', 'tags', 'created', 'updated'))} ON CONFLICT DO NOTHING"
+
+
+def known_among(connection: PlainConnection, flow_ids: Collection[UUID]) -> set[UUID]:
+    """Return those of these flows that there are."""
+    if not flow_ids:
+        return set()
+    return {row.id for row in connection.rows_among("SELECT id FROM flow WHERE id IN (ids)", list(flow_ids))}
 
 
 def register(connection: PlainConnection, name: str, now: datetime) -> UUID:

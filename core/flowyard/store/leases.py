@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -126,7 +127,14 @@ def is_held(connection: PlainConnection, flow_run_id: UUID) -> bool:
 
 def release(connection: PlainConnection, flow_run_id: UUID) -> None:
     """Let a flow run have no owner. Its last owner's token stays good, for the log lines that follow the end."""
-    connection.update("lease", {"owner_id": None, "expires": None}, "flow_run_id = ?", flow_run_id)
+    release_many(connection, [flow_run_id])
+
+
+def release_many(connection: PlainConnection, flow_run_ids: Sequence[UUID]) -> None:
+    """Do what `release` does for many flow runs."""
+    if flow_run_ids:
+        query = "UPDATE lease SET owner_id = NULL, expires = NULL WHERE flow_run_id IN (ids)"
+        connection.execute_among(query, flow_run_ids)
 
 
 def revoke(connection: PlainConnection, flow_run_id: UUID) -> None:

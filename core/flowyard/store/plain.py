@@ -9,7 +9,7 @@ connection if need be: see `PlainConnection.core`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from uuid import UUID
@@ -106,10 +106,17 @@ class PlainConnection:
 
     def execute(self, statement: str, *values: object) -> Cursor:
         """Execute a statement with a value for each `?`: ids, times, texts, JSON types."""
+        return self.execute_native(statement, self.native(values))
+
+    def native(self, values: Iterable[object]) -> list[Any]:
+        """Return values as the database stores them: ids, times, texts, JSON types."""
         native_id = self.dialect.native_id
-        return self.execute_native(
-            statement, [value if value.__class__ in _AS_THEY_ARE else _bound(value, native_id) for value in values]
-        )
+        return [value if value.__class__ in _AS_THEY_ARE else _bound(value, native_id) for value in values]
+
+    def execute_among(self, statement: str, ids: Sequence[UUID], *values: object) -> Cursor:
+        """Execute a statement in which `IN (ids)` means any of `ids`, after a value for each `?` before that."""
+        condition, native = self.dialect.among(ids)
+        return self.execute_native(statement.replace("IN (ids)", condition), [*self.native(values), *native])
 
     def execute_native(self, statement: str, values: Sequence[Any]) -> Cursor:
         """Execute a statement whose values are as the database stores them."""
@@ -133,7 +140,13 @@ class PlainConnection:
 
     def rows(self, statement: str, *values: object) -> list[Row]:
         """Return all rows."""
-        cursor = self.execute(statement, *values)
+        return self._rows_of(self.execute(statement, *values))
+
+    def rows_among(self, statement: str, ids: Sequence[UUID], *values: object) -> list[Row]:
+        """Return all rows of a statement as `execute_among` takes it."""
+        return self._rows_of(self.execute_among(statement, ids, *values))
+
+    def _rows_of(self, cursor: Cursor) -> list[Row]:
         names = [column[0] for column in cursor.description]
         return read_rows(names, cursor, is_native=self.dialect.has_native_types)
 

@@ -107,6 +107,11 @@ class PostgreSQL(Dialect):
         return f"SELECT * FROM unnest({', '.join(f'%b::{kind}[]' for kind in types)})"
 
     @override
+    def among(self, ids: Sequence[UUID]) -> tuple[str, list[Any]]:
+        # An array: the same text for any number of them, so that the server has it prepared.
+        return "= ANY (%b::uuid[])", [list(ids)]
+
+    @override
     def bell(self) -> Bell:
         return ServerBell(self.connect)
 

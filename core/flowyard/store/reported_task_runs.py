@@ -20,7 +20,7 @@ from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State
 from flowyard.store.plain import PlainConnection
 from flowyard.store.rows import read_id
-from flowyard.store.states import STATE_COLUMNS, locked_run, state_of
+from flowyard.store.states import STATE_COLUMNS, locked_runs, state_of
 from flowyard.store.tables import ID, TEXT, TIME, flow_run, metadata, rollup, task_run, task_run_state
 from flowyard.store.task_runs import task_run_of
 
@@ -59,7 +59,7 @@ _COLUMNS = ", ".join(f"state.{name} AS {label}" for name, label in STATE_COLUMNS
 _LOCK = f"""
 SELECT task_run.*, {_COLUMNS} FROM task_run
 LEFT JOIN task_run_state AS state ON state.task_run_id = task_run.id AND state.id = task_run.state_id
-WHERE task_run.id = ?"""
+WHERE task_run.id IN (ids)"""
 
 
 def insert(connection: PlainConnection, run: TaskRun) -> None:
@@ -93,10 +93,10 @@ def lock(connection: PlainConnection, task_run_id: UUID) -> TaskRun:
     Raises:
         ObjectNotFound: there is none of that id.
     """
-    row = locked_run(connection, _LOCK, "task_run", task_run_id)
-    if row is None:
+    rows = locked_runs(connection, _LOCK, "task_run", [task_run_id])
+    if not rows:
         raise ObjectNotFound("task run", task_run_id)
-    return task_run_of(row)
+    return task_run_of(rows[0])
 
 
 def store(connection: PlainConnection, run: TaskRun) -> None:

@@ -92,13 +92,12 @@ _Made = tuple[UUID, datetime, str, UUID | None, dict[str, Any], Labels, list[Lab
 
 
 def _runs_of(connection: PlainConnection, noted: Sequence[Happening]) -> Mapping[UUID, Row]:
-    wanted = {each.flow_run_id for each in noted if not isinstance(each, StatusChanged)} - {None}
-    ids = sorted(wanted, key=str)
+    wanted = [each.flow_run_id for each in noted if not isinstance(each, StatusChanged)]
+    ids = list({flow_run_id: None for flow_run_id in wanted if flow_run_id is not None})
     found: dict[UUID, Row] = {}
     for start in range(0, len(ids), _IDS_IN_A_QUERY):
         some = ids[start : start + _IDS_IN_A_QUERY]
-        rows = connection.rows(f"{_RUNS} WHERE flow_run.id IN ({', '.join('?' * len(some))})", *some)
-        found.update((row.id, row) for row in rows)
+        found.update((row.id, row) for row in connection.rows_among(f"{_RUNS} WHERE flow_run.id IN (ids)", some))
     return found
 
 

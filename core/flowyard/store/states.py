@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from flowyard.schemas.recorded_result import RecordedResult
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.schemas.unknown_result import UnknownResult
+from flowyard.store.bulk import insert_rows
 from flowyard.store.encoding import to_json
 from flowyard.store.plain import PlainConnection
 from flowyard.store.rows import STATE_PREFIX, Row
@@ -43,27 +45,34 @@ def insert_flow_run_state(connection: PlainConnection, flow_run_id: UUID, state:
     connection.insert("flow_run_state", {"flow_run_id": flow_run_id, **_values(state)})
 
 
+def insert_flow_run_states(connection: PlainConnection, entered: Iterable[tuple[UUID, State[Any]]]) -> None:
+    """Add states to the histories of flow runs."""
+    rows = [{"flow_run_id": flow_run_id, **_values(state)} for flow_run_id, state in entered]
+    insert_rows(connection, "flow_run_state", rows)
+
+
 def insert_task_run_state(connection: PlainConnection, task_run_id: UUID, state: State[Any]) -> None:
     """Add a state to the history of a task run."""
     connection.insert("task_run_state", {"task_run_id": task_run_id, **_values(state)})
 
 
-def locked_run(connection: PlainConnection, query: str, table: str, run_id: UUID) -> Row | None:
-    """Return the row of a run joined with its state, which nobody else can change until this transaction ends.
+def locked_runs(connection: PlainConnection, query: str, table: str, run_ids: Sequence[UUID]) -> list[Row]:
+    """Return the rows of runs joined with their states, which nobody else can change until this transaction ends.
 
     Args:
         connection: to lock with.
-        query: selects the run of an id.
+        query: selects runs, up to `IN (ids)`.
         table: of the runs.
-        run_id: its id.
+        run_ids: their ids.
     """
     row_lock = connection.dialect.row_lock
-    rows = connection.rows(f"{query}{row_lock and f'{row_lock} OF {table}'}", run_id)
-    if rows and rows[0].state_id is not None and rows[0].state__id is None:
-        # PostgreSQL has waited for somebody else's transaction: it then shows the run as that one left it, but looks
+    # In the order of their ids: two who lock several wait for each other instead of for ever.
+    rows = connection.rows_among(f"{query} ORDER BY {table}.id{row_lock and f'{row_lock} OF {table}'}", run_ids)
+    if any(row.state_id is not None and row.state__id is None for row in rows):
+        # PostgreSQL has waited for somebody else's transaction: it then shows a run as that one left it, but looks
         # for the state among those that were there before. The next statement sees both.
-        rows = connection.rows(query, run_id)
-    return rows[0] if rows else None
+        rows = connection.rows_among(query, run_ids)
+    return rows
 
 
 class _StateColumns:

@@ -44,7 +44,9 @@ def are_held(connection: PlainConnection, task_run_id: UUID) -> bool:
     return connection.value("SELECT 1 FROM concurrency_slot WHERE lease_id = ?", task_run_id) is not None
 
 
-def are_held_by(connection: PlainConnection, flow_run_id: UUID) -> bool:
-    """Say whether task runs of a flow run that a client reports hold slots."""
-    query = "SELECT 1 FROM concurrency_slot WHERE owner_id = ? AND flow_run_id = ?"
-    return connection.value(query, NOBODY, flow_run_id) is not None
+def holders_among(connection: PlainConnection, flow_run_ids: Sequence[UUID]) -> list[UUID]:
+    """Return those of these flow runs whose task runs a client reports and hold slots."""
+    if not flow_run_ids:
+        return []
+    query = "SELECT DISTINCT flow_run_id FROM concurrency_slot WHERE owner_id = ? AND flow_run_id IN (ids)"
+    return [row.flow_run_id for row in connection.rows_among(query, flow_run_ids, NOBODY)]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from flowyard.schemas.runs import Flow, FlowRun, utcnow
 from flowyard.schemas.states import State
 from flowyard.services.orchestration import propose_flow_run_state
-from flowyard.services.reported_runs import create_flow_run
+from flowyard.services.reported_flow_runs import create_flow_run
 from flowyard.store import flow_runs
 from flowyard.store.database import Database, open_database
 from flowyard.store.flow_runs import Origin

@@ -14,7 +14,7 @@ from flowyard.schemas.api.filters import FlowRunFilter
 from flowyard.schemas.api.sorting import FlowRunSort
 from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import State, StateType
-from flowyard.services.reported_runs import create_flow_run
+from flowyard.services.reported_flow_runs import create_flow_run
 from flowyard.store import flows, served_flow_runs
 from flowyard.store.database import Database, open_database
 from flowyard.store.dialects import Dialect

@@ -17,7 +17,7 @@ from flowyard.server.deployed import filled_in, find_queue, refusals
 from flowyard.server.provenance import Maker
 from flowyard.server.received import policy_of, state_of
 from flowyard.server.routes import Routes
-from flowyard.services import deployment_runs, reported_runs
+from flowyard.services import deployment_runs, reported_flow_runs
 from flowyard.store import deployments, served_flow_runs, work_pools
 from flowyard.store.plain import PlainConnection
 
@@ -64,7 +64,7 @@ def create(id: UUID, body: DeploymentFlowRunCreate, database: Database, maker: M
             created_by=None if maker is None else maker.model_dump(mode="json"),
             job_variables=job_variables or None,
         )
-        return reported_runs.create_flow_run(plain, run, state_of(body.state, default=StateType.SCHEDULED), origin)
+        return reported_flow_runs.create_flow_run(plain, run, state_of(body.state, default=StateType.SCHEDULED), origin)
 
     made, is_new = database.change_plainly(make)
     found = database.read(lambda connection: served_flow_runs.read(connection, made, now=now))

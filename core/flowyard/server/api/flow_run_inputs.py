@@ -15,7 +15,7 @@ from flowyard.server import answers
 from flowyard.server.dependencies import Database
 from flowyard.server.received import answer_of
 from flowyard.server.routes import Routes
-from flowyard.services import reported_runs
+from flowyard.services import reported_flow_runs
 from flowyard.store import flow_run_inputs, served_flow_runs
 
 router = Routes(prefix="/flow_runs", tags=["Flow Runs"])
@@ -28,7 +28,7 @@ def resume(
     """Let a paused flow run go on, with the input it asked for."""
     asked = utcnow()
     result = database.change_plainly(
-        lambda connection: reported_runs.resume_flow_run(connection, id, run_input, now=utcnow())
+        lambda connection: reported_flow_runs.resume_flow_run(connection, id, run_input, now=utcnow())
     )
     return answers.created(answer_of(result), is_new=result.state is not None and result.state.timestamp >= asked)
 

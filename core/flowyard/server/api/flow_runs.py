@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
+from anyio import to_thread
 from fastapi import Body, HTTPException, Response, status
 
 from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.api.flow_runs import FlowRunCreate, FlowRunResponse, FlowRunUpdate
 from flowyard.schemas.api.sorting import FlowRunSort
 from flowyard.schemas.api.states import OrchestrationResult, StateCreate
-from flowyard.schemas.runs import FlowRun, utcnow
+from flowyard.schemas.runs import utcnow
 from flowyard.server import answers
 from flowyard.server.dependencies import Database, PageOf, changes_of
 from flowyard.server.filters import FlowRunsFiltered
@@ -19,36 +20,36 @@ from flowyard.server.proposals import proposed
 from flowyard.server.provenance import Maker
 from flowyard.server.received import flow_run_of, policy_of, sent_state, state_of
 from flowyard.server.routes import Routes
-from flowyard.services import reported_runs
+from flowyard.services.reported_flow_runs import (
+    NewFlowRun,
+    ProposedState,
+    create_flow_runs,
+    propose_flow_run_states,
+)
 from flowyard.store import served_flow_runs
 from flowyard.store.answers import made_flow_run
 from flowyard.store.flow_runs import Origin, change_columns
-from flowyard.store.plain import PlainConnection
 
 router = Routes(prefix="/flow_runs", tags=["Flow Runs"])
 
 
 @router.post("/", operation_id="create_flow_run", response_model=FlowRunResponse)
-def create(body: FlowRunCreate, database: Database, maker: Maker) -> Response:
+async def create(body: FlowRunCreate, database: Database, maker: Maker) -> Response:
     """Make a flow run, or find the one of the same flow that has its idempotency key."""
     origin = Origin(
         infrastructure_document_id=body.infrastructure_document_id,
         created_by=None if maker is None else maker.model_dump(mode="json"),
     )
 
-    def make(connection: PlainConnection) -> tuple[FlowRun, UUID, bool]:
-        run = flow_run_of(body)
-        return run, *reported_runs.create_flow_run(connection, run, state_of(body.state), origin)
-
+    wish = NewFlowRun(lambda: (flow_run_of(body), state_of(body.state)), origin)
     try:
-        run, made, is_new = database.change_plainly(make)
+        run, made, is_new = await database.change_together(create_flow_runs, wish)
     except ObjectNotFound as error:
         raise HTTPException(status.HTTP_409_CONFLICT, f"{error}") from error
     if is_new:
         assert run.state is not None
         return answers.created(made_flow_run(run, origin, sent_state(run.state)), is_new=True)
-    now = utcnow()
-    return answers.one(database.read(lambda connection: served_flow_runs.read(connection, made, now=now)))
+    return await to_thread.run_sync(read, made, database)
 
 
 @router.patch("/{id}", operation_id="update_flow_run", status_code=status.HTTP_204_NO_CONTENT)
@@ -107,16 +108,12 @@ def delete(id: UUID, database: Database) -> None:
 
 
 @router.post("/{id}/set_state", operation_id="set_flow_run_state", response_model=OrchestrationResult)
-def set_state(
+async def set_state(
     id: UUID,
     state: Annotated[StateCreate, Body()],
     database: Database,
     force: Annotated[bool, Body()] = False,
 ) -> Response:
     """Propose a state: what becomes of it is decided by the rules."""
-    return proposed(
-        database,
-        lambda connection: reported_runs.propose_flow_run_state(
-            connection, id, state_of(state), force=force, now=utcnow()
-        )[1],
-    )
+    wish = ProposedState(id, lambda: state_of(state), force)
+    return await proposed(database.change_together(propose_flow_run_states, wish))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
+from anyio import to_thread
 from fastapi import Body, HTTPException, Response, status
 
 from flowyard.exceptions import ObjectNotFound
@@ -26,15 +27,19 @@ router = Routes(prefix="/task_runs", tags=["Task Runs"])
 
 
 @router.post("/", operation_id="create_task_run", response_model=TaskRun)
-def create(body: TaskRunCreate, database: Database) -> Response:
+async def create(body: TaskRunCreate, database: Database) -> Response:
     """Make a task run, or find the one of the same flow run that has its keys."""
     _check_cache_key(database, body.cache_key)
     try:
-        made, is_new = database.change_plainly(
+        made, is_new = await database.change_soon(
             lambda connection: reported_runs.create_task_run(connection, task_run_of(body), state_of(body.state))
         )
     except ObjectNotFound as error:
         raise HTTPException(status.HTTP_409_CONFLICT, f"{error}") from error
+    return await to_thread.run_sync(_found, database, made, is_new)
+
+
+def _found(database: Gateway, made: UUID, is_new: bool) -> Response:
     now = utcnow()
     return answers.created(
         database.read(lambda connection: served_task_runs.read(connection, made, now=now)), is_new=is_new
@@ -87,7 +92,7 @@ def delete(id: UUID, database: Database) -> None:
 
 
 @router.post("/{id}/set_state", operation_id="set_task_run_state", response_model=OrchestrationResult)
-def set_state(
+async def set_state(
     id: UUID,
     state: Annotated[StateCreate, Body()],
     database: Database,
@@ -96,11 +101,12 @@ def set_state(
     """Propose a state: what becomes of it is decided by the rules."""
     _check_cache_key(database, state.state_details.cache_key)
     wait = database.settings.FLOWYARD_TASK_RUN_TAG_CONCURRENCY_SLOT_WAIT_SECONDS
-    return proposed(
-        database,
-        lambda connection: reported_runs.propose_task_run_state(
-            connection, id, state_of(state), force=force, now=utcnow(), slot_wait_seconds=wait
-        ),
+    return await proposed(
+        database.change_soon(
+            lambda connection: reported_runs.propose_task_run_state(
+                connection, id, state_of(state), force=force, now=utcnow(), slot_wait_seconds=wait
+            )
+        )
     )
 
 
