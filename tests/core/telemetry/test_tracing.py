@@ -206,27 +206,39 @@ def collector() -> Iterator[tuple[str, list[Any]]]:
 
 
 SCRIPT = """
+import os
 from flowyard import flow, task
-from flowyard.task_runners import ProcessPoolTaskRunner
+{runner_import}
 
 @task
 def double(x):
-    return x * 2
+    return x * 2, os.getpid()
 
-@flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
+@flow(task_runner={runner})
 def etl():
-    return sum(double.map(range(4)).result())
+    return double.map(range(4)).result()
 
 if __name__ == "__main__":
-    assert etl() == 12
+    values, pids = zip(*etl())
+    assert sum(values) == 12
+    assert os.getpid() not in pids
 """
 
 
+@pytest.mark.parametrize(
+    ("module", "runner"),
+    [
+        pytest.param("flowyard.task_runners", "ProcessPoolTaskRunner(max_workers=2)", id="process"),
+        pytest.param("flowyard_dask", "DaskTaskRunner(cluster_kwargs={'n_workers': 2})", id="dask"),
+    ],
+)
 def test_spans_of_worker_processes_reach_a_collector_in_the_trace_of_their_flow(
-    collector: tuple[str, list[Any]], tmp_path: Path
+    collector: tuple[str, list[Any]], tmp_path: Path, module: str, runner: str
 ) -> None:
+    pytest.importorskip(module)
     address, received = collector
-    (tmp_path / "script.py").write_text(SCRIPT)
+    runner_import = f"from {module} import {runner.partition('(')[0]}"
+    (tmp_path / "script.py").write_text(SCRIPT.format(runner_import=runner_import, runner=runner))
     env = {
         **os.environ,
         "FLOWYARD_HOME": str(tmp_path),
