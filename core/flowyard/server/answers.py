@@ -21,6 +21,11 @@ def many(kind: type[BaseModel], models: Sequence[BaseModel], status_code: int = 
     return Response(_list_of(kind).dump_json(list(models)), status_code, media_type="application/json")
 
 
+def written(body: bytes) -> Response:
+    """Answer with JSON that is written already."""
+    return Response(body, media_type="application/json")
+
+
 def created(model: BaseModel, *, is_new: bool) -> Response:
     """Answer with an object that was made now (201), or was there already (200)."""
     return one(model, status.HTTP_201_CREATED if is_new else status.HTTP_200_OK)

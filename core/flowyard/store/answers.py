@@ -53,7 +53,7 @@ def flow_run_answer(row: Row[Any], *, pools: Mapping[UUID, Pool], now: datetime)
     values["auto_scheduled"] = bool(values["auto_scheduled"])
     if values["created_by"] is not None:
         values["created_by"] = CreatedBy.model_validate(values["created_by"])
-    values["empirical_policy"] = _flow_run_policy(values["empirical_policy"])
+    values["empirical_policy"] = flow_run_policy(values["empirical_policy"])
     return FlowRunResponse.trusted(_timed(values, now))
 
 
@@ -74,12 +74,13 @@ def made_flow_run(run: FlowRun, origin: Origin, state: State) -> FlowRunResponse
         created_by=None if created_by is None else CreatedBy.model_validate(created_by),
         work_pool_id=None,
         work_pool_name=None,
-        empirical_policy=_flow_run_policy(policy_record(run)),
+        empirical_policy=flow_run_policy(policy_record(run)),
     )
     return FlowRunResponse.trusted(_timed(values, state.timestamp))
 
 
-def _flow_run_policy(record: dict[str, Any]) -> FlowRunPolicy:
+def flow_run_policy(record: dict[str, Any]) -> FlowRunPolicy:
+    """Return what is stored of a flow run's retries and pauses, as the API has it."""
     delay = record.get("retry_delay")
     return FlowRunPolicy.trusted(
         {
@@ -102,8 +103,14 @@ def task_run_answer(row: Row[Any], *, now: datetime) -> TaskRun:
     state = values["state"] = _current(values, flow_run_id=values["flow_run_id"], task_run_id=values["id"])
     values["state_type"] = None if state is None else state.type
     values["updated"] = values["updated"] or values["created"]
-    record = values["empirical_policy"]
-    values["empirical_policy"] = TaskRunPolicy.trusted(
+    values["empirical_policy"] = task_run_policy(values["empirical_policy"])
+    values["task_inputs"] = task_inputs(values["task_inputs"])
+    return TaskRun.trusted(_timed(values, now))
+
+
+def task_run_policy(record: dict[str, Any]) -> TaskRunPolicy:
+    """Return what is stored of a task run's retries, as the API has it."""
+    return TaskRunPolicy.trusted(
         {
             **_NO_TASK_RUN_RETRIES,
             "retries": record.get("retries"),
@@ -111,8 +118,11 @@ def task_run_answer(row: Row[Any], *, now: datetime) -> TaskRun:
             "retry_jitter_factor": record.get("retry_jitter_factor"),
         }
     )
-    values["task_inputs"] = {name: [_input(one) for one in some] for name, some in values["task_inputs"].items()}
-    return TaskRun.trusted(_timed(values, now))
+
+
+def task_inputs(record: dict[str, list[dict[str, Any]]]) -> dict[str, list[TaskInput]]:
+    """Return what is stored of a task run's inputs, as the API has them."""
+    return {name: [_input(one) for one in some] for name, some in record.items()}
 
 
 class _Times(NamedTuple):

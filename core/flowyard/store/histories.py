@@ -24,7 +24,6 @@ from flowyard.schemas.states import StateType
 from flowyard.store.dialects import Dialect
 from flowyard.store.encoding import duration_to_microseconds, from_microseconds, to_microseconds
 from flowyard.store.filtering.conditions import Condition, one_of
-from flowyard.store.filtering.flow_runs import state_condition
 from flowyard.store.filtering.related import Filters, of_flow_runs, of_task_runs
 from flowyard.store.filtering.task_runs import task_run_condition
 from flowyard.store.interval_counts import (
@@ -60,7 +59,7 @@ def flow_run_history(
     states = None
     if filters == Filters(flow_runs=where) and _says_only(where, "state", "tags", "expected_start_time"):
         of_states = where.state if where is not None and where.operator is Operator.and_ else None
-        states = states_of_flow_runs(connection, *([] if of_states is None else [state_condition(of_states)]))
+        states = states_of_flow_runs(connection, of_states)
     intervals = Intervals(to_microseconds(start), duration_to_microseconds(step), bins)
     return _history(connection, flow_run, list(of_flow_runs(dialect, filters)), states, intervals, now=now)
 

@@ -16,6 +16,7 @@ from flowyard.schemas.api.task_runs import TaskRun
 from flowyard.store.answers import task_run_answer
 from flowyard.store.dialects import Dialect
 from flowyard.store.filtering.related import Filters, of_task_runs
+from flowyard.store.list_bodies import task_runs_body
 from flowyard.store.ordering import Order, Page, ordered
 from flowyard.store.rows import STATE_PREFIX
 from flowyard.store.tables import task_run, task_run_state
@@ -51,8 +52,8 @@ def read(connection: Connection, task_run_id: UUID, *, now: datetime) -> TaskRun
 
 def read_many(
     connection: Connection, dialect: Dialect, filters: Filters, page: Page, *, sort: TaskRunSort, now: datetime
-) -> list[TaskRun]:
-    """Return the task runs that filters take; see `served_flow_runs.read_many`.
+) -> bytes:
+    """Return the JSON list of the task runs that filters take; see `served_flow_runs.read_many`.
 
     Raises:
         ObjectNotFound: there is no task run with which the page before ended.
@@ -61,8 +62,8 @@ def read_many(
     # First the ids alone: whatever has to be sorted is narrow.
     found: Select[Any] = select(task_run.c.id).where(*of_task_runs(dialect, filters))
     found = page.of(connection, found, order, task_run.c.id, "task run")
-    query = ordered(select_task_runs().where(task_run.c.id.in_(found.correlate(None))), order, task_run.c.id)
-    return [task_run_answer(row, now=now) for row in connection.execute(query)]
+    condition = task_run.c.id.in_(found.correlate(None))
+    return task_runs_body(connection, lambda query: ordered(query.where(condition), order, task_run.c.id), now=now)
 
 
 def count(connection: Connection, dialect: Dialect, filters: Filters) -> int:

@@ -44,7 +44,9 @@ def json_array_has(column: ColumnElement[Any], text: str) -> ColumnElement[bool]
     # bracket or a comma begins a string, for within one it is escaped; or it ends one that ends with these, and then
     # what follows is `,"` or nothing, which is not the begin of a string but of ",".
     string = to_json(text)
-    return or_(*[func.instr(column, type_coerce(before + string, Text)) > 0 for before in "[,"])
+    first, *others = [func.instr(column, type_coerce(before + string, Text)) > 0 for before in ("", *"[,")]
+    # Most have it nowhere, which is one look.
+    return first & or_(*others)
 
 
 def json_text(column: ColumnElement[Any]) -> ColumnElement[str]:

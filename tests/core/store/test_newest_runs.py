@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -49,7 +50,7 @@ def listed(connection: Connection, dialect: Dialect, tag: str, page: Page) -> li
     found = served_flow_runs.read_many(
         connection, dialect, Filters(flow_runs=where), page, sort=FlowRunSort.START_TIME_DESC, now=NOW
     )
-    return [run.id for run in found]
+    return [UUID(run["id"]) for run in json.loads(found)]
 
 
 @pytest.mark.parametrize("looked", [20, 5_000])

@@ -98,7 +98,7 @@ def read_many(
     found = database.read(
         lambda connection: served_flow_runs.read_many(connection, database.dialect, filters, page, sort=sort, now=now)
     )
-    return answers.many(FlowRunResponse, found)
+    return answers.written(found)
 
 
 @router.delete("/{id}", operation_id="delete_flow_run", status_code=status.HTTP_204_NO_CONTENT)

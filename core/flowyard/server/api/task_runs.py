@@ -82,7 +82,7 @@ def read_many(
     found = database.read(
         lambda connection: served_task_runs.read_many(connection, database.dialect, filters, page, sort=sort, now=now)
     )
-    return answers.many(TaskRun, found)
+    return answers.written(found)
 
 
 @router.delete("/{id}", operation_id="delete_task_run", status_code=status.HTTP_204_NO_CONTENT)

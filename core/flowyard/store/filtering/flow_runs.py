@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Column, select
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from flowyard.schemas.api.filters import (
     FlowRunFilter,
@@ -68,13 +69,13 @@ def _any_or_null(
     return combined([*is_any(column, where.any_), *is_null(column, where.is_null_)], where.operator)
 
 
-def state_condition(where: FlowRunFilterState) -> Condition:
-    """Return the condition of a filter of states on the rows of `flow_run`."""
+def state_condition(where: FlowRunFilterState, here: ReadOnlyColumnCollection[str, Any] = flow_run.c) -> Condition:
+    """Return the condition of a filter of states on the rows of `flow_run`, or of what has its columns of them."""
     parts: list[Condition] = []
     if where.type is not None:
-        parts.append(combined(is_any(flow_run.c.state_type, where.type.any_)))
+        parts.append(combined(is_any(here.state_type, where.type.any_)))
     if where.name is not None:
-        parts.append(combined(is_any(flow_run.c.state_name, where.name.any_)))
+        parts.append(combined(is_any(here.state_name, where.name.any_)))
     return combined(parts, where.operator)
 
 
