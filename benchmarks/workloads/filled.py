@@ -11,7 +11,7 @@ from uuid import UUID
 from flowyard.schemas.events import JournalEvent, LogEmitted, TaskRunCreated, TaskRunEntered
 from flowyard.schemas.runs import FlowRun, TaskRun, utcnow
 from flowyard.schemas.states import State, StateType
-from flowyard.services.reported_runs import create_flow_run
+from flowyard.services.reported_flow_runs import create_flow_run
 from flowyard.store import flows
 from flowyard.store.database import Database
 from flowyard.store.flow_runs import Origin
