@@ -113,6 +113,11 @@ def encode_details(details: StateDetails) -> list[Any] | None:
     return wire
 
 
+def has_run_ids_only(details: StateDetails) -> bool:
+    """Say whether details tell no more than whose state it is."""
+    return _detail_values(details) == _DETAIL_DEFAULTS
+
+
 def decode_details(wire: list[Any] | None) -> StateDetails:
     """Read what `encode_details` wrote."""
     if wire is None:

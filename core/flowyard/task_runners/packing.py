@@ -61,7 +61,7 @@ def unpack_spec(data: Buffer, name: str) -> TaskSpec:
     Raises:
         UnpicklableValue: it cannot be rebuilt here, e.g. because it needs a module that is not installed.
     """
-    return cast("TaskSpec", _rebuilt(Pickled(data), f"the function of task {name!r}", "function"))
+    return cast("TaskSpec", rebuilt(Pickled(data), f"the function of task {name!r}", "function"))
 
 
 def pack_context(context: CallContext) -> Shared:
@@ -204,7 +204,7 @@ class ArrivedCall:
             UnpicklableValue: an argument cannot be rebuilt here; names it.
         """
         arguments = {
-            name: _rebuilt(take(reference, self._buffers), f"argument {name!r} of task {spec.name!r}", "value", load)
+            name: rebuilt(take(reference, self._buffers), f"argument {name!r} of task {spec.name!r}", "value", load)
             for name, reference in self._arguments
         }
         return TaskCall(
@@ -220,7 +220,12 @@ class ArrivedCall:
         )
 
 
-def _rebuilt(value: Pickled, what: str, type_name: str, load: Callable[[Pickled], Any] = Pickled.load) -> Any:
+def rebuilt(value: Pickled, what: str, type_name: str, load: Callable[[Pickled], Any] = Pickled.load) -> Any:
+    """Return what was pickled.
+
+    Raises:
+        UnpicklableValue: it cannot be rebuilt here; names `what` it is.
+    """
     try:
         return load(value)
     except Exception as error:

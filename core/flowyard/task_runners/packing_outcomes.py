@@ -107,6 +107,16 @@ def _read_result(value: Any, failure: Failure | None, record: dict[str, Any], wh
     return result
 
 
+def unread_value(data: Buffer, task_name: str, where: str) -> RemoteResult:
+    """Return the handle of a value that arrived as a pickle without large buffers."""
+    return RemoteResult([_VALUE, data], (), _UNPERSISTED, what_of(task_name), where)
+
+
+def what_of(task_name: str) -> str:
+    """Return what messages call the value of a task's run."""
+    return f"result of task {task_name!r}"
+
+
 # --- packing ----------------------------------------------------------------------------------------------
 
 
@@ -186,7 +196,7 @@ def _pack_data(outcome: Outcome, buffers: list[Buffer]) -> list[Any] | None:
             return [_MISSING, str(error)]
     if isinstance(value, BaseException):
         return [_ERROR, pack_error(value, buffers)]
-    return [_VALUE, put(pickled_or_blame(value, f"result of task {name!r}"), buffers)]
+    return [_VALUE, put(pickled_or_blame(value, what_of(name)), buffers)]
 
 
 def fail_unpicklable(outcome: Outcome, error: UnpicklableValue) -> None:
@@ -218,10 +228,9 @@ def unpack_outcome(envelope: Envelope, task_run: TaskRun) -> Outcome:
     data: Any = None
     if payload is not None:
         record = cast("dict[str, Any]", state_wire[6])
-        what = f"result of task {task_run.task_name!r}"
-        data = RemoteResult(payload, envelope.buffers, record, what, where)
+        data = RemoteResult(payload, envelope.buffers, record, what_of(task_run.task_name), where)
     state = decode_state(state_wire, data)
-    run = _copy(task_run)
+    run = copy_run(task_run)
     run.name = progress[0]
     run.run_count = progress[1]
     run.expected_start_time = time_from_wire(progress[2])
@@ -249,5 +258,6 @@ def unpack_outcome(envelope: Envelope, task_run: TaskRun) -> Outcome:
 _fields_of = attrgetter(*(field.name for field in fields(TaskRun)))
 
 
-def _copy(run: TaskRun) -> TaskRun:
+def copy_run(run: TaskRun) -> TaskRun:
+    """Return a run of its own with the same fields."""
     return TaskRun(*_fields_of(run))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from dask.sizeof import sizeof
@@ -16,14 +16,16 @@ from flowyard.results.handles import UnpersistedResult
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.rules.crashes import crashed_state
 from flowyard.schemas.events import TaskRunEntered
-from flowyard.schemas.runs import utcnow
+from flowyard.schemas.runs import TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.schemas.wire_values import unpackb
 from flowyard.task_runners.base import Held, Outcome, TaskCall, Upstream
 from flowyard.task_runners.envelopes import Envelope, take
 from flowyard.task_runners.packing import ArrivedCall
-from flowyard.task_runners.pickling import sampled
-from flowyard_dask.kept import Chunk, Kept, Lifted, Payload
+from flowyard.task_runners.pickling import Pickled, sampled
+from flowyard.task_runners.plain_calls import ArrivedPlainCall, ArrivedPlainCalls
+from flowyard_dask.kept import Chunk, Kept, Lifted, Payload, PlainChunk
+from flowyard_dask.reports import Packed
 from flowyard_dask.station import CallRecorder, Station, station_of
 
 _INLINE = 1024
@@ -46,16 +48,27 @@ def run_call(topic: str, payload: Payload, *found: Any) -> Kept:
         station.done(topic, key)
 
 
-def run_chunk(topic: str, chunk: Chunk, *found: Any) -> list[Kept]:
+def run_chunk(topic: str, chunk: Chunk | PlainChunk, *found: Any) -> list[Kept]:
     """Execute calls in order, each with its own outcome; an error of one does not touch the others."""
     worker = get_worker()
     key = cast("str", worker.get_current_task())
     station = station_of(worker)
     try:
         with COLLECTING.seldom():
+            if isinstance(chunk, PlainChunk):
+                return _run_plain(station, topic, key, chunk)
             return [_run(station, topic, key, index, payload, found) for index, payload in enumerate(chunk.payloads)]
     finally:
         station.done(topic, key)
+
+
+def _run_plain(station: Station, topic: str, key: str, chunk: PlainChunk) -> list[Kept]:
+    calls = ArrivedPlainCalls(chunk.data)
+    nbytes = len(chunk.data) // len(chunk)
+    return [
+        _execute(station, topic, key, index, call, calls.spec_hash, calls.context_hash, nbytes, _nothing_more)
+        for index, call in enumerate(calls)
+    ]
 
 
 def _run(station: Station, topic: str, key: str, index: int | None, payload: Payload, found: Sequence[Any]) -> Kept:
@@ -64,9 +77,35 @@ def _run(station: Station, topic: str, key: str, index: int | None, payload: Pay
     )
     if buffers_at is not None:
         payload = Payload(payload.control, *cast("Payload", found[buffers_at]).buffers)
-    meter = station.gauge.meter(payload.nbytes)
+
+    def complete(call: TaskCall) -> None:
+        call.needs = [Upstream(*need) for need in needs]
+        call.held = _held(places, given, found, payload)
+        if has_lifted:
+            call.arguments = _with_lifted(call, found)
+
     arrived = ArrivedCall(Envelope(control, payload.buffers))
+    return _execute(station, topic, key, index, arrived, spec_hash, context_hash, payload.nbytes, complete)
+
+
+def _nothing_more(call: TaskCall) -> None:
+    """Leave a call as it has arrived."""
+
+
+def _execute(
+    station: Station,
+    topic: str,
+    key: str,
+    index: int | None,
+    arrived: ArrivedCall | ArrivedPlainCall,
+    spec_hash: bytes,
+    context_hash: bytes,
+    nbytes: int,
+    complete: Callable[[TaskCall], None],
+) -> Kept:
+    """Execute one call; `complete` adds what its dependencies left."""
     run = arrived.task_run
+    meter = station.gauge.meter(nbytes)
     recorder = station.begin(topic, key, index, run)
     if recorder is None:
         return Kept(run.name, StateType.CANCELLED, None, ())
@@ -77,25 +116,22 @@ def _run(station: Station, topic: str, key: str, index: int | None, payload: Pay
             shim=station.shim,
             recorder=recorder,
         )
-        call.needs = [Upstream(*need) for need in needs]
-        call.held = _held(places, given, found, payload)
-        if has_lifted:
-            call.arguments = _with_lifted(call, found)
+        complete(call)
         call.meter = meter
         call.upcalls = station.channel(topic)
         meter.loaded()
-        outcome = _execute(station, call)
+        outcome = _through_shim(station, call)
     except WorkerLost as error:
-        outcome = _without_shim(arrived, crashed_state(error, now=utcnow(), details=_details(arrived)), error.worker)
+        outcome = _without_shim(run, crashed_state(error, now=utcnow(), details=_details(run)), error.worker)
     except UnpicklableValue as error:
-        outcome = _without_shim(arrived, _failed(error, arrived))
+        outcome = _without_shim(run, _failed(error, run))
     except BaseException as error:  # an interrupt or exit that the shim let pass: the worker itself goes on
-        outcome = _without_shim(arrived, crashed_state(error, now=utcnow(), details=_details(arrived)))
+        outcome = _without_shim(run, crashed_state(error, now=utcnow(), details=_details(run)))
     outcome.metrics = meter.read()
     return _keep(station, recorder, outcome)
 
 
-def _execute(station: Station, call: TaskCall) -> Outcome:
+def _through_shim(station: Station, call: TaskCall) -> Outcome:
     if not call.spec.is_async:
         return station.shim.execute(call)
     with asyncio.Runner() as runner:
@@ -150,8 +186,9 @@ def _keep(station: Station, recorder: CallRecorder, outcome: Outcome) -> Kept:
     value: Any = data.get() if is_in_memory else None
     is_kept = False
     nbytes = 0
+    sample: Pickled | None = None
     if state.type is StateType.COMPLETED and is_in_memory:
-        is_kept, nbytes = _stays(station, value)
+        is_kept, nbytes, sample = _stays(station, value)
         if is_kept and outcome.metrics is not None:
             about = nbytes if nbytes < _SAMPLE else cast("int", sizeof(value))
             outcome.metrics = outcome.metrics._replace(bytes_out=about)
@@ -159,7 +196,7 @@ def _keep(station: Station, recorder: CallRecorder, outcome: Outcome) -> Kept:
         value = data.get()  # persisted: consumers on the cluster need not read it from storage
     if not is_kept and state.type is StateType.FAILED and value is None:
         value = data
-    reports = station.end(recorder, outcome, is_kept=is_kept, nbytes=nbytes)
+    reports = station.end(recorder, outcome, is_kept=is_kept, nbytes=nbytes, value=sample)
     # Packing turns Completed into Failed when the value cannot leave this process.
     state = outcome.state
     if state.type is StateType.FAILED and isinstance(state.data, BaseException):
@@ -167,33 +204,32 @@ def _keep(station: Station, recorder: CallRecorder, outcome: Outcome) -> Kept:
     return Kept(run.name, state.type, value, reports, nbytes=nbytes, lost_worker=outcome.lost_worker)
 
 
-def _stays(station: Station, value: Any) -> tuple[bool, int]:
-    """Say whether a value stays here only, and its size as far as that is cheap to know.
+def _stays(station: Station, value: Any) -> tuple[bool, int, Pickled | None]:
+    """Say whether a value stays here only, its size as far as that is cheap to know, and its pickle if it is short.
 
     One that cannot be pickled is to be sent, so that its run fails at once and not in some consumer later on.
     """
     try:
         sample = sampled(value, _SAMPLE)
     except Exception:
-        return station.is_in_process, 0
+        return station.is_in_process, 0, None
     if sample is None:
-        return True, _SAMPLE
-    return sample.size > _INLINE, sample.size
+        return True, _SAMPLE, None
+    return sample.size > _INLINE, sample.size, sample
 
 
-def _details(arrived: ArrivedCall) -> StateDetails:
-    return StateDetails(flow_run_id=arrived.task_run.flow_run_id, task_run_id=arrived.task_run.id)
+def _details(run: TaskRun) -> StateDetails:
+    return StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
 
 
-def _failed(error: UnpicklableValue, arrived: ArrivedCall) -> State[Any]:
+def _failed(error: UnpicklableValue, run: TaskRun) -> State[Any]:
     if "ModuleNotFoundError" in error.cause:
         error = UnpicklableValue(error.what, error.type_name, error.cause + _HINT)
     text = f"Task run encountered an exception. {type(error).__name__}: {error}"
-    return State(StateType.FAILED, message=text, data=error, state_details=_details(arrived))
+    return State(StateType.FAILED, message=text, data=error, state_details=_details(run))
 
 
-def _without_shim(arrived: ArrivedCall, state: State[Any], lost_worker: str | None = None) -> Outcome:
-    run = arrived.task_run
+def _without_shim(run: TaskRun, state: State[Any], lost_worker: str | None = None) -> Outcome:
     enter_state(run, state)
     return Outcome(run, state, [TaskRunEntered(run.id, state)], lost_worker=lost_worker)
 
@@ -218,7 +254,7 @@ def lost_value(run_name: str, worker: str, count: int | None, *found: Any) -> Ke
 # --- small questions that go where a value is -----------------------------------------------------------------------
 
 
-def reports_of(kept: Any) -> list[tuple[list[bytes], str | None]]:
+def reports_of(kept: Any) -> list[tuple[list[Packed], str | None]]:
     """Return what the calls of a Dask task reported, and the worker that they were lost with."""
     items = cast("list[Kept]", kept) if isinstance(kept, list) else [cast("Kept", kept)]
     return [(list(item.reports), item.lost_worker) for item in items]

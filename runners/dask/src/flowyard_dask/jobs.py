@@ -11,6 +11,7 @@ from dask.base import get_annotations
 from distributed import Future
 
 from flowyard.containers import ATOMS, rebuild, scan
+from flowyard.exceptions import UnpicklableValue
 from flowyard.schemas.events import JournalEvent
 from flowyard.schemas.states import StateType
 from flowyard.schemas.wire_values import packb
@@ -18,7 +19,8 @@ from flowyard.task_runners.base import Handle, TaskCall
 from flowyard.task_runners.envelopes import put
 from flowyard.task_runners.packing import CallPacker, PackedCall, Shared
 from flowyard.task_runners.pickling import Buffer, pickled_or_blame
-from flowyard_dask.kept import Lifted, Payload
+from flowyard.task_runners.plain_calls import pack_plain_calls
+from flowyard_dask.kept import Lifted, Payload, PlainChunk
 
 LARGE = 1 << 20
 """Arguments of a call from this size on go to a worker by themselves, and not through the scheduler."""
@@ -72,6 +74,7 @@ class Parcel:
         "nbytes",
         "open",
         "payloads",
+        "plain",
         "shared",
         "since",
     )
@@ -89,6 +92,8 @@ class Parcel:
         self.shared: dict[bytes, Shared] = {}
         self.dependencies: dict[str, tuple[int, Any]] = {}
         """Dask key -> its number, and what keeps it alive."""
+        self.plain: PlainChunk | None = None
+        """All calls in one piece, instead of the payloads."""
         self.is_alone = False
         """Sent by itself after a graph was refused."""
         self.since: float | None = None
@@ -134,6 +139,25 @@ class Packing:
     def __init__(self) -> None:
         self._packer = CallPacker()
         self._lock = threading.Lock()
+
+    def add_plain(self, parcel: Parcel, calls: Sequence[TaskCall]) -> list[Job] | None:
+        """Pack calls that depend on nothing into a parcel of their own; None when they do not go in one piece."""
+        try:
+            if any(self._lift(call, parcel)[1] for call in calls):
+                return None
+            with self._lock:
+                packed = pack_plain_calls(calls, self._packer)
+        except UnpicklableValue:  # one by one it is seen which
+            return None
+        if packed is None:
+            return None
+        parcel.plain = PlainChunk(packed.data, len(calls))
+        parcel.nbytes = len(packed.data)
+        for shared in (packed.spec, packed.context):
+            parcel.shared[shared.hash] = shared
+        parcel.jobs = [Job(call, DaskHandle(call.task_run.id, parcel.key, n), {}) for n, call in enumerate(calls)]
+        parcel.open = len(calls)
+        return parcel.jobs
 
     def add(self, parcel: Parcel, call: TaskCall, upstream: Mapping[int, Handle], scatter: Any) -> Job:
         """Pack a call into a parcel.

@@ -17,6 +17,7 @@ from flowyard.exceptions import UnpicklableValue
 from flowyard.schemas.states import StateType
 from flowyard.task_runners.base import Held
 from flowyard.task_runners.pickling import Buffer, Pickled, pickled_or_blame
+from flowyard_dask.reports import Packed, size_of
 
 _KEPT_OVERHEAD = 200
 
@@ -66,6 +67,22 @@ def _chunk_of(controls: Sequence[bytes]) -> Chunk:
     return Chunk([Payload(control) for control in controls])
 
 
+class PlainChunk:
+    """Calls that differ in their arguments only, packed in one piece (see `flowyard.task_runners.plain_calls`)."""
+
+    __slots__ = ("count", "data")
+
+    def __init__(self, data: bytes, count: int) -> None:
+        self.data = data
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return PlainChunk, (self.data, self.count)
+
+
 class Kept:
     """What a call leaves on its worker. Its value is pickled when it leaves the worker, and read when asked for."""
 
@@ -76,7 +93,7 @@ class Kept:
         run_name: str,
         state_type: StateType,
         value: Any,
-        reports: Sequence[bytes],
+        reports: Sequence[Packed],
         *,
         nbytes: int = 0,
         lost_worker: str | None = None,
@@ -147,7 +164,7 @@ def _arrived(state: tuple[Any, ...], data: Buffer, *buffers: Buffer) -> Kept:
 def _size_of_kept(kept: Kept) -> int:
     packed = kept._pickled  # pyright: ignore[reportPrivateUsage]
     size = packed.size if packed is not None else cast("int", sizeof(kept._value))  # pyright: ignore[reportPrivateUsage]
-    return size + sum(map(len, kept.reports)) + _KEPT_OVERHEAD
+    return size + sum(map(size_of, kept.reports)) + _KEPT_OVERHEAD
 
 
 @sizeof.register(Payload)  # pyright: ignore[reportUntypedFunctionDecorator, reportUnknownMemberType]
@@ -158,3 +175,8 @@ def _size_of_payload(payload: Payload) -> int:
 @sizeof.register(Chunk)  # pyright: ignore[reportUntypedFunctionDecorator, reportUnknownMemberType]
 def _size_of_chunk(chunk: Chunk) -> int:
     return sum(map(_size_of_payload, chunk.payloads))
+
+
+@sizeof.register(PlainChunk)  # pyright: ignore[reportUntypedFunctionDecorator, reportUnknownMemberType]
+def _size_of_plain_chunk(chunk: PlainChunk) -> int:
+    return len(chunk.data) + _KEPT_OVERHEAD

@@ -12,7 +12,6 @@ from flowyard.schemas.events import JournalEvent, LogEmitted, TaskRunEntered
 from flowyard.schemas.runs import utcnow
 from flowyard.task_runners.base import Outcome
 from flowyard.task_runners.outcomes import crashed
-from flowyard.task_runners.packing_outcomes import unpack_outcome
 from flowyard.task_runners.versions import Versions
 from flowyard_dask.jobs import DaskHandle, Job, Parcel
 from flowyard_dask.losses import lost_with
@@ -77,10 +76,9 @@ class Listener:
         self._complete(job, report)
 
     def _complete(self, job: Job, report: Report) -> None:
-        assert report.outcome is not None
         call, handle = job.call, job.handle
         try:
-            outcome = unpack_outcome(report.outcome, call.task_run)
+            outcome = report.outcome_of(call.task_run, "a Dask worker")
             if report.is_kept:
                 outcome.state.data = self._result(handle, outcome, report.nbytes)
             del outcome.events[: job.received - report.first]

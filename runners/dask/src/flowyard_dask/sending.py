@@ -84,7 +84,7 @@ class Sender:
             Node(
                 parcel.key,
                 run_chunk if parcel.is_chunk else run_call,
-                (self._topic, Chunk(parcel.payloads) if parcel.is_chunk else parcel.payloads[0]),
+                (self._topic, parcel.plain or (Chunk(parcel.payloads) if parcel.is_chunk else parcel.payloads[0])),
                 list(parcel.dependencies),
             )
             for parcel in batch
@@ -95,7 +95,7 @@ class Sender:
             for job in parcel.jobs:
                 job.handle.future = future
             if not parcel.dependencies:  # it cannot be refused for what it depends on: it is not sent again
-                parcel.payloads = []
+                parcel.payloads, parcel.plain = [], None
 
     def _send_failed(self, batch: list[Parcel], error: Exception) -> None:
         if not self._pending.is_over:

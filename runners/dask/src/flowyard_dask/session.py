@@ -102,7 +102,14 @@ class Session:
         """Queue calls as one Dask task."""
         first = calls[0][0]
         parcel = Parcel(f"{key_of(first)}x{len(calls)}", annotations_of(first), is_chunk=True)
-        handles = [self._pack(parcel, call, upstream or {}) for call, upstream in calls]
+        jobs = None
+        if not any(upstream for _, upstream in calls):
+            jobs = self._packing.add_plain(parcel, [call for call, _ in calls])
+        handles: list[Handle]
+        if jobs is not None:
+            handles = [job.handle for job in jobs]
+        else:
+            handles = [self._pack(parcel, call, upstream or {}) for call, upstream in calls]
         self._queue([parcel])
         return handles
 

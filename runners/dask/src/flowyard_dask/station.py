@@ -25,9 +25,10 @@ from flowyard.settings.model import find_setting
 from flowyard.task_runners.base import CallContext, Outcome, Shim, TaskSpec
 from flowyard.task_runners.metering import Gauge
 from flowyard.task_runners.packing import unpack_context, unpack_spec
+from flowyard.task_runners.pickling import Pickled
 from flowyard.task_runners.versions import versions_here
 from flowyard.upcalls.channel import UpcallChannel
-from flowyard_dask.reports import pack_end, pack_message, pack_progress, without_events
+from flowyard_dask.reports import Packed, pack_end, pack_message, pack_progress, size_of, without_events
 from flowyard_dask.upcalls import channel_of
 
 EXTENSION: Final = "flowyard"
@@ -62,7 +63,7 @@ class CallRecorder:
         self._sent = 0
         self._dropped = 0
         self._is_closed = False
-        self._reports: list[bytes] = []
+        self._reports: list[Packed] = []
 
     def append(self, event: JournalEvent) -> None:
         """Take an event."""
@@ -125,7 +126,7 @@ class CallRecorder:
                 return number
         return len(events)
 
-    def close(self, outcome: Outcome, *, where: str, is_kept: bool, nbytes: int) -> list[bytes]:
+    def close(self, outcome: Outcome, *, where: str, is_kept: bool, nbytes: int, value: Pickled | None) -> list[Packed]:
         """Take nothing any more; return all reports of the call, the last one new."""
         with self._lock:
             self._is_closed = True
@@ -134,19 +135,22 @@ class CallRecorder:
             outcome.events = [*self._events, *outcome.events]
             self._events = []
             reports = self._reports
-        reports.append(pack_end(self._start_id, self._sent, outcome, where=where, is_kept=is_kept, nbytes=nbytes))
+        reports.append(
+            pack_end(self._start_id, self._sent, outcome, where=where, is_kept=is_kept, nbytes=nbytes, value=value)
+        )
         return reports
 
 
-def to_keep(reports: list[bytes]) -> list[bytes]:
+def to_keep(reports: list[Packed]) -> list[Packed]:
     """Return reports to keep beside a value: of a long story, the events in the middle are left out."""
-    size = sum(map(len, reports))
+    size = sum(map(size_of, reports))
     if size <= _MOST_KEPT_BYTES:
         return reports
     kept = list(reports)
-    for number in range(1, len(kept) - 1):
-        kept[number], _ = without_events(reports[number])
-        size += len(kept[number]) - len(reports[number])
+    for number, report in enumerate(reports[1:-1], 1):
+        assert isinstance(report, bytes), "only the last report of a call is not in bytes of its own"
+        kept[number], _ = without_events(report)
+        size += size_of(kept[number]) - len(report)
         if size <= _MOST_KEPT_BYTES:
             break
     return kept
@@ -163,7 +167,7 @@ class Station:
         self._running: dict[tuple[str, int | None], CallRecorder] = {}
         self._noted: set[str] = set()
         """Keys of running calls that the scheduler was told of."""
-        self._outbox: list[tuple[str, str, int | None, bytes]] = []
+        self._outbox: list[tuple[str, str, int | None, Packed]] = []
         self._ended: list[tuple[str, str]] = []
         self._wake_at: float | None = None
         self._timer: Any = None
@@ -252,9 +256,11 @@ class Station:
             self._running[key, index] = recorder
         return recorder
 
-    def end(self, recorder: CallRecorder, outcome: Outcome, *, is_kept: bool, nbytes: int) -> list[bytes]:
-        """Send the outcome of a call; return all its reports."""
-        reports = recorder.close(outcome, where=self.where, is_kept=is_kept, nbytes=nbytes)
+    def end(
+        self, recorder: CallRecorder, outcome: Outcome, *, is_kept: bool, nbytes: int, value: Pickled | None
+    ) -> list[Packed]:
+        """Send the outcome of a call; return all its reports. `value` is its pickle, where there is one already."""
+        reports = recorder.close(outcome, where=self.where, is_kept=is_kept, nbytes=nbytes, value=value)
         with self._lock:
             self._running.pop((recorder.key, recorder.index), None)
             self._outbox.append((recorder.topic, recorder.key, recorder.index, reports[-1]))

@@ -17,7 +17,7 @@ from flowyard_dask.graphs import Node, send_graph
 from flowyard_dask.jobs import DaskHandle, Job, Parcel, is_gone
 from flowyard_dask.losses import lost_with, run_name_of
 from flowyard_dask.pending import Pending
-from flowyard_dask.reports import Report, unpack_report
+from flowyard_dask.reports import Packed, Report, unpack_report
 
 _EVENT_SECONDS = 1.0
 """How long after Dask is done with a call its outcome may take to arrive; then it is asked for."""
@@ -84,7 +84,7 @@ class Watch:
                 if not job.is_done:
                     self._answer(job, reports, lost_worker)
 
-    def _answer(self, job: Job, reports: Sequence[bytes], lost_worker: str | None) -> None:
+    def _answer(self, job: Job, reports: Sequence[Packed], lost_worker: str | None) -> None:
         job.misses_events = False
         for data in reports:
             self.report(job, unpack_report(data), is_last_word=True)

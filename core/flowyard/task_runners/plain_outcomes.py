@@ -1,0 +1,95 @@
+"""The outcome of a call that simply completed, as one short array: nearly every call of a large map ends like that.
+
+Such a call entered Running and then Completed, did nothing else worth a record, and its value is nowhere but in memory.
+What follows from these two states is not sent: the flow's process brings the run forward as the shim did. Every other
+outcome goes as `packing_outcomes` has it. 5 microseconds to make and 8 to read, about a quarter of the general way.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from flowyard.results.handles import UnpersistedResult
+from flowyard.rules.bookkeeping import enter_state
+from flowyard.schemas.events import JournalEvent, TaskRunEntered
+from flowyard.schemas.runs import TaskRun
+from flowyard.schemas.states import State, StateDetails, StateType
+from flowyard.schemas.wire import decode_metrics, has_run_ids_only
+from flowyard.schemas.wire_values import aware_from_wire, id_from_wire, time_to_wire
+from flowyard.task_runners.base import Outcome
+from flowyard.task_runners.packing_outcomes import copy_run, unread_value
+from flowyard.task_runners.pickling import Pickled
+
+_AS_IT_IS = frozenset({type(None), bool, int, float, str})
+_LONGEST_AS_IT_IS = 256
+_ELSEWHERE, _NATIVE, _PICKLED = range(3)
+
+
+def pack_plain(outcome: Outcome, *, stays: bool, value: Pickled | None) -> list[Any] | None:
+    """Return an outcome as an array for msgpack, or None when there is more to tell about it.
+
+    `stays`: the value stays where it was made. `value` is its pickle, where the caller has it; a short scalar needs
+    none.
+    """
+    state, run, events = outcome.state, outcome.task_run, outcome.events
+    if len(events) != 2 or run.run_count != 1 or outcome.lost_worker is not None or outcome.is_synthesised:
+        return None
+    began, ended = events
+    if began.__class__ is not TaskRunEntered or ended.__class__ is not TaskRunEntered:
+        return None
+    running = cast("TaskRunEntered", began).state
+    if cast("TaskRunEntered", ended).state is not state or cast("TaskRunEntered", began).task_run_id != run.id:
+        return None
+    if not (_is_plain(running, StateType.RUNNING, "Running") and _is_plain(state, StateType.COMPLETED, "Completed")):
+        return None
+    if state.data.__class__ is not UnpersistedResult:
+        return None
+    content: Any = None
+    if stays:
+        kind = _ELSEWHERE
+    else:
+        content = state.data.get()
+        kind = _NATIVE
+        if content.__class__ not in _AS_IT_IS or (content.__class__ is str and len(content) > _LONGEST_AS_IT_IS):
+            if value is None or value.buffers:
+                return None
+            kind, content = _PICKLED, value.data
+    metrics = outcome.metrics
+    if metrics is not None and value is not None and not stays:
+        metrics = metrics._replace(bytes_out=value.size)
+    return [
+        running.id.bytes,
+        time_to_wire(running.timestamp),
+        state.id.bytes,
+        time_to_wire(state.timestamp),
+        kind,
+        content,
+        metrics,
+    ]
+
+
+def _is_plain(state: State[Any], type: StateType, name: str) -> bool:
+    details = state.state_details
+    return state.type is type and state.name == name and state.message is None and has_run_ids_only(details)
+
+
+def unpack_plain(wire: list[Any], task_run: TaskRun, where: str) -> Outcome:
+    """Return the outcome of `task_run`, which is left as it is; the `data` of one whose value stays is None."""
+    running_id, began, completed_id, ended, kind, content, metrics = wire[:7]
+    data: Any = None
+    if kind == _NATIVE:
+        data = UnpersistedResult(content)
+    elif kind == _PICKLED:
+        data = unread_value(content, task_run.task_name, where)
+    run = copy_run(task_run)
+    details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
+    running: State[Any] = State(
+        StateType.RUNNING, None, None, None, details, aware_from_wire(began), id_from_wire(running_id)
+    )
+    enter_state(run, running)
+    completed = State(
+        StateType.COMPLETED, None, None, data, details, aware_from_wire(ended), id_from_wire(completed_id)
+    )
+    enter_state(run, completed)
+    events: list[JournalEvent] = [TaskRunEntered(run.id, running), TaskRunEntered(run.id, completed)]
+    return Outcome(run, completed, events, metrics=decode_metrics(metrics))
