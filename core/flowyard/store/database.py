@@ -36,6 +36,7 @@ class Database:
         """There is one connection only, which all threads must take turns with."""
         self._echo = echo
         self._idle: deque[PlainConnection] = deque()
+        self._is_closed = False
 
     @property
     def engine(self) -> Engine:
@@ -90,8 +91,14 @@ class Database:
     @contextmanager
     def reading(self) -> Generator[Connection]:
         """Lend a connection of SQLAlchemy that sees one consistent state of the database."""
-        with self.engine.connect() as connection, connection.begin():
-            yield connection
+        engine = self.engine
+        pool = engine.pool
+        try:
+            with engine.connect() as connection, connection.begin():
+                yield connection
+        finally:
+            if self._is_closed:
+                pool.dispose()
 
     @contextmanager
     def writing(self, *, is_durable: bool = True) -> Generator[Connection]:
@@ -104,18 +111,25 @@ class Database:
         """Keep a connection for the next who needs one: opening is followed by reading, and reading by writing."""
         if self._idle:
             connection.close()
-        else:
-            self._idle.append(connection)
+            return
+        self._idle.append(connection)
+        if self._is_closed:  # by another thread, while this one was lent
+            self._close_idle()
 
     def unavailable(self, error: BaseException) -> BackendUnavailable:
         """Return the error that tells a user why the database cannot be used, and what to do."""
         return self.dialect.unavailable(error)
 
     def close(self) -> None:
-        """Close every connection that is not lent."""
-        while self._idle:
-            self._idle.pop().close()
+        """Close every connection that is not lent; those that are will be when they come back."""
+        self._is_closed = True
+        self._close_idle()
         self.dialect.close()
+
+    def _close_idle(self) -> None:
+        with contextlib.suppress(IndexError):  # another thread takes from it too
+            while True:
+                self._idle.pop().close()
 
     def forget_connections(self) -> None:
         """Let go of the connections without closing them: they belong to the parent of this forked process."""
