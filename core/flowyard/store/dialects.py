@@ -12,6 +12,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -150,6 +151,10 @@ class Dialect(ABC):
     @abstractmethod
     def json_array_has(self, column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
         """Return the condition that a JSON array of strings in a column contains a string."""
+
+    @abstractmethod
+    def preferring_indexes(self, connection: Connection) -> AbstractContextManager[None]:
+        """Let the queries of the block read an index that has all they need, rather than the rows in their order."""
 
     @abstractmethod
     def json_text(self, column: ColumnElement[Any]) -> ColumnElement[str]:
@@ -339,6 +344,10 @@ class SQLite(Dialect):
     @override
     def json_array_has(self, column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
         return _sqlite_core().json_array_has(column, text)
+
+    @override
+    def preferring_indexes(self, connection: Connection) -> AbstractContextManager[None]:
+        return nullcontext()  # it does so by itself
 
     @override
     def json_text(self, column: ColumnElement[Any]) -> ColumnElement[str]:

@@ -57,7 +57,9 @@ def flow_run_history(
     """Return how many flow runs were expected to start in each interval, by the state they are in."""
     where = filters.flow_runs
     states = None
-    if filters == Filters(flow_runs=where) and _says_only(where, "state", "tags", "expected_start_time"):
+    # PostgreSQL has an index of tags alone: what it finds there are few runs, or so many that to sort them is quicker.
+    indexed = ("state", "expected_start_time", *(() if dialect.has_native_types else ("tags",)))
+    if filters == Filters(flow_runs=where) and _says_only(where, *indexed):
         of_states = where.state if where is not None and where.operator is Operator.and_ else None
         states = states_of_flow_runs(connection, of_states)
     intervals = Intervals(to_microseconds(start), duration_to_microseconds(step), bins)
@@ -159,13 +161,14 @@ def dashboard_counts(
     """Return how many task runs that started in each twentieth of a period have completed and failed."""
     begin = to_microseconds(after)
     width = max((to_microseconds(before) - begin) // _BUCKETS, 1)
-    # One number for interval and outcome: SQLite sorts all rows by what it groups them by, and numbers are short.
-    is_failed = case((task_run.c.state_type == _COMPLETED, 0), else_=1)
-    number = ((micros(task_run, "start_time") - begin) // width) * 2 + is_failed
+    # One number for interval and outcome: SQLite sorts all rows by what it groups them by, and numbers are short. What
+    # has another outcome is counted too, because to compare each type twice takes longer.
+    kind = task_run.c.state_type
+    outcome = case((kind == _COMPLETED, 0), (kind.in_(_FAILED), 1), else_=2)
+    number = ((micros(task_run, "start_time") - begin) // width) * 3 + outcome
     query = (
         select(number.label("bin"), func.count().label("runs"))
         .where(
-            task_run.c.state_type.in_([_COMPLETED, *_FAILED]),
             task_run.c.start_time >= after,
             task_run.c.start_time <= before,
             *_of_task_runs(dialect, filters),
@@ -173,14 +176,17 @@ def dashboard_counts(
         .group_by("bin")
     )
     counts = [TaskRunCount(completed=0, failed=0) for _ in range(_BUCKETS)]
-    for row in connection.execute(query):
+    # The index of charts has all of it, in a third of the pages.
+    with dialect.preferring_indexes(connection):
+        rows = connection.execute(query).all()
+    for row in rows:
         found: int = row.bin
         # The last moment is the end of the last bucket, not the begin of another.
-        bucket = counts[min(found // 2, _BUCKETS - 1)]
-        if found % 2:
-            bucket.failed += row.runs
-        else:
+        bucket = counts[min(found // 3, _BUCKETS - 1)]
+        if found % 3 == 0:
             bucket.completed += row.runs
+        elif found % 3 == 1:
+            bucket.failed += row.runs
     return counts
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from typing import cast as as_type
 from uuid import UUID
 
 from sqlalchemy import Table, Text, cast, literal_column
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.engine import URL, Engine, create_engine
+from sqlalchemy.engine import URL, Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import ColumnElement
 from typing_extensions import override
@@ -150,6 +151,14 @@ class PostgreSQL(Dialect):
     @override
     def json_array_has(self, column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
         return cast(column, postgresql.JSONB).contains([text])
+
+    @override
+    @contextmanager
+    def preferring_indexes(self, connection: Connection) -> Generator[None]:
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        yield
+        # After an error the end of the transaction does it.
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
 
     @override
     def json_text(self, column: ColumnElement[Any]) -> ColumnElement[str]:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import Body, HTTPException, Response, status
 
+from flowyard.schemas.api.base import Operator
 from flowyard.schemas.api.charts import CountByState, SimpleFlowRun, TaskRunCount
 from flowyard.schemas.api.deployments import DeploymentFilter
 from flowyard.schemas.api.filters import FlowFilter, FlowRunFilter, TaskRunFilter
@@ -58,6 +59,9 @@ def read_dashboard_counts(
     started = task_runs.start_time
     if started is None or started.after_ is None:
         raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, "task_runs.start_time.after_ is required")
+    if task_runs.operator is Operator.and_ and started.is_null_ is None:
+        # The period says it; to compare 100,000 times twice takes 5 milliseconds.
+        task_runs = task_runs.model_copy(update={"start_time": None})
     filters = Filters(
         flows=flows,
         flow_runs=flow_runs,
