@@ -35,7 +35,7 @@ from flowyard.services import orchestration, ownership, reaper
 from flowyard.services.lease_keeper import LEASE_SECONDS
 from flowyard.store import flow_runs, flow_task_runs, flows, leases, queries, states
 from flowyard.store.database import Database
-from flowyard.store.leases import Owner
+from flowyard.store.leases import HeldLease, Owner
 from flowyard.store.plain import PlainConnection
 
 if TYPE_CHECKING:
@@ -134,7 +134,9 @@ class LocalControlPlane(ControlPlane):
             now = datetime.now(UTC)
             self._crash_unrecorded(connection, unrecorded, now)
             if flow_runs.is_there(connection, flow_run.id):
-                self._take_over(connection, flow_run, now)
+                held = self._take_over(connection, flow_run, now)
+                if held is not None and self._is_said_again(held):
+                    return held.token
             else:
                 flow_run.flow_id = flows.register(connection, flow_name, now)
                 flow_run.flow_name = flow_name
@@ -164,8 +166,13 @@ class LocalControlPlane(ControlPlane):
         for run_id in runs:
             self._unrecorded.pop(run_id, None)
 
-    def _take_over(self, connection: PlainConnection, flow_run: FlowRun, now: datetime) -> None:
-        """Bring `flow_run` to what is stored of it, if its owner is dead or it has none."""
+    def _is_said_again(self, held: HeldLease) -> bool:
+        """Say whether a flow run that has this lease is begun a second time because an answer got lost."""
+        del held
+        return False
+
+    def _take_over(self, connection: PlainConnection, flow_run: FlowRun, now: datetime) -> HeldLease | None:
+        """Bring `flow_run` to what is stored of it, if its owner is dead or it has none; return its lease, if any."""
         held = leases.find(connection, flow_run.id)
         if held is not None and held.owner.id != self._owner.id:
             if ownership.is_alive(held, now=now, is_shared_file=self._is_shared_file):
@@ -175,6 +182,7 @@ class LocalControlPlane(ControlPlane):
         stored = flow_runs.lock(connection, flow_run.id)
         for name in FlowRun.__slots__:
             setattr(flow_run, name, getattr(stored, name))
+        return held
 
     @override
     def propose_flow_run_state(

@@ -22,7 +22,7 @@ from flowyard.schemas.states import State
 from flowyard.services.lease_keeper import LEASE_SECONDS
 from flowyard.store import leases
 from flowyard.store.database import Database
-from flowyard.store.leases import Owner
+from flowyard.store.leases import HeldLease, Owner
 
 _KEPT = 1000
 
@@ -49,6 +49,12 @@ class GuestControlPlane(LocalControlPlane):
     @override
     def limits(self) -> LimitStore:
         return LocalLimits(self._database, self._journal, self._owner, lease_seconds=LEASE_SECONDS)
+
+    @override
+    def _is_said_again(self, held: HeldLease) -> bool:
+        # A request that is sent again can be executed twice, and the first one last. With a new token the process that
+        # has the answer to the other one would be refused.
+        return held.owner.id == self._owner.id
 
     @override
     def propose_flow_run_state(

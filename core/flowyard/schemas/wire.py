@@ -100,9 +100,8 @@ def encode_details(details: StateDetails) -> list[Any] | None:
     if details is NO_DETAILS:
         return None
     wire: list[Any] = [id_to_wire(details.flow_run_id), id_to_wire(details.task_run_id)]
-    values = _detail_values(details)
-    # Hardly a state has more than its ids: one look for all the rest.
-    if values != _DETAIL_DEFAULTS:
+    if not details.is_plain:
+        values = _detail_values(details)
         wire.append(
             {
                 number: _DETAIL_CODECS[number][1](value)
@@ -111,11 +110,6 @@ def encode_details(details: StateDetails) -> list[Any] | None:
             }
         )
     return wire
-
-
-def has_run_ids_only(details: StateDetails) -> bool:
-    """Say whether details tell no more than whose state it is."""
-    return _detail_values(details) == _DETAIL_DEFAULTS
 
 
 def decode_details(wire: list[Any] | None) -> StateDetails:

@@ -290,14 +290,13 @@ class Projection:
         details = state.state_details
         details_text = None
         if details is not row.plain_details:
-            record = details.to_record()
-            if record:
-                details_text = to_json(record)
+            if details.is_plain:
+                row.plain_details = details
+            else:
+                details_text = to_json(details.to_record())
                 if details.cache_key is not None:
                     row.cache_key = storable_text(details.cache_key)
                     row.cache_expiration = details.cache_expiration
-            else:
-                row.plain_details = details
         data = state.data
         record = None if data is None else result_record(data)
         message = state.message

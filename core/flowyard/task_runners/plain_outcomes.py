@@ -14,7 +14,7 @@ from flowyard.rules.bookkeeping import enter_state
 from flowyard.schemas.events import JournalEvent, TaskRunEntered
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State, StateDetails, StateType
-from flowyard.schemas.wire import decode_metrics, has_run_ids_only
+from flowyard.schemas.wire import decode_metrics
 from flowyard.schemas.wire_values import aware_from_wire, id_from_wire, time_to_wire
 from flowyard.task_runners.base import Outcome
 from flowyard.task_runners.packing_outcomes import copy_run, unread_value
@@ -69,8 +69,7 @@ def pack_plain(outcome: Outcome, *, stays: bool, value: Pickled | None) -> list[
 
 
 def _is_plain(state: State[Any], type: StateType, name: str) -> bool:
-    details = state.state_details
-    return state.type is type and state.name == name and state.message is None and has_run_ids_only(details)
+    return state.type is type and state.name == name and state.message is None and state.state_details.is_plain
 
 
 def unpack_plain(wire: list[Any], task_run: TaskRun, where: str) -> Outcome:

@@ -313,6 +313,20 @@ def test_batches_in_any_order_and_twice_are_written_once_and_in_order(api: httpx
         assert [state["name"] for state in found] == ["Pending", "Completed"]
 
 
+def test_a_flow_run_that_is_begun_again_and_late_goes_on_as_before(api: httpx.Client) -> None:
+    run = FlowRun(flow_id=UUID(int=0), name="brave-otter", state=State(PENDING))
+    # What is begun without an answer goes on under the first token.
+    tokens = [ask(api, "begin_flow_run", "etl", run)[1] for _ in range(2)]
+    lease = run.id, 1
+    assert send(api, lease, 1, [TaskRunCreated(make_task_run(run.id, 0))]).status_code == 200
+    ask(api, "propose_flow_run_state", run.id, State(RUNNING), token=1)
+    # A request that was thought lost.
+    known, token = ask(api, "begin_flow_run", "etl", run)
+    assert ([*tokens, token], known.state.name) == ([1, 1, 1], "Running")
+    assert ask(api, "begin_again", "etl", run)[1] == 1
+    assert send(api, lease, 2, [TaskRunCreated(make_task_run(run.id, 1))]).json()["accepted"] == 1
+
+
 @pytest.mark.parametrize("clock", [DAY, -DAY], ids=["ahead", "behind"])
 def test_states_keep_their_order_whatever_the_clock_of_a_client_says_and_the_server_says_so(
     api: httpx.Client, server: RunningServer, clock: timedelta, caplog: pytest.LogCaptureFixture

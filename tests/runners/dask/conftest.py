@@ -11,11 +11,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask.config
+import psutil
 import pytest
 from distributed import Client, LocalCluster
 from distributed.security import Security
 
-_START_SECONDS = 60.0
+_START_SECONDS = 100.0
+# A cluster that waits takes a fifth of a processor, which other tests want: these make it a thirtieth.
+_QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "2s",
+    "distributed.admin.system-monitor.interval": "10s",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet() -> Iterator[None]:
+    """Let the clusters of these tests, in this process and in others, rest while nobody wants anything."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _QUIET.items():
+            patch.setenv("DASK_" + name.upper().replace(".", "__").replace("-", "_"), str(value))
+        with dask.config.set(_QUIET):
+            yield
 
 
 class ExternalCluster:
@@ -72,6 +90,22 @@ class ExternalCluster:
                 time.sleep(0.02)
         raise TimeoutError(f"the Dask scheduler did not start: {self.output()}")
 
+    def heal(self) -> None:
+        """Put new workers where some have died, and wait until the scheduler knows all who live, and nobody else."""
+        for number, worker in enumerate(self.workers):
+            if worker.poll() is not None or psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED:
+                worker.kill()
+                worker.wait()
+                self.workers[number] = self.start_worker(f"worker-{time.monotonic_ns()}")
+        deadline = time.monotonic() + _START_SECONDS
+        client: Any
+        with Client(self.address, security=self.security, set_as_default=False) as client:
+            while sorted(client.run(os.getpid, on_error="ignore").values()) != sorted(
+                each.pid for each in self.workers
+            ):
+                assert time.monotonic() < deadline, self.output()
+                time.sleep(0.02)
+
     def output(self) -> str:
         """Return what the programs wrote."""
         return "\n".join(path.read_text(errors="replace") for path in self._folder.glob("*.log"))
@@ -104,25 +138,40 @@ def cluster_of_programs() -> type[ExternalCluster]:
     return ExternalCluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExternalCluster]:
     cluster = ExternalCluster(tmp_path_factory.mktemp("external"))
     yield cluster
     cluster.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExternalCluster]:
     cluster = ExternalCluster(tmp_path_factory.mktemp("secured"), security=Security.temporary())
     yield cluster
     cluster.close()
 
 
+@pytest.fixture(scope="module")
+def _mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ExternalCluster]]:
+    """The cluster of `small`, in a list: the next one takes its place when its scheduler has died."""
+    clusters: list[ExternalCluster] = []
+    yield clusters
+    for cluster in clusters:
+        cluster.close()
+
+
 @pytest.fixture
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExternalCluster]:
-    """A cluster of programs that a test may kill."""
-    cluster = ExternalCluster(tmp_path_factory.mktemp("small"))
-    with Client(cluster.address, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
-    yield cluster
-    cluster.close()
+def small(_mortal: list[ExternalCluster], tmp_path_factory: pytest.TempPathFactory) -> ExternalCluster:
+    """A cluster of two workers, programs that a test may kill: the next test finds others in their place."""
+    if _mortal and _mortal[0].scheduler.poll() is not None:
+        _mortal.pop().close()
+    if not _mortal:
+        _mortal.append(ExternalCluster(tmp_path_factory.mktemp("small")))
+    cluster = _mortal[0]
+    while len(cluster.workers) > 2:
+        surplus = cluster.workers.pop()
+        surplus.kill()
+        surplus.wait()
+    cluster.heal()
+    return cluster

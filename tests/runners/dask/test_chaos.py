@@ -10,16 +10,14 @@ import os
 import random
 import runpy
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client
 
-from flowyard.testing.chaos import SECONDS, Trial
+from flowyard.testing.chaos import Trial
 
 if sys.platform == "win32":
     pytest.skip("there is no SIGKILL", allow_module_level=True)
@@ -42,19 +40,6 @@ def kill_worker(cluster: Any, dice: random.Random) -> None:
     dice.choice(cluster.workers).kill()
 
 
-def wait_for_workers(cluster: Any) -> None:
-    """Put new workers where some were killed, and wait until the scheduler knows who lives."""
-    for number, worker in enumerate(cluster.workers):
-        if worker.poll() is not None:
-            cluster.workers[number] = cluster.start_worker(f"worker-{time.monotonic_ns()}")
-    client: Any
-    with Client(cluster.address, set_as_default=False) as client:
-        deadline = time.monotonic() + SECONDS
-        while sorted(client.run(os.getpid, on_error="ignore").values()) != sorted(w.pid for w in cluster.workers):
-            assert time.monotonic() < deadline, cluster.output()
-            time.sleep(0.05)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + TRIALS))
@@ -67,7 +52,7 @@ def test_what_dies_at_any_moment_neither_hangs_a_flow_nor_completes_it(
         {"address": reused.address},
         tmp_path,
         kill_worker=partial(kill_worker, reused),
-        heal=partial(wait_for_workers, reused),
+        heal=reused.heal,
         problems_of=partial(problems_of, with_losses=True),
     )
     verdict = trial.verdict()

@@ -10,6 +10,8 @@ from distributed import Client, LocalCluster
 from flowyard.task_runners.base import TaskRunner
 from flowyard.task_runners.sequential import SequentialTaskRunner
 from flowyard.testing.runners import TaskRunnerContract, TaskRunnerFlowContract
+from flowyard.testing.runners.flow_records import FlowRecordsContract
+from flowyard.testing.runners.upcalls import UpcallContract
 from flowyard.testing.workloads import random_graph, run_graph
 from flowyard_dask import DaskTaskRunner
 
@@ -73,5 +75,5 @@ class TestTls(OverTls, TaskRunnerContract):
     pass
 
 
-class TestFlowsOverTls(OverTls, TaskRunnerFlowContract):
-    pass
+class TestFlowsOverTls(OverTls, FlowRecordsContract, UpcallContract):
+    """What else travels over the connection: records and questions. Values, order and limits are as over TCP."""
