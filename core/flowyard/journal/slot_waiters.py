@@ -12,7 +12,7 @@ from uuid import UUID
 
 from flowyard.exceptions import FlowyardError
 from flowyard.services import ownership
-from flowyard.store import leases, limits, slot_calls
+from flowyard.store import leases, slot_calls, slots
 from flowyard.store.database import Database
 from flowyard.store.plain import PlainConnection
 
@@ -135,7 +135,7 @@ class SlotWaiters:
             self._next_reclaim = now + _RECLAIM_SECONDS
         dead = self._dead_owners()
         if dead:
-            self._journal.execute(lambda connection: limits.release_of_owners(connection, dead, now=datetime.now(UTC)))
+            self._journal.perform(lambda connection: slots.release_of_owners(connection, dead, now=datetime.now(UTC)))
 
     def close(self) -> None:
         """Wake nobody any more."""

@@ -17,7 +17,7 @@ from flowyard.local.reading import Reader
 from flowyard.ports.limits import LimitStore
 from flowyard.rules.limits import check_limit
 from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotRequest
-from flowyard.store import leases, limits
+from flowyard.store import leases, limits, slots
 from flowyard.store.database import Database
 from flowyard.store.leases import Owner
 from flowyard.store.ordering import Page
@@ -131,7 +131,6 @@ class LocalLimits(LimitStore):
         if not is_its_turn and (answer is None or not answer.is_granted):
             self._waiters.reclaim()
         if answer is None or not self._is_enough(request, answer, is_called=when_freed is not None):
-            _ = self._database.engine  # loaded here, not in a transaction that others wait for
             answer = self._journal.perform(
                 lambda connection: self._acquire(connection, request), is_durable=self._is_durable
             )
@@ -160,10 +159,11 @@ class LocalLimits(LimitStore):
         seconds = self._lease_seconds
         expires = None if seconds is None else now + timedelta(seconds=seconds)
         leases.enter_process(connection, self._owner, now, expires=expires)
-        return limits.acquire(connection.core, connection.dialect, request, owner_id=self._owner.id, now=now)
+        return slots.acquire(connection, request, owner_id=self._owner.id, now=now)
 
     def _peek(self, request: SlotRequest) -> SlotAnswer | None:
-        return self._read(lambda connection: limits.peek(connection, request, datetime.now(UTC)))
+        # No barrier: the ledger is never behind, and who waits asks often.
+        return self._reader.plainly(lambda connection: slots.peek(connection, request, datetime.now(UTC)))
 
     def _is_enough(self, request: SlotRequest, answer: SlotAnswer, *, is_called: bool) -> bool:
         """Say whether a look was enough: nothing to take, or nothing to be had and the place in the queue is kept."""
@@ -178,8 +178,8 @@ class LocalLimits(LimitStore):
     @override
     def release(self, lease_ids: Sequence[UUID], occupancy_seconds: float | None = None) -> None:
         self._forget(lease_ids)
-        self._journal.execute(
-            lambda connection: limits.release(
+        self._journal.perform(
+            lambda connection: slots.release(
                 connection, lease_ids, occupancy_seconds=occupancy_seconds, now=datetime.now(UTC)
             ),
             is_durable=self._is_durable,
@@ -190,13 +190,13 @@ class LocalLimits(LimitStore):
         waiting = [lease_id for lease_id, place in list(self._queued.items()) if place.task_run_id in run_ids]
         self._forget(waiting)
 
-        def release(connection: Connection) -> None:
+        def release(connection: PlainConnection) -> None:
             now = datetime.now(UTC)
-            limits.release_of_runs(connection, run_ids, now=now)
+            slots.release_of_runs(connection, run_ids, now=now)
             if waiting:
-                limits.release(connection, waiting, occupancy_seconds=None, now=now)
+                slots.release(connection, waiting, occupancy_seconds=None, now=now)
 
-        self._journal.execute(release, is_durable=self._is_durable)
+        self._journal.perform(release, is_durable=self._is_durable)
 
     # --- how ------------------------------------------------------------------------------------------------------
 

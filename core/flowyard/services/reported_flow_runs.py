@@ -21,7 +21,7 @@ from flowyard.schemas.runs import FlowRun, utcnow
 from flowyard.schemas.states import State
 from flowyard.services import orchestration, resuming
 from flowyard.services.reported_runs import write
-from flowyard.store import flow_runs, flows, leases, limits, reported_task_runs, states, tag_slots
+from flowyard.store import flow_runs, flows, leases, reported_task_runs, slots, states, tag_slots
 from flowyard.store.flow_runs import Origin
 from flowyard.store.plain import PlainConnection
 
@@ -197,7 +197,7 @@ def _propose(connection: PlainConnection, proposals: Sequence[_Proposal], now: d
     holders = tag_slots.holders_among(connection, ended)
     if holders:
         # Nobody is left who could end their task runs.
-        limits.release_of_runs(connection.core, holders, now=now)
+        slots.release_of_runs(connection, holders, now=now)
     return results
 
 

@@ -23,7 +23,7 @@ from flowyard.schemas.limits import TAG_PREFIX, SlotRequest
 from flowyard.schemas.orchestration import OrchestrationResult, Verdict
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State, StateDetails, StateType
-from flowyard.store import flow_runs, leases, limits, reported_task_runs, slot_calls, states, tag_slots
+from flowyard.store import flow_runs, leases, reported_task_runs, slot_calls, slots, states, tag_slots
 from flowyard.store.dialects import Dialect
 from flowyard.store.plain import PlainConnection
 from flowyard.store.rollups import RollupKey, RollupWriter
@@ -89,7 +89,7 @@ def propose_task_run_state(
         if entry is not None:
             reported_task_runs.store_cached(connection, entry, run.id, now)
         if run.tags and releases_slots(run.state) and tag_slots.are_held(connection, run.id):
-            limits.release(connection.core, [run.id], occupancy_seconds=None, now=now)
+            slots.release(connection, [run.id], occupancy_seconds=None, now=now)
     has_entered = decision.state is not None
     return OrchestrationResult(decision.verdict, run.state, decision.reason, decision.delay_seconds, has_entered)
 
@@ -148,9 +148,7 @@ def _take_slots(
 ) -> Decision:
     """Take the slots that a decision asks for, all or none; a request that came earlier and waits has them first."""
     request = SlotRequest(names=tuple(names), slots=1, lease_id=run.id, flow_run_id=run.flow_run_id, task_run_id=run.id)
-    answer = limits.acquire(
-        connection.core, connection.dialect, request, owner_id=slot_calls.NOBODY, now=now, is_queued=False
-    )
+    answer = slots.acquire(connection, request, owner_id=slot_calls.NOBODY, now=now, is_queued=False)
     if answer.is_granted:
         return decision
     return wait(facts.slot_wait_seconds, f"others wait longer for a slot of {answer.blocked_by!r}")

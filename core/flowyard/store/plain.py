@@ -78,6 +78,8 @@ class PlainConnection:
         self.dialect = dialect
         self.is_durable: bool | None = None
         """Whether commits survive a loss of power; None before the first transaction. For the dialect."""
+        self.info: dict[str, Any] = {}
+        """What modules note about this transaction, by names of their own."""
         self._is_shared = is_shared
         self._is_logged = is_logged
         self._core: Connection | None = None

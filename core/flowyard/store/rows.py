@@ -17,13 +17,13 @@ from flowyard.store.encoding import from_json, from_microseconds
 IDS = frozenset(
     {
         *("id", "flow_id", "flow_run_id", "task_run_id", "parent_task_run_id", "deployment_id", "state_id"),
-        *("owner_id", "work_queue_id", "work_pool_id", "infrastructure_document_id"),
+        *("owner_id", "work_queue_id", "work_pool_id", "infrastructure_document_id", "lease_id", "limit_id"),
     }
 )
 TIMES = frozenset(
     {
         *("created", "updated", "timestamp", "state_timestamp", "expected_start_time", "next_scheduled_start_time"),
-        *("start_time", "end_time", "cache_expiration", "acquired", "expires", "process_start_time"),
+        *("start_time", "end_time", "cache_expiration", "acquired", "expires", "process_start_time", "decayed", "seen"),
     }
 )
 DURATIONS = frozenset({"total_run_time"})

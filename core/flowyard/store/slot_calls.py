@@ -35,17 +35,18 @@ WHERE w.seen > ? AND (NOT l.active OR w.slots > l.slot_limit OR NOT EXISTS (
 """
 
 
-def note(connection: Connection, lease_ids: Iterable[UUID] = ()) -> None:
+def note(connection: Connection | PlainConnection, lease_ids: Iterable[UUID] = ()) -> None:
     """Say that the ledger was changed in this transaction; requests that wait for nothing any more are to be woken."""
     connection.info.setdefault(_NOTE, set()).update(lease_ids)
 
 
 def due(connection: PlainConnection, now: datetime) -> Sequence[UUID]:
     """Return whom to wake when this transaction is committed; nobody unless the ledger was changed in it."""
-    if not connection.has_core:
+    noted: set[UUID] | None = connection.info.pop(_NOTE, None)
+    in_core: set[UUID] | None = connection.core.info.pop(_NOTE, None) if connection.has_core else None
+    if noted is None and in_core is None:
         return ()
-    noted: set[UUID] | None = connection.core.info.pop(_NOTE, None)
-    return () if noted is None else list({*noted, *find(connection, now)})
+    return list({*(noted or ()), *(in_core or ()), *find(connection, now)})
 
 
 def find(connection: PlainConnection, now: datetime) -> Sequence[UUID]:

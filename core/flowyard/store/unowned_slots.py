@@ -13,15 +13,13 @@ from sqlalchemy.engine import Connection
 from flowyard.rules.limits import average_occupancy, decay
 from flowyard.schemas.ids import new_id
 from flowyard.schemas.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
-from flowyard.store import limits, slot_calls
-from flowyard.store.dialects import Dialect
+from flowyard.store import limits, slot_calls, slots
 from flowyard.store.limits import concurrency_limit, concurrency_slot
+from flowyard.store.plain import PlainConnection
 from flowyard.store.slot_calls import NOBODY
 
 
-def take(
-    connection: Connection, dialect: Dialect, request: SlotRequest, now: datetime
-) -> tuple[SlotAnswer, list[ConcurrencyLimit]]:
+def take(connection: PlainConnection, request: SlotRequest, now: datetime) -> tuple[SlotAnswer, list[ConcurrencyLimit]]:
     """Take slots of several limits, all or none, and return what became of it and those limits.
 
     Nobody waits in the queue: who is refused asks again as somebody else.
@@ -29,8 +27,8 @@ def take(
     Raises:
         SlotsOverLimit, RateLimitWithoutDecay: it can never be granted.
     """
-    answer = limits.acquire(connection, dialect, request, owner_id=NOBODY, now=now, is_queued=False)
-    return answer, [limits.read(connection, name, now) for name in dict.fromkeys(request.names)]
+    answer = slots.acquire(connection, request, owner_id=NOBODY, now=now, is_queued=False)
+    return answer, [limits.read(connection.core, name, now) for name in dict.fromkeys(request.names)]
 
 
 def give_back(

@@ -16,7 +16,7 @@ from flowyard.local.guests import GuestControlPlane
 from flowyard.schemas.ids import new_id
 from flowyard.schemas.limits import ConcurrencyLimit, SlotRequest
 from flowyard.schemas.runs import utcnow
-from flowyard.store import limits
+from flowyard.store import slots
 from flowyard.store.bells import SocketBell
 from flowyard.store.dialects import SQLite
 from flowyard.store.leases import Owner
@@ -248,8 +248,8 @@ def test_who_is_woken_takes_its_slot_without_another_look(opener: Opener, monkey
     ledger.release([holder.lease_id])
     assert freed.wait(DEADLINE)
     looks: list[SlotRequest] = []
-    peek = limits.peek
-    monkeypatch.setattr(limits, "peek", lambda *given: looks.append(given[1]) or peek(*given))
+    peek = slots.peek
+    monkeypatch.setattr(slots, "peek", lambda *given: looks.append(given[1]) or peek(*given))
     assert ledger.acquire(waiter, when_freed=freed.set).is_granted
     assert looks == []
     # Others look first: to be refused costs no write.

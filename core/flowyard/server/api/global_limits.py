@@ -87,9 +87,7 @@ def increment(
     """
     request = SlotRequest(names=tuple(dict.fromkeys(names)), slots=slots, mode=mode)
     with refused_as_invalid():
-        answer, found = database.change(
-            lambda connection: unowned_slots.take(connection, database.dialect, request, utcnow())
-        )
+        answer, found = database.change_plainly(lambda connection: unowned_slots.take(connection, request, utcnow()))
     if not answer.is_granted:
         headers = {"Retry-After": str(float(answer.retry_after_seconds))}
         raise HTTPException(status.HTTP_423_LOCKED, "Locked", headers)
