@@ -52,6 +52,8 @@ class Dialect(ABC):
     """Parameters that one statement can have."""
     has_native_types: bool
     """The driver knows UUIDs and JSON."""
+    has_tag_index: bool
+    """It finds the runs of a tag by itself; without that the table `flow_run_tag` has those of flow runs."""
     driver_error: type[Exception]
     """The base of what the driver raises."""
     row_lock: str
@@ -179,6 +181,7 @@ class SQLite(Dialect):
     name = "sqlite"
     max_parameters = 32_000  # the limit is 32,766
     has_native_types = False
+    has_tag_index = False
     driver_error = sqlite3.Error
     row_lock = ""  # BEGIN IMMEDIATE has the same effect
 

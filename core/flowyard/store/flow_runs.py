@@ -60,18 +60,25 @@ class Origin:
 def insert_flow_run(connection: PlainConnection, run: FlowRun) -> None:
     """Store a new flow run; its state goes to `states.insert_flow_run_state`."""
     connection.insert("flow_run", {"id": run.id, "created": run.created, **_values(run)})
+    _keep_tags(connection, run)
 
 
 def insert_once(connection: PlainConnection, run: FlowRun, origin: Origin) -> bool:
     """Store a new flow run of a server; False when its flow has one with its idempotency key."""
     values = _served_values(run, origin)
     once = f"{insert_text('flow_run', values)} ON CONFLICT (flow_id, idempotency_key) DO NOTHING"
-    return connection.execute(once, *values.values()).rowcount > 0
+    if connection.execute(once, *values.values()).rowcount == 0:
+        return False
+    _keep_tags(connection, run)
+    return True
 
 
 def insert_served(connection: PlainConnection, made: Iterable[tuple[FlowRun, Origin]]) -> None:
     """Store new flow runs of a server that have no idempotency keys."""
+    made = list(made)
     insert_rows(connection, "flow_run", [_served_values(run, origin) for run, origin in made])
+    for run, _ in made:
+        _keep_tags(connection, run)
 
 
 def find(connection: PlainConnection, flow_id: UUID, idempotency_key: str) -> UUID | None:
@@ -231,6 +238,12 @@ def _values(run: FlowRun) -> dict[str, Any]:
         "start_info": {name: value for name in _START_FIELDS if (value := getattr(run.start, name)) is not None},
         **_progress(run),
     }
+
+
+def _keep_tags(connection: PlainConnection, run: FlowRun) -> None:
+    if run.tags and not connection.dialect.has_tag_index:
+        for tag in dict.fromkeys(run.tags):
+            connection.execute("INSERT OR IGNORE INTO flow_run_tag (tag, flow_run_id) VALUES (?, ?)", tag, run.id)
 
 
 def _progress(run: FlowRun) -> dict[str, Any]:

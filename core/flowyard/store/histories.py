@@ -58,7 +58,7 @@ def flow_run_history(
     where = filters.flow_runs
     states = None
     # PostgreSQL has an index of tags alone: what it finds there are few runs, or so many that to sort them is quicker.
-    indexed = ("state", "expected_start_time", *(() if dialect.has_native_types else ("tags",)))
+    indexed = ("state", "expected_start_time", *(() if dialect.has_tag_index else ("tags",)))
     if filters == Filters(flow_runs=where) and _says_only(where, *indexed):
         of_states = where.state if where is not None and where.operator is Operator.and_ else None
         states = states_of_flow_runs(connection, of_states)

@@ -37,6 +37,7 @@ class PostgreSQL(Dialect):
     name = "postgresql"
     max_parameters = 60_000  # the wire protocol counts them in 16 bits
     has_native_types = True
+    has_tag_index = True
     row_lock = " FOR UPDATE"
 
     def __init__(self, url: URL, *, connect_timeout: float | None, echo: bool) -> None:

@@ -19,7 +19,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    column,
     event,
+    table,
     text,
 )
 
@@ -124,6 +126,21 @@ flow_run = Table(
 _GIN = DDL("CREATE INDEX ix_flow_run__tags ON flow_run USING gin (tags jsonb_path_ops)")
 # As text: an `Index` with an option of PostgreSQL's would load that side of SQLAlchemy for databases of every kind.
 event.listen(flow_run, "after_create", _GIN.execute_if(dialect="postgresql"))
+
+# The same for SQLite, which has no index of the items of a list: a table, in which `flow_runs` puts the tags of a new
+# run and triggers the rest. (A trigger of the insertion doubles its 25 microseconds, also for runs without tags.) To
+# look for a rare tag in the index of states takes 20 ms among 100,000 runs.
+flow_run_tag = table("flow_run_tag", column("tag", TEXT), column("flow_run_id", ID))
+_REMOVE_TAGS = "DELETE FROM flow_run_tag WHERE flow_run_id = old.id AND tag IN (SELECT value FROM json_each(old.tags))"
+for _statement in (
+    "CREATE TABLE flow_run_tag (tag TEXT NOT NULL, flow_run_id BLOB NOT NULL, PRIMARY KEY (tag, flow_run_id)) "
+    "WITHOUT ROWID",
+    "CREATE TRIGGER flow_run_tag__update AFTER UPDATE OF tags ON flow_run WHEN new.tags <> old.tags "
+    f"BEGIN {_REMOVE_TAGS}; INSERT INTO flow_run_tag SELECT DISTINCT value, new.id FROM json_each(new.tags); END",
+    f"CREATE TRIGGER flow_run_tag__delete AFTER DELETE ON flow_run WHEN old.tags <> '[]' BEGIN {_REMOVE_TAGS}; END",
+):
+    event.listen(flow_run, "after_create", DDL(_statement).execute_if(dialect="sqlite"))
+event.listen(flow_run, "after_drop", DDL("DROP TABLE IF EXISTS flow_run_tag").execute_if(dialect="sqlite"))
 
 flow_run_state = Table(
     "flow_run_state",

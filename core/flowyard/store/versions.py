@@ -9,7 +9,7 @@ from flowyard.store.plain import PlainConnection
 if TYPE_CHECKING:
     from flowyard.store.database import Database
 
-VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 """Every schema version there was, oldest first; the names of the migrations."""
 CURRENT = VERSIONS[-1]
 TABLE = "alembic_version"

@@ -53,12 +53,14 @@ def listed(connection: Connection, dialect: Dialect, tag: str, page: Page) -> li
     return [UUID(run["id"]) for run in json.loads(found)]
 
 
+@pytest.mark.parametrize("rare", [0, 50])
 @pytest.mark.parametrize("looked", [20, 5_000])
 @pytest.mark.parametrize("tag", SHARES)
 def test_pages_are_those_of_the_whole_list(
-    filled: tuple[Database, list[FlowRun]], monkeypatch: pytest.MonkeyPatch, tag: str, looked: int
+    filled: tuple[Database, list[FlowRun]], monkeypatch: pytest.MonkeyPatch, tag: str, looked: int, rare: int
 ) -> None:
     database, runs = filled
+    monkeypatch.setattr(served_flow_runs, "_RARE", rare)
     monkeypatch.setattr(served_flow_runs, "_FIRST_LOOK", looked)
     monkeypatch.setattr(served_flow_runs, "_MOST_LOOK", 10 * looked)
     wanted = [run.id for run in runs if tag in run.tags]
