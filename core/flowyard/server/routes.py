@@ -17,10 +17,11 @@ from typing import Any, cast
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, status
 from fastapi.routing import APIRoute
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from flowyard.server.dependencies import check_api_version
+from flowyard.server.direct import Direct
 from flowyard.server.security.csrf import check_csrf
 from flowyard.store.encoding import storable_json
 
@@ -75,14 +76,33 @@ class Route(APIRoute):
             return Match.NONE, {}
         return super().matches(scope)
 
+    @cached_property
+    def _direct(self) -> Direct:
+        return Direct(self.endpoint, frozenset(self.param_convertors), self._kind_of_request)
+
+    @property
+    def _kind_of_request(self) -> type[Request]:
+        if self.body_field is None:
+            return Request
+        annotation: Any = self.body_field.field_info.annotation
+        has_fields = getattr(annotation, "__name__", "").startswith(_MADE_OF_PARAMETERS)
+        return _WithoutNulls if has_fields else _Bounded
+
+    @override
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in (self.methods or ()):
+            answer, receive = await self._direct.answer(scope, receive)
+            if answer is not None:
+                await answer(scope, receive, send)
+                return
+        await super().handle(scope, receive, send)
+
     @override
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        if self.body_field is None:
+        kind = self._kind_of_request
+        if kind is Request:
             return handle
-        annotation: Any = self.body_field.field_info.annotation
-        has_fields = getattr(annotation, "__name__", "").startswith(_MADE_OF_PARAMETERS)
-        kind = _WithoutNulls if has_fields else _Bounded
 
         async def bounded(request: Request) -> Response:
             return await handle(kind(request.scope, request.receive))
