@@ -1,7 +1,7 @@
 """The ledger of slots: who takes them, gives them back and waits for them. The limits themselves are in `limits`.
 
 In SQL text, for every task under a limit comes here twice: through SQLAlchemy a hand-over took four times as long
-(`benchmarks --only embedded-slots`).
+(`benchmarks --only server-slots`).
 """
 
 from __future__ import annotations
