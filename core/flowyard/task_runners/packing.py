@@ -115,7 +115,7 @@ class CallPacker:
     """
 
     def __init__(self, reducers: Reducers | None = None) -> None:
-        self._reducers = reducers
+        self.reducers = reducers
         self._specs: OrderedDict[TaskSpec, Shared] = OrderedDict()
         self._context_made: CallContext | None = None
         self._context_key: object = None
@@ -164,7 +164,7 @@ class CallPacker:
         buffers: list[Buffer] = []
         arguments: list[list[Any]] = []
         for name, value in call.arguments.items():
-            packed = pickled_or_blame(value, f"argument {name!r} of task {call.spec.name!r}", self._reducers)
+            packed = pickled_or_blame(value, f"argument {name!r} of task {call.spec.name!r}", self.reducers)
             arguments.append([name, put(packed, buffers)])
         needs = [list(upstream) for upstream in call.needs]
         control = [VERSION, spec.hash, context.hash, encode_task_run(call.task_run), call.attempt, arguments, needs]

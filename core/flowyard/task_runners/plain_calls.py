@@ -7,7 +7,7 @@ rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 from flowyard.ports import Recorder
@@ -55,7 +55,7 @@ def pack_plain_calls(calls: Sequence[TaskCall], packer: CallPacker) -> PlainCall
             if value.__class__ in SCALARS and (value.__class__ is not str or len(value) <= LONGEST_TEXT):
                 values.append(value)
                 continue
-            packed = pickled_or_blame(value, f"argument {name!r} of task {call.spec.name!r}")
+            packed = pickled_or_blame(value, f"argument {name!r} of task {call.spec.name!r}", packer.reducers)
             if packed.buffers or len(packed.data) >= LARGE:
                 return None
             values.append(packed.data)
@@ -120,14 +120,22 @@ class ArrivedPlainCall:
         self._names = names
         self._values = values
 
-    def open(self, *, spec: TaskSpec, context: CallContext, shim: Shim, recorder: Recorder) -> TaskCall:
-        """Return the call with its arguments.
+    def open(
+        self,
+        *,
+        spec: TaskSpec,
+        context: CallContext,
+        shim: Shim,
+        recorder: Recorder,
+        load: Callable[[Pickled], Any] = Pickled.load,
+    ) -> TaskCall:
+        """Return the call with its arguments; `load` rebuilds one that was pickled.
 
         Raises:
             UnpicklableValue: an argument cannot be rebuilt here; names it.
         """
         arguments = {
-            name: rebuilt(Pickled(value), f"argument {name!r} of task {spec.name!r}", "value")
+            name: rebuilt(Pickled(value), f"argument {name!r} of task {spec.name!r}", "value", load)
             if isinstance(value, bytes)
             else value
             for name, value in zip(self._names, self._values, strict=True)

@@ -17,7 +17,8 @@ from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.schemas.wire import decode_metrics
 from flowyard.schemas.wire_values import aware_from_wire, id_from_wire, time_to_wire
 from flowyard.task_runners.base import Outcome
-from flowyard.task_runners.packing_outcomes import copy_run, unread_value
+from flowyard.task_runners.envelopes import Envelope
+from flowyard.task_runners.packing_outcomes import copy_run, unpack_outcome, unread_value
 from flowyard.task_runners.pickling import Pickled
 
 _AS_IT_IS = frozenset({type(None), bool, int, float, str})
@@ -70,6 +71,11 @@ def pack_plain(outcome: Outcome, *, stays: bool, value: Pickled | None) -> list[
 
 def _is_plain(state: State[Any], type: StateType, name: str) -> bool:
     return state.type is type and state.name == name and state.message is None and state.state_details.is_plain
+
+
+def unpack_either(packed: Envelope | list[Any], task_run: TaskRun, where: str) -> Outcome:
+    """Return the outcome that `pack_plain` or else `pack_outcome` packed, `where` the call was executed."""
+    return unpack_outcome(packed, task_run) if isinstance(packed, Envelope) else unpack_plain(packed, task_run, where)
 
 
 def unpack_plain(wire: list[Any], task_run: TaskRun, where: str) -> Outcome:

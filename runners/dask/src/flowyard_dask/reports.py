@@ -17,9 +17,9 @@ from flowyard.schemas.wire import decode_events, encode_events
 from flowyard.schemas.wire_values import packb, unpackb
 from flowyard.task_runners.base import Outcome
 from flowyard.task_runners.envelopes import Envelope
-from flowyard.task_runners.packing_outcomes import pack_outcome, unpack_outcome
+from flowyard.task_runners.packing_outcomes import pack_outcome
 from flowyard.task_runners.pickling import Pickled
-from flowyard.task_runners.plain_outcomes import pack_plain, unpack_plain
+from flowyard.task_runners.plain_outcomes import pack_plain, unpack_either
 
 Packed = bytes | list[Any]
 """A report on its way: bytes, or the short array of a call that simply completed."""
@@ -45,9 +45,7 @@ class Report(NamedTuple):
     def outcome_of(self, task_run: TaskRun, where: str) -> Outcome:
         """Return how the call of `task_run` ended, `where` it was executed; only of a last report."""
         assert self.outcome is not None
-        if isinstance(self.outcome, Envelope):
-            return unpack_outcome(self.outcome, task_run)
-        return unpack_plain(self.outcome, task_run, where)
+        return unpack_either(self.outcome, task_run, where)
 
 
 class Elsewhere:

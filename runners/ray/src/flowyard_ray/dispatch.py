@@ -26,7 +26,8 @@ from flowyard.schemas.states import State, StateType
 from flowyard.schemas.wire_values import packb, unpackb
 from flowyard.task_runners.base import Handle, Outcome
 from flowyard.task_runners.outcomes import cancelled, crashed, synthesised
-from flowyard.task_runners.packing_outcomes import RemoteResult, unpack_outcome
+from flowyard.task_runners.packing_outcomes import RemoteResult
+from flowyard.task_runners.plain_outcomes import unpack_either
 from flowyard.task_runners.versions import mismatch, versions_here
 from flowyard_ray.api import ray
 from flowyard_ray.failures import Cause, Failure, understand
@@ -329,7 +330,7 @@ class Dispatcher:
                 self._given_back(item)
 
     def _outcome_of(self, item: Item, report: Report, place: Place | Kept, index: int) -> Outcome:
-        outcome = unpack_outcome(report.outcome, item.call.task_run)
+        outcome = unpack_either(report.outcome, item.call.task_run, "a Ray worker")
         self._gatherer.took(item.call.spec, outcome.metrics)
         state = outcome.state
         # Those before came through the mailbox.

@@ -24,11 +24,14 @@ from flowyard.schemas.wire_values import packb, unpackb
 from flowyard.settings import temporary_settings
 from flowyard.settings.model import find_setting
 from flowyard.task_runners.base import CallContext, Outcome, Shim, TaskCall, TaskSpec
+from flowyard.task_runners.envelopes import Envelope
 from flowyard.task_runners.metering import Gauge, Meter
 from flowyard.task_runners.outcomes import not_executed
 from flowyard.task_runners.packing import ArrivedCall, unpack_context, unpack_spec
 from flowyard.task_runners.packing_outcomes import pack_outcome
 from flowyard.task_runners.pickling import Pickled
+from flowyard.task_runners.plain_calls import ArrivedPlainCall
+from flowyard.task_runners.plain_outcomes import pack_plain
 from flowyard.task_runners.versions import Versions, mismatch, versions_here
 from flowyard.upcalls.channel import UpcallChannel
 from flowyard_ray.api import ray
@@ -184,9 +187,9 @@ class RayWorker:
                 break
             if recorder is not None:
                 recorder.begin()
-            meter = self._gauge.meter(item.call.nbytes)
+            meter = self._gauge.meter(item.nbytes)
             natives = extras.natives[len(reports)] if extras is not None and extras.natives else ()
-            report, left = self._execute_one(ArrivedCall(item.call), item, spec, context, natives, arguments, meter)
+            report, left = self._execute_one(_arrived(item), item, spec, context, natives, arguments, meter)
             if recorder is not None:
                 recorder.ended(self._in_few_bytes(report, left))
             if pending:
@@ -205,7 +208,7 @@ class RayWorker:
 
     def _execute_one(
         self,
-        arrived: ArrivedCall,
+        arrived: ArrivedCall | ArrivedPlainCall,
         item: WorkItem,
         spec: Callable[[str], TaskSpec],
         context: CallContext,
@@ -239,7 +242,8 @@ class RayWorker:
         left = keep(outcome, self._natives)
         # With the value packed: that is what `keep` does.
         outcome.metrics = meter.read()._replace(bytes_out=left.size)
-        return Report(first, pack_outcome(outcome, self._name, value_stays=True)), left
+        packed = pack_plain(outcome, stays=True, value=None)
+        return Report(first, packed or pack_outcome(outcome, self._name, value_stays=True)), left
 
     def _flight_recorder(self) -> FlightRecorder | None:
         if self._recorder is None:
@@ -353,6 +357,10 @@ class RayWorker:
 def this_worker() -> RayWorker:
     """Return what this process knows as a worker: one object for all the tasks that Ray has it execute, one by one."""
     return RayWorker()
+
+
+def _arrived(item: WorkItem) -> ArrivedCall | ArrivedPlainCall:
+    return ArrivedCall(item.call) if isinstance(item.call, Envelope) else item.call
 
 
 def _load(data: Pickled, *, natives: Sequence[Any]) -> Any:

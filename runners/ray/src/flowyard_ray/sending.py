@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowyard import containers
+from flowyard.exceptions import UnpicklableValue
 from flowyard.task_runners.base import Handle, Upstream
 from flowyard.task_runners.envelopes import Envelope
 from flowyard.task_runners.packing import CallPacker, Shared
+from flowyard.task_runners.plain_calls import pack_plain_calls
 from flowyard_ray.api import ray
 from flowyard_ray.context import Options
 from flowyard_ray.jobs import Item, Job, RayHandle
 from flowyard_ray.remote import Extras, remote_function
 from flowyard_ray.values import Kept, Natives, stand_in_for
-from flowyard_ray.work import WorkItem, pack_work
+from flowyard_ray.work import pack_plain_work, pack_work
 
 _KEPT_FUNCTIONS = 256
 _LARGE_SPEC = 256 * 1024
@@ -36,12 +38,16 @@ class Sender:
         self._functions: OrderedDict[bytes, tuple[Any, Any]] = OrderedDict()
         self._with_options: OrderedDict[tuple[bytes, int], tuple[Options, Any]] = OrderedDict()
         self._prepared: dict[int, tuple[Envelope, list[Any]]] = {}
+        self._plain: bytes | None = None
         self._shared: tuple[Shared, Shared] | None = None
 
     def prepare(self, job: Job) -> list[tuple[Item, Exception]]:
         """Pack the calls of a job; those that cannot be packed are taken out of it and returned."""
         refused: list[tuple[Item, Exception]] = []
         self._prepared = {}
+        self._plain = self._in_one_piece(job)
+        if self._plain is not None:
+            return refused
         for item in job.items:
             try:
                 packed = self._packer.pack(item.call)
@@ -57,25 +63,44 @@ class Sender:
             item.handle.index = index
         return refused
 
+    def _in_one_piece(self, job: Job) -> bytes | None:
+        """Pack the calls of a job as one; None when they need Ray, or one of them is something special."""
+        if len(job.items) < 2 or any(item.upstream for item in job.items):
+            return None
+        try:
+            packed = pack_plain_calls([item.call for item in job.items], self._packer)
+        except UnpicklableValue:  # one by one it is seen which
+            packed = None
+        if self._natives.take_all() or packed is None:
+            return None
+        self._shared = packed.spec, packed.context
+        for index, item in enumerate(job.items):
+            item.handle.index = index
+        return packed.data
+
     def send(self, job: Job) -> None:
         """Start the job that was prepared last. Raises what Ray raises."""
         assert self._shared is not None
         spec, context = self._shared
         inputs = _Inputs()
-        items: list[WorkItem] = []
+        items: list[tuple[int, Envelope, list[list[int]]]] = []
         natives: list[list[Any]] = []
-        for item in job.items:
+        for item in job.items if self._plain is None else ():
             envelope, found = self._prepared[id(item)]
-            items.append(WorkItem(item.token, envelope, inputs.of(item)))
+            items.append((item.token, envelope, inputs.of(item)))
             natives.append(found)
         function, spec_reference = self._function(job.items[0].call.spec.name, spec)
         extras = None
         if spec_reference is not None or any(natives):
             extras = Extras(natives, [] if spec_reference is None else [spec_reference])
-        work = pack_work(self._run_facts, context.data, items, gives_back=job.is_gathered)
+        if self._plain is None:
+            work = pack_work(self._run_facts, context.data, items, gives_back=job.is_gathered)
+        else:
+            tokens = [item.token for item in job.items]
+            work = pack_plain_work(self._run_facts, context.data, self._plain, tokens, gives_back=job.is_gathered)
         remote = self._configured(function, spec.hash, job.options)
         job.outcome, job.values = remote.remote(work, extras, *inputs.arguments)
-        self._prepared = {}
+        self._prepared, self._plain = {}, None
 
     def _function(self, name: str, spec: Shared) -> tuple[Any, Any]:
         found = self._functions.get(spec.hash)

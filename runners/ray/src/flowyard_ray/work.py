@@ -11,6 +11,7 @@ from flowyard.schemas.wire import VERSION
 from flowyard.schemas.wire_values import packb
 from flowyard.task_runners.envelopes import Envelope, read_control
 from flowyard.task_runners.pickling import Buffer
+from flowyard.task_runners.plain_calls import ArrivedPlainCall, ArrivedPlainCalls
 from flowyard.task_runners.versions import Versions, versions_here
 from flowyard_ray.values import Kept
 
@@ -23,9 +24,11 @@ class WorkItem(NamedTuple):
 
     token: int
     """Tells the letters of this call apart."""
-    call: Envelope
+    call: Envelope | ArrivedPlainCall
     inputs: Sequence[Sequence[int]]
     """For each upstream that Ray delivers: its key in the call, which argument it comes in, where in there."""
+    nbytes: int
+    """How many bytes of the piece of work are of this call."""
 
 
 class Work(NamedTuple):
@@ -39,22 +42,44 @@ class Work(NamedTuple):
     """Calls that have not begun are given back when one takes long: nobody asked for them to be together."""
 
 
-def pack_work(run_facts: bytes, context: bytes, items: Sequence[WorkItem], *, gives_back: bool = False) -> Packed:
-    """Return a piece of work as an argument for Ray."""
-    wire = [[item.token, item.call.control, len(item.call.buffers), item.inputs] for item in items]
+def pack_work(
+    run_facts: bytes,
+    context: bytes,
+    items: Sequence[tuple[int, Envelope, Sequence[Sequence[int]]]],
+    *,
+    gives_back: bool = False,
+) -> Packed:
+    """Return a piece of work as an argument for Ray; `items` has what a `WorkItem` begins with."""
+    wire: list[list[Any]] = []
+    buffers: list[Buffer] = []
+    for token, call, inputs in items:
+        wire.append([token, call.control, len(call.buffers), inputs])
+        buffers += call.buffers
     control = packb([VERSION, run_facts, context, wire, gives_back])
-    buffers = [buffer for item in items for buffer in item.call.buffers]
     return (control, *map(pickle.PickleBuffer, buffers)) if buffers else control
 
 
+def pack_plain_work(
+    run_facts: bytes, context: bytes, calls: bytes, tokens: Sequence[int], *, gives_back: bool = False
+) -> Packed:
+    """Return a piece of work whose calls are packed in one piece (see `flowyard.task_runners.plain_calls`)."""
+    return packb([VERSION, run_facts, context, tokens, gives_back, calls])
+
+
 def unpack_work(work: Packed) -> Work:
-    """Return what `pack_work` packed."""
+    """Return what `pack_work` or `pack_plain_work` packed."""
     control, buffers = (work, ()) if isinstance(work, bytes) else (work[0], work[1:])
-    _, run_facts, context, wire, gives_back = read_control(control)
+    _, run_facts, context, wire, gives_back, *plain = read_control(control)
     items: list[WorkItem] = []
+    if plain:
+        size = len(plain[0]) // len(wire)
+        for token, arrived in zip(wire, ArrivedPlainCalls(plain[0]), strict=True):
+            items.append(WorkItem(token, arrived, (), size))
+        return Work(run_facts, context, items, gives_back)
     at = 0
     for token, call, count, inputs in wire:
-        items.append(WorkItem(token, Envelope(call, buffers[at : at + count]), inputs))
+        envelope = Envelope(call, buffers[at : at + count])
+        items.append(WorkItem(token, envelope, inputs, envelope.nbytes))
         at += count
     return Work(run_facts, context, items, gives_back)
 
@@ -64,7 +89,8 @@ class Report(NamedTuple):
 
     first: int
     """The number of the first event in the outcome; those before are known to have come through the mailbox."""
-    outcome: Envelope
+    outcome: Envelope | list[Any]
+    """As `pack_outcome` packs it, or `pack_plain`."""
     kept: Kept | None = None
     """What the call left, if that is small: whoever asks for the value finds it in the flow's process."""
 
@@ -79,16 +105,15 @@ class Reported(NamedTuple):
 
 def pack_reports(where: str, reports: Sequence[Report]) -> bytes:
     """Return the reports of a piece of work in one piece."""
-    wire = [
-        [
-            report.first,
-            report.outcome.control,
-            len(report.outcome.buffers),
-            None if report.kept is None else report.kept.to_wire(),
-        ]
-        for report in reports
-    ]
-    buffers: list[Buffer] = [buffer for report in reports for buffer in report.outcome.buffers]
+    wire: list[list[Any]] = []
+    buffers: list[Buffer] = []
+    for first, outcome, left in reports:
+        kept = None if left is None else left.to_wire()
+        if isinstance(outcome, Envelope):
+            wire.append([first, outcome.control, len(outcome.buffers), kept])
+            buffers += outcome.buffers
+        else:
+            wire.append([first, outcome, None, kept])
     return Envelope(packb([VERSION, where, wire, _versions_here()]), buffers).to_bytes()
 
 
@@ -101,8 +126,10 @@ def unpack_reports(data: Buffer) -> Reported:
     _, where, wire, versions = read_control(envelope.control)
     reports: list[Report] = []
     at = 0
-    for first, control, count, kept in wire:
-        outcome = Envelope(control, envelope.buffers[at : at + count])
+    for first, packed, count, kept in wire:
+        outcome: Envelope | list[Any] = packed
+        if count is not None:
+            outcome = Envelope(packed, envelope.buffers[at : at + count])
+            at += count
         reports.append(Report(first, outcome, None if kept is None else Kept.from_wire(kept)))
-        at += count
     return Reported(where, Versions(*versions), reports)
