@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -19,12 +20,11 @@ from flowyard.schemas.api.charts import (
     TaskCount,
     TaskRunCount,
 )
-from flowyard.schemas.api.filters import FlowRunFilter, TaskRunFilter
 from flowyard.schemas.states import StateType
 from flowyard.store.dialects import Dialect
 from flowyard.store.encoding import duration_to_microseconds, from_microseconds, to_microseconds
 from flowyard.store.filtering.conditions import Condition, one_of
-from flowyard.store.filtering.related import Filters, of_flow_runs, of_task_runs
+from flowyard.store.filtering.related import Filters, named_flow_runs, of_flow_runs, of_task_runs, says_only
 from flowyard.store.filtering.task_runs import task_run_condition
 from flowyard.store.interval_counts import (
     MOST_COUNTS,
@@ -59,7 +59,7 @@ def flow_run_history(
     states = None
     # PostgreSQL has an index of tags alone: what it finds there are few runs, or so many that to sort them is quicker.
     indexed = ("state", "expected_start_time", *(() if dialect.has_tag_index else ("tags",)))
-    if filters == Filters(flow_runs=where) and _says_only(where, *indexed):
+    if filters == Filters(flow_runs=where) and says_only(where, *indexed):
         of_states = where.state if where is not None and where.operator is Operator.and_ else None
         states = states_of_flow_runs(connection, of_states)
     intervals = Intervals(to_microseconds(start), duration_to_microseconds(step), bins)
@@ -77,8 +77,8 @@ def task_run_history(
     now: datetime,
 ) -> list[HistoryResponse]:
     """Return how many task runs were expected to start in each interval, by the state they are in."""
-    flow_run_ids = _only_flow_run_ids(replace(filters, task_runs=None))
-    is_indexed = flow_run_ids is not None and _says_only(filters.task_runs, "state")
+    flow_run_ids = named_flow_runs(replace(filters, task_runs=None))
+    is_indexed = flow_run_ids is not None and says_only(filters.task_runs, "state")
     states = states_of_task_runs(connection, flow_run_ids) if flow_run_ids is not None and is_indexed else None
     intervals = Intervals(to_microseconds(start), duration_to_microseconds(step), bins)
     return _history(connection, task_run, _of_task_runs(dialect, filters), states, intervals, now=now)
@@ -192,7 +192,7 @@ def dashboard_counts(
 
 def _of_task_runs(dialect: Dialect, filters: Filters) -> list[Condition]:
     """Return the conditions on task runs; those of the flow runs that are named, without looking these up."""
-    flow_run_ids = _only_flow_run_ids(replace(filters, task_runs=None))
+    flow_run_ids = named_flow_runs(replace(filters, task_runs=None))
     if flow_run_ids is None:
         return list(of_task_runs(dialect, filters))
     of_runs = one_of(task_run.c.flow_run_id, flow_run_ids)
@@ -201,21 +201,22 @@ def _of_task_runs(dialect: Dialect, filters: Filters) -> list[Condition]:
 
 def count_flow_runs_by_state(connection: Connection, dialect: Dialect, filters: Filters) -> list[StateCount]:
     """Return how many flow runs there are in each state."""
+    # All of them are counted in the index of states.
+    reading = nullcontext() if filters != Filters() else dialect.preferring_indexes(connection)
     query = (
         select(flow_run.c.state_type, flow_run.c.state_name, func.count().label("runs"))
         .where(flow_run.c.state_type.is_not(None), *of_flow_runs(dialect, filters))
         .group_by(flow_run.c.state_type, flow_run.c.state_name)
         .order_by(flow_run.c.state_type, flow_run.c.state_name)
     )
-    return [
-        StateCount(state_type=StateType(row.state_type), state_name=row.state_name, count=row.runs)
-        for row in connection.execute(query)
-    ]
+    with reading:
+        rows = connection.execute(query).all()
+    return [StateCount(state_type=StateType(row.state_type), state_name=row.state_name, count=row.runs) for row in rows]
 
 
 def count_task_runs_by_type(connection: Connection, dialect: Dialect, filters: Filters) -> CountByState:
     """Return how many task runs there are in states of each type."""
-    flow_run_ids = _only_flow_run_ids(filters)
+    flow_run_ids = named_flow_runs(filters)
     if flow_run_ids is not None:
         # Kept without counting: a flow run can have a hundred thousand task runs.
         query = (
@@ -246,16 +247,3 @@ def count_task_runs_by_task(connection: Connection, flow_run_id: UUID) -> list[T
         )
         for row in connection.execute(query.having(total != 0))
     ]
-
-
-def _only_flow_run_ids(filters: Filters) -> list[UUID] | None:
-    """Return the flow runs that filters name, if they say nothing else."""
-    where = filters.flow_runs
-    if where is None or filters != Filters(flow_runs=where) or not _says_only(where, "id"):
-        return None
-    return where.id.any_ if where.id is not None and where.id.not_any_ is None else None
-
-
-def _says_only(where: FlowRunFilter | TaskRunFilter | None, *names: str) -> bool:
-    """Say whether a filter says nothing but of some fields."""
-    return where is None or where.model_dump(exclude={"operator", *names}, exclude_none=True) == {}

@@ -84,3 +84,30 @@ def test_a_task_run_is_renamed_and_deleted(api: httpx.Client, flow_run_id: str) 
     assert api.delete(f"/task_runs/{made['id']}").status_code == 204
     assert api.delete(f"/task_runs/{made['id']}").status_code == 404
     assert make(api, flow_run_id)["id"] != made["id"]
+
+
+@pytest.mark.parametrize("sort", ["EXPECTED_START_TIME_ASC", "EXPECTED_START_TIME_DESC"])
+def test_the_task_runs_of_a_flow_run_are_the_same_however_they_are_looked_for(api: httpx.Client, sort: str) -> None:
+    flow = api.post("/flows/", json={"name": "flow"}).json()["id"]
+    of_runs = [api.post("/flow_runs/", json={"flow_id": flow}).json()["id"] for _ in range(2)]
+    kinds: list[dict[str, Any] | None] = [None, {"type": "COMPLETED"}, {"type": "FAILED"}, {"type": "RUNNING"}]
+    kinds += [
+        {"type": "SCHEDULED", "state_details": {"scheduled_time": f"2026-01-0{day}T00:00:00Z"}} for day in (1, 1, 2)
+    ]
+    for number in range(28):
+        body = {"task_key": "t", "dynamic_key": f"{number}", "flow_run_id": of_runs[number % 9 == 0]}
+        api.post("/task_runs/", json={**body, "state": kinds[number % 7]}).raise_for_status()
+
+    def listed(**body: Any) -> list[str]:
+        own = {"flow_runs": {"id": {"any_": of_runs[:1]}}, "sort": sort}
+        return [run["id"] for run in api.post("/task_runs/filter", json={**own, **body}).json()]
+
+    # A filter that takes all of them.
+    whole = listed(task_runs={"name": {"like_": ""}})
+    assert len(whole) == 24
+    assert listed() == whole
+    assert listed(limit=7, offset=5) == whole[5:12]
+    pages: list[str] = []
+    while found := listed(limit=5, after=pages[-1] if pages else None):
+        pages += found
+    assert pages == whole

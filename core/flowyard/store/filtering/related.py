@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import exists, select
 from sqlalchemy.sql import Select
@@ -122,3 +123,16 @@ def _queues(filters: Filters) -> Iterable[Select[Any]]:
     if filters.work_pools is not None:
         pools = select(work_pool.c.id).where(work_pool_condition(filters.work_pools))
         yield select(work_queue.c.id).where(work_queue.c.work_pool_id.in_(pools))
+
+
+def named_flow_runs(filters: Filters) -> list[UUID] | None:
+    """Return the flow runs that filters name, if they say nothing else."""
+    where = filters.flow_runs
+    if where is None or filters != Filters(flow_runs=where) or not says_only(where, "id"):
+        return None
+    return where.id.any_ if where.id is not None and where.id.not_any_ is None else None
+
+
+def says_only(where: FlowRunFilter | TaskRunFilter | None, *names: str) -> bool:
+    """Say whether a filter says nothing but of some fields."""
+    return where is None or where.model_dump(exclude={"operator", *names}, exclude_none=True) == {}
