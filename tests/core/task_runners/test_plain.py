@@ -14,7 +14,7 @@ from flowyard.engine.local_shim import LocalShim
 from flowyard.exceptions import UnpicklableValue
 from flowyard.results import UnpersistedResult
 from flowyard.rules.bookkeeping import enter_state
-from flowyard.schemas.events import LogEmitted, TaskRunEntered
+from flowyard.schemas.events import LogEmitted, TaskRunEntered, TaskRunRenamed
 from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.runs import TaskRun, utcnow
 from flowyard.schemas.states import State, StateDetails, StateType
@@ -64,6 +64,10 @@ def facts(run: TaskRun) -> dict[str, Any]:
 
 def told_of(state: State[Any]) -> tuple[Any, ...]:
     return (state.type, state.name, state.message, state.state_details, state.timestamp, state.id)
+
+
+def event_facts(event: Any) -> tuple[Any, ...]:
+    return event if isinstance(event, LogEmitted) else (event.task_run_id, *told_of(event.state))
 
 
 # --- calls ------------------------------------------------------------------------------------------------------
@@ -151,7 +155,9 @@ def completed(value: Any) -> tuple[TaskRun, Outcome]:
     enter_state(run, running)
     state = State(StateType.COMPLETED, data=UnpersistedResult(value), state_details=details)
     enter_state(run, state)
-    events: list[Any] = [TaskRunEntered(run.id, running), TaskRunEntered(run.id, state)]
+    line = LogEmitted(run.flow_run_id, run.id, "flowyard.task_runs", 20, "said \ud800", utcnow())
+    entered = TaskRunEntered(run.id, running), TaskRunEntered(run.id, state)
+    events: list[Any] = [line, entered[0], line._replace(message="more"), entered[1], line._replace(level=10)]
     return sent, Outcome(run, state, events, metrics=TaskMetrics(worker="w", began=1.5, run_seconds=0.25))
 
 
@@ -169,8 +175,7 @@ def test_an_outcome_arrives_as_it_would_the_general_way(value: Any):
     assert plain.task_run.state is plain.state
     assert repr(plain.state.result()) == repr(general.state.result()) == repr(value)
     assert plain.state.data.to_record() == general.state.data.to_record()
-    entered: list[Any] = [*plain.events, *outcome.events]
-    assert [told_of(event.state) for event in entered[:2]] == [told_of(event.state) for event in entered[2:]]
+    assert [event_facts(event) for event in plain.events] == [event_facts(event) for event in outcome.events]
     assert plain.metrics is not None
     assert outcome.metrics is not None
     assert plain.metrics == outcome.metrics._replace(bytes_out=pickled(value).size)
@@ -179,7 +184,7 @@ def test_an_outcome_arrives_as_it_would_the_general_way(value: Any):
 def test_a_value_that_stays_is_not_in_the_outcome():
     sent, outcome = completed([1] * 1000)
     wire = pack_plain(outcome, stays=True, value=None)
-    assert len(packb(wire)) < 150
+    assert len(packb(wire)) < 400
     assert wire is not None
     assert unpack_plain(wire, sent, "here").state.data is None
 
@@ -191,7 +196,10 @@ def test_a_value_that_stays_is_not_in_the_outcome():
         lambda outcome: setattr(outcome, "is_synthesised", True),
         lambda outcome: setattr(outcome.task_run, "run_count", 2),
         lambda outcome: outcome.events.append(LogEmitted(None, None, "name", 20, "text", utcnow())),
-        lambda outcome: outcome.events.pop(),
+        lambda outcome: outcome.events.append(TaskRunRenamed(outcome.task_run.id, "new")),
+        lambda outcome: outcome.events.append(outcome.events[1]),
+        lambda outcome: outcome.events.pop(1),
+        lambda outcome: outcome.events.pop(3),
         lambda outcome: outcome.events.reverse(),
         lambda outcome: setattr(outcome.state, "name", "Cached"),
         lambda outcome: setattr(outcome.state, "message", "said"),
