@@ -22,7 +22,7 @@ from flowyard.schemas.api.flow_runs import FlowRun
 from flowyard.schemas.api.states import StateDetails
 from flowyard.schemas.api.task_runs import TaskRun
 from flowyard.store.answers import flow_run_policy, task_inputs, task_run_policy
-from flowyard.store.encoding import from_json, from_microseconds, text_to_json, to_microseconds
+from flowyard.store.encoding import from_json, from_microseconds, text_to_json, to_json, to_microseconds
 from flowyard.store.interval_counts import lateness_of, run_time_of
 from flowyard.store.tables import flow_run, flow_run_state, task_run, task_run_state
 from flowyard.store.types import Duration, Identifier, Json, Timestamp
@@ -33,6 +33,10 @@ Values = Sequence[Any]
 _NOW = "now"
 _STATE = ("message", "data", "state_details")
 _OWN_DETAILS = {"flow_run_id", "task_run_id"}
+_NO_DETAILS = StateDetails().model_dump(mode="json", exclude=_OWN_DETAILS)
+_NO_DETAILS_TEXT = to_json(_NO_DETAILS)[1:-1]
+_PLAIN_DETAILS = frozenset(_NO_DETAILS) - {"scheduled_time", "cache_expiration", "pause_timeout"}
+"""What is stored as the API has it; times may be of other zones."""
 _CACHED = 2_048
 """Ids, times and policies that were written last: those of one row, and of a list, have many in common."""
 
@@ -148,11 +152,14 @@ def _as_it_is(text: str) -> str:
     return text
 
 
-@lru_cache(_CACHED)
 def _more_details(text: str | None) -> str:
     """Return the members of a state's details, but for the ids of its runs."""
-    record: dict[str, Any] = {} if text is None else from_json(text)
+    if text is None or text == "{}":
+        return _NO_DETAILS_TEXT
+    record: dict[str, Any] = from_json(text)
     known = {name: value for name, value in record.items() if name not in _OWN_DETAILS}
+    if _PLAIN_DETAILS.issuperset(known):
+        return to_json({**_NO_DETAILS, **known})[1:-1]
     return StateDetails.model_validate(known).model_dump_json(exclude=_OWN_DETAILS)[1:-1]
 
 

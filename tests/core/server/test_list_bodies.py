@@ -16,6 +16,7 @@ DETAILS = {
     "retriable": False,
     "untrackable_result": True,
 }
+RUN = "01A205D1-0832-768E-86D7-B60A17E9426D"
 STILL_GOING = {"estimated_run_time", "estimated_start_time_delta"}
 
 
@@ -33,7 +34,11 @@ def states() -> list[dict[str, Any] | None]:
         {"type": "RUNNING", "name": NAMES[0], "message": NAMES[1]},
         {"type": "PAUSED", "state_details": DETAILS},
         {"type": "COMPLETED", "data": VALUE, "message": NAMES[2]},
-        {"type": "FAILED", "data": "text", "state_details": {"cache_key": NAMES[1]}},
+        {
+            "type": "FAILED",
+            "data": "text",
+            "state_details": {"cache_key": NAMES[1], "retriable": True, "child_flow_run_id": RUN},
+        },
     ]
 
 
