@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from uuid import UUID
 
 from flowyard.context import current
 from flowyard.exceptions import AcquireConcurrencySlotTimeoutError
@@ -28,14 +29,16 @@ class SlotWait:
             raise ValueError(f"occupy={occupy!r} must be a number of slots, at least 1")
         here = current()
         flow_run = here.flow_run.flow_run if here.flow_run is not None else None
-        task_run = here.task_run.task_run if here.task_run is not None else None
+        task_run_id: UUID | None = None
+        if here.task_run is not None:
+            task_run_id = getattr(here.task_run.scope, "sent_task_run_id", None) or here.task_run.task_run.id
         self._limits: LimitStore = control_plane().limits
         self._request = SlotRequest(
             names=given,
             slots=occupy,
             mode=mode,
             flow_run_id=flow_run.id if flow_run is not None else None,
-            task_run_id=task_run.id if task_run is not None else None,
+            task_run_id=task_run_id,
         )
         self._timeout = timeout_seconds
         self._deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from flowyard.aio import asyncio, running_loop
 from flowyard.context import FlowRunContext, TaskRunContext, current
@@ -49,6 +50,10 @@ class Scope:
     What it keeps does not grow with the number of finished tasks: counters by state, and the first 100 states that
     are not Completed. Pending submissions are in `live`.
     """
+
+    sent_task_run_id: UUID | None = None
+    """On a remote worker: the task run that the flow sent there. What it calls holds slots in its name, for it is what
+    is lost with the worker."""
 
     def __init__(
         self,
@@ -244,10 +249,14 @@ class Scope:
         limits = slots.limits_of(set(run.tags).difference(caller_tags))
         return slots.enter(run, limits, self.recorder) if limits else None
 
+    def take_slots_back(self, task_run_id: UUID) -> None:
+        """Give back what a task run that was lost with its worker holds by `concurrency`; returns at once."""
+        self._slot_queue().forget(task_run_id)
+
     def _slot_queue(self) -> SlotQueue:
         if self.slots is None:
             with self._lock:
-                self.slots = self.slots or SlotQueue(control_plane().limits)
+                self.slots = self.slots or SlotQueue(control_plane().limits, self.sent_task_run_id)
         return self.slots
 
     # --- submissions ---------------------------------------------------------------------------------------

@@ -43,12 +43,14 @@ class SlotTicket(Completion):
         *("recorder", "request", "run"),
     )
 
-    def __init__(self, queue: SlotQueue, run: TaskRun, names: tuple[str, ...], recorder: Recorder) -> None:
+    def __init__(
+        self, queue: SlotQueue, run: TaskRun, names: tuple[str, ...], recorder: Recorder, holder_id: UUID
+    ) -> None:
         super().__init__()
         self._queue = queue
         self.run = run
         self.recorder = recorder
-        self.request = SlotRequest(names=names, slots=1, flow_run_id=run.flow_run_id, task_run_id=run.id)
+        self.request = SlotRequest(names=names, slots=1, flow_run_id=run.flow_run_id, task_run_id=holder_id)
         self.error: BaseException | None = None
         self.granted_at: float | None = None
         self.answer: SlotAnswer | None = None
@@ -91,10 +93,16 @@ class TakeSlots(WaitFor):
 
 
 class SlotQueue:
-    """Asks for the slots of the task runs of one flow run. Its thread lives as long as somebody waits or holds."""
+    """Asks for the slots of the task runs of one flow run. Its thread lives as long as somebody waits or holds.
 
-    def __init__(self, limits: LimitStore) -> None:
+    Args:
+        limits: the ledger.
+        holder_id: the task run that holds them; None for each its own.
+    """
+
+    def __init__(self, limits: LimitStore, holder_id: UUID | None = None) -> None:
         self._limits = limits
+        self._holder_id = holder_id
         self._lock = threading.Lock()
         self._wakeup = threading.Event()
         self._thread: threading.Thread | None = None
@@ -116,7 +124,7 @@ class SlotQueue:
 
     def enter(self, run: TaskRun, names: tuple[str, ...], recorder: Recorder) -> SlotTicket:
         """Let a task run wait for its slots."""
-        ticket = SlotTicket(self, run, names, recorder)
+        ticket = SlotTicket(self, run, names, recorder, self._holder_id or run.id)
         with self._lock:
             self._waiting.setdefault(names, deque()).append(ticket)
             self._work_soon()

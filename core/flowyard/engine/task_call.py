@@ -187,8 +187,8 @@ async def _call_task(
         if outcome.is_synthesised and state.is_crashed():
             cause = state.data if isinstance(state.data, BaseException) else None
             log.error("Crash detected! Task run '%s': %s", run.name, state.message, exc_info=cause)
-        if outcome.lost_worker is not None and scope.slots is not None:
-            scope.slots.forget(run.id)
+        if outcome.lost_worker is not None:
+            scope.take_slots_back(run.id)
         if outcome.lost_worker is not None and prepared.attempts_lost < template.policy.crash_retries:
             attempt += 1
             prepared.attempts_lost += 1

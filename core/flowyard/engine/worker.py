@@ -33,6 +33,7 @@ class WorkerScope(Scope):
         self, call: TaskCall, *, control: ControlPlane, background: BackgroundLoop, packs: Packs
     ) -> None:
         self._call = call
+        self.sent_task_run_id = call.task_run.id
         self._worker_loop = background
         self._making = threading.RLock()
         self._used = ExitStack()

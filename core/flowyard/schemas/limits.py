@@ -55,6 +55,7 @@ class SlotRequest:
     """Names what is granted, and the place in the queue before: smaller ids came first."""
     flow_run_id: UUID | None = None
     task_run_id: UUID | None = None
+    """The slots come back when it is lost with its worker; so it is not a task run that is called there by another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

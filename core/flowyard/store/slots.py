@@ -36,6 +36,7 @@ _UNKNOWN = (
     "INSERT INTO concurrency_limit (id, name, slot_limit, active, slot_decay_per_second, avg_slot_occupancy_seconds, "
     "decaying_slots, decayed, created, updated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
+_AT_ONCE = 500
 _HELD = """
 SELECT s.slots, l.id, l.slot_limit, l.slot_decay_per_second, l.decaying_slots, l.decayed, l.avg_slot_occupancy_seconds
 FROM concurrency_slot s JOIN concurrency_limit l ON l.id = s.limit_id WHERE {condition} ORDER BY l.name{lock}
@@ -163,8 +164,12 @@ def release(
 
 def release_of_runs(connection: PlainConnection, run_ids: Sequence[UUID], *, now: datetime) -> bool:
     """Give back what flow runs or task runs hold; True if there were slots."""
-    condition = f"({_among('flow_run_id', run_ids)} OR {_among('task_run_id', run_ids)})"
-    return _give_back(connection, condition, [*run_ids, *run_ids], occupancy_seconds=None, now=now)
+    were_held = False
+    for start in range(0, len(run_ids), _AT_ONCE):
+        part = run_ids[start : start + _AT_ONCE]
+        condition = f"({_among('flow_run_id', part)} OR {_among('task_run_id', part)})"
+        were_held |= _give_back(connection, condition, [*part, *part], occupancy_seconds=None, now=now)
+    return were_held
 
 
 def release_of_owners(connection: PlainConnection, owner_ids: Sequence[UUID], *, now: datetime) -> None:
