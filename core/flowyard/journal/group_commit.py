@@ -168,13 +168,13 @@ class GroupCommit(Transactions):
         savepoint, said = connection.savepoint(), _said(connection)
         try:
             results = do_all(connection, [wish for _, wish in operations])
+            savepoint.commit()
         except Exception as error:
             if self.is_transient(error):
                 raise
             savepoint.rollback()
             _unsay(connection, said)
             return False
-        savepoint.commit()
         for (operation, _), result in zip(operations, results, strict=True):
             is_error = isinstance(result, Exception)
             operation.keep(None if is_error else result, result if is_error else None)
@@ -184,7 +184,8 @@ class GroupCommit(Transactions):
         assert operation.act is not None
         savepoint, said = connection.savepoint(), _said(connection)
         try:
-            operation.keep(operation.act(connection), None)
+            result = operation.act(connection)
+            savepoint.commit()
         except Exception as error:
             if self.is_transient(error):
                 raise
@@ -192,7 +193,7 @@ class GroupCommit(Transactions):
             _unsay(connection, said)
             operation.keep(None, error)
         else:
-            savepoint.commit()
+            operation.keep(result, None)
 
     def is_transient(self, error: Exception) -> bool:
         """Say whether the same transaction may succeed a little later."""

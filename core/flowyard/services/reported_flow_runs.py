@@ -66,7 +66,7 @@ _Proposed = tuple[FlowRun, OrchestrationResult] | Exception
 def create_flow_runs(connection: PlainConnection, wishes: Sequence[NewFlowRun]) -> list[MadeFlowRun | Exception]:
     """Store flow runs with their first states; in the place of one that has no flow is an `ObjectNotFound`."""
     wanted = [_made(wish.make) for wish in wishes]
-    known = flows.known_among(connection, {made[0].flow_id for made in wanted if not isinstance(made, Exception)})
+    flow_names = flows.names_of(connection, {made[0].flow_id for made in wanted if not isinstance(made, Exception)})
     results: list[MadeFlowRun | Exception] = []
     entered: list[FlowRun] = []
     without_keys: list[tuple[FlowRun, Origin]] = []
@@ -79,9 +79,11 @@ def create_flow_runs(connection: PlainConnection, wishes: Sequence[NewFlowRun]) 
         if found is not None:
             results.append(MadeFlowRun(run, found, is_new=False))
             continue
-        if run.flow_id not in known:
+        flow_name = flow_names.get(run.flow_id)
+        if flow_name is None:
             results.append(ObjectNotFound("flow", run.flow_id))
             continue
+        run.flow_name = flow_name
         state.state_details = replace(state.state_details, flow_run_id=run.id, task_run_id=run.parent_task_run_id)
         enter_state(run, state)
         if run.idempotency_key is None:

@@ -105,6 +105,10 @@ class Dialect(ABC):
         """Return what follows a column to say that it is one of these ids, and the values of its signs."""
 
     @abstractmethod
+    def gather(self, driver: Driver) -> AbstractContextManager[object] | None:
+        """Return a block whose statements are sent together; None where nothing is gained by it."""
+
+    @abstractmethod
     def native_id(self, identifier: UUID) -> Any:
         """Return an id as the driver takes it, for statements that bypass the column types."""
 
@@ -299,6 +303,10 @@ class SQLite(Dialect):
     @override
     def among(self, ids: Sequence[UUID]) -> tuple[str, list[Any]]:
         return f"IN ({', '.join('?' * len(ids))})", [self.native_id(each) for each in ids]
+
+    @override
+    def gather(self, driver: Driver) -> AbstractContextManager[object] | None:
+        return None
 
     @override
     def native_id(self, identifier: UUID) -> Any:

@@ -14,11 +14,12 @@ _FIND = "SELECT id FROM flow WHERE name = ?"
 _INSERT = f"{insert_text('flow', ('id', 'name', 'tags', 'created', 'updated'))} ON CONFLICT DO NOTHING"
 
 
-def known_among(connection: PlainConnection, flow_ids: Collection[UUID]) -> set[UUID]:
-    """Return those of these flows that there are."""
+def names_of(connection: PlainConnection, flow_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the names of those of these flows that there are."""
     if not flow_ids:
-        return set()
-    return {row.id for row in connection.rows_among("SELECT id FROM flow WHERE id IN (ids)", list(flow_ids))}
+        return {}
+    rows = connection.rows_among("SELECT id, name FROM flow WHERE id IN (ids)", list(flow_ids))
+    return {row.id: row.name for row in rows}
 
 
 def register(connection: PlainConnection, name: str, now: datetime) -> UUID:

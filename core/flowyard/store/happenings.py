@@ -25,6 +25,7 @@ class FlowRunEntered(NamedTuple):
     flow_run_id: UUID
     before: State[Any] | None
     state: State[Any]
+    run: FlowRun
 
 
 class TaskRunEntered(NamedTuple):
@@ -64,7 +65,7 @@ class Happenings:
     def flow_run_entered(self, run: FlowRun, before: State[Any] | None) -> None:
         """Note that a flow run has entered its state."""
         assert run.state is not None
-        self.noted.append(FlowRunEntered(run.id, before, run.state))
+        self.noted.append(FlowRunEntered(run.id, before, run.state, run))
 
     def task_run_entered(self, run: TaskRun, before: State[Any] | None) -> None:
         """Note that a task run has entered its state, if that is worth an event."""

@@ -8,8 +8,10 @@ connection if need be: see `PlainConnection.core`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from uuid import UUID
@@ -83,6 +85,7 @@ class PlainConnection:
         self._is_shared = is_shared
         self._is_logged = is_logged
         self._core: Connection | None = None
+        self._gathered: ExitStack | None = None
         self.happenings: Happenings | None = None
         """What becomes an event when the transaction commits; None where there are no events."""
 
@@ -100,6 +103,7 @@ class PlainConnection:
     @property
     def core(self) -> Connection:
         """This connection for SQLAlchemy, in the transaction it is in; not to be committed or rolled back there."""
+        self._settle()
         if self._core is None:
             self._core = self.dialect.attach(self.driver)
             if self.happenings is not None:
@@ -124,7 +128,40 @@ class PlainConnection:
         """Execute a statement whose values are as the database stores them."""
         if self._is_logged:
             _logger.info("%s", statement)
-        return self.driver.execute(self.dialect.driver_text(statement), values)
+        text = self.dialect.driver_text(statement)
+        gathered, self._gathered = self._gathered, None
+        if gathered is None:
+            return self.driver.execute(text, values)
+        with gathered:
+            return self.driver.execute(text, values)
+
+    def send_native(self, statement: str, values: Sequence[Any]) -> None:
+        """Execute a statement whose result nobody needs, with the next one where that saves a round trip.
+
+        What the database says against it is raised then.
+        """
+        if self._gathered is None:
+            gathered = self.dialect.gather(self.driver)
+            if gathered is None:
+                self.execute_native(statement, values)
+                return
+            self._gathered = ExitStack()
+            self._gathered.enter_context(gathered)
+        if self._is_logged:
+            _logger.info("%s", statement)
+        self.driver.execute(self.dialect.driver_text(statement), values)
+
+    def _settle(self) -> None:
+        """Wait for what was sent."""
+        gathered, self._gathered = self._gathered, None
+        if gathered is not None:
+            with gathered:
+                pass
+
+    def give_up_sent(self) -> None:
+        """Wait for what was sent, whatever became of it: it is about to be undone."""
+        with contextlib.suppress(self.dialect.driver_error):
+            self._settle()
 
     def insert(self, table: str, values: Mapping[str, object]) -> None:
         """Insert one row."""
@@ -158,15 +195,22 @@ class PlainConnection:
 
     def commit(self) -> None:
         """Commit the transaction."""
-        self.driver.commit()
+        gathered, self._gathered = self._gathered, None
+        if gathered is None:
+            self.driver.commit()
+            return
+        with gathered:
+            self.driver.commit()
 
     def rollback(self) -> None:
         """Undo the transaction."""
+        self.give_up_sent()
         self.driver.rollback()
 
     def close(self) -> None:
         """Undo what is not committed, and close the connection unless it is the only one of a database in memory."""
         core, self._core = self._core, None
+        self._gathered = None
         try:
             if core is not None:
                 core.close()
@@ -188,10 +232,11 @@ class Savepoint:
 
     def __init__(self, connection: PlainConnection) -> None:
         self._connection = connection
-        connection.execute("SAVEPOINT flowyard")
+        connection.send_native("SAVEPOINT flowyard", ())
 
     def rollback(self) -> None:
         """Undo what was done since it began."""
+        self._connection.give_up_sent()
         self._connection.execute("ROLLBACK TO SAVEPOINT flowyard")
         self.commit()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from typing import cast as as_type
 from uuid import UUID
@@ -112,6 +112,12 @@ class PostgreSQL(Dialect):
     def among(self, ids: Sequence[UUID]) -> tuple[str, list[Any]]:
         # An array: the same text for any number of them, so that the server has it prepared.
         return "= ANY (%b::uuid[])", [list(ids)]
+
+    @override
+    def gather(self, driver: Driver) -> AbstractContextManager[object] | None:
+        # Not known to the types, which are those that both drivers have.
+        pipeline: Callable[[], AbstractContextManager[object]] = as_type("Any", driver).pipeline
+        return pipeline()
 
     @override
     def bell(self) -> Bell:

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from flowyard.schemas.ids import new_id
+from flowyard.schemas.runs import FlowRun
 from flowyard.schemas.states import State
 from flowyard.store.bulk import BulkInsert
 from flowyard.store.dialects import Dialect
@@ -37,6 +38,8 @@ LEFT JOIN work_queue ON work_queue.id = flow_run.work_queue_id
 LEFT JOIN work_pool ON work_pool.id = work_queue.work_pool_id"""
 # Which table has the name of a thing that another one belongs to.
 _TABLES = {"flow": "flow", "work-pool": "work_pool", "work-queue": "work_queue"}
+_KINDS = {"deployment": "deployment", "work-queue": "work_queue", "work-pool": "work_pool"}
+_PLACES = tuple(f"{column}_{what}" for column in _KINDS.values() for what in ("id", "name"))
 Labels = dict[str, str]
 
 
@@ -45,8 +48,8 @@ class EventWriter:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._write_events = BulkInsert(dialect, "event", _EVENT, conflict="DO NOTHING")
-        self._write_resources = BulkInsert(dialect, "event_resource", _RESOURCE, conflict="DO NOTHING")
+        self._write_events = BulkInsert(dialect, "event", _EVENT, conflict="DO NOTHING", is_sent=True)
+        self._write_resources = BulkInsert(dialect, "event_resource", _RESOURCE, conflict="DO NOTHING", is_sent=True)
 
     def __call__(self, connection: PlainConnection, noted: Sequence[Happening], now: datetime) -> None:
         """Store an event for each thing that happened, in the order in which it did."""
@@ -92,13 +95,28 @@ _Made = tuple[UUID, datetime, str, UUID | None, dict[str, Any], Labels, list[Lab
 
 
 def _runs_of(connection: PlainConnection, noted: Sequence[Happening]) -> Mapping[UUID, Row]:
-    wanted = [each.flow_run_id for each in noted if not isinstance(each, StatusChanged)]
-    ids = list({flow_run_id: None for flow_run_id in wanted if flow_run_id is not None})
     found: dict[UUID, Row] = {}
+    wanted: dict[UUID, None] = {}
+    for each in noted:
+        if isinstance(each, FlowRunEntered) and _is_known(each.run):
+            found[each.flow_run_id] = _known(each.run)
+        elif not isinstance(each, StatusChanged) and each.flow_run_id is not None:
+            wanted[each.flow_run_id] = None
+    ids = [flow_run_id for flow_run_id in wanted if flow_run_id not in found]
     for start in range(0, len(ids), _IDS_IN_A_QUERY):
         some = ids[start : start + _IDS_IN_A_QUERY]
         found.update((row.id, row) for row in connection.rows_among(f"{_RUNS} WHERE flow_run.id IN (ids)", some))
     return found
+
+
+def _is_known(run: FlowRun) -> bool:
+    """Say whether a run itself says all that its events name: one of no deployment has no queue and no pool either."""
+    return bool(run.flow_name) and run.deployment_id is None
+
+
+def _known(run: FlowRun) -> Row:
+    nowhere = dict.fromkeys(_PLACES)
+    return Row(id=run.id, name=run.name, tags=run.tags, flow_id=run.flow_id, flow_name=run.flow_name, **nowhere)
 
 
 def _of_flow_run(entered: FlowRunEntered, run: Row | None) -> _Made | None:
@@ -138,8 +156,7 @@ def _of_status(connection: PlainConnection, changed: StatusChanged, now: datetim
 
 def _place_of(run: Row) -> Iterator[Labels]:
     """Yield what a run of a deployment has to do with, as far as it is still there."""
-    for kind in ("deployment", "work-queue", "work-pool"):
-        column = kind.replace("-", "_")
+    for kind, column in _KINDS.items():
         identifier, name = getattr(run, f"{column}_id"), getattr(run, f"{column}_name")
         if identifier is not None and name is not None:
             yield _related(kind, read_id(identifier), name)

@@ -10,7 +10,9 @@ from sqlalchemy import Table, insert, select
 from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.ids import new_id
 from flowyard.store import flow_runs, rows
+from flowyard.store.bulk import insert_rows, update_rows
 from flowyard.store.database import Database, open_database
+from flowyard.store.plain import PlainConnection, Savepoint
 from flowyard.store.projection import CHANGING, FACTS, LOG, STATE
 from flowyard.store.tables import flow, flow_run, flow_run_state, lease, log, task_run, task_run_state
 from flowyard.store.types import Duration, Identifier, Json, Timestamp
@@ -116,3 +118,32 @@ def test_a_logged_database_logs_the_statements_of_both_ways(tmp_path: Path, capl
     said = [record.message for record in caplog.records]
     assert any("SELECT name FROM flow" in line for line in said)
     assert any("SELECT lease.token" in line for line in said)
+
+
+def test_what_is_sent_is_there_for_the_next_statement_and_may_fail_with_it(database: Database) -> None:
+    first, second = values("first"), values("second")
+    with database.plain_writing() as connection:
+        insert_rows(connection, "flow", [first, second])
+        assert connection.value("SELECT count(*) FROM flow") == 2
+        savepoint = connection.savepoint()
+        with pytest.raises(database.errors):
+            _send(savepoint, connection, {"id": first["id"], "name": "second"})
+        savepoint.rollback()
+        update_rows(connection, "flow", [{"id": first["id"], "name": "third"}, {"id": second["id"], "name": "fourth"}])
+    with pytest.raises(database.errors), database.plain_writing() as connection:
+        update_rows(connection, "flow", [{"id": first["id"], "name": "fourth"}])
+    with database.plain_reading() as connection:
+        assert [row.name for row in connection.rows("SELECT name FROM flow ORDER BY name")] == ["fourth", "third"]
+
+
+def _send(savepoint: Savepoint, connection: PlainConnection, row: dict[str, object]) -> None:
+    update_rows(connection, "flow", [row])
+    savepoint.commit()
+
+
+def test_what_was_sent_is_undone_with_its_savepoint_whatever_became_of_it(database: Database) -> None:
+    with database.plain_writing() as connection:
+        savepoint = connection.savepoint()
+        insert_rows(connection, "flow", [values("first")])
+        savepoint.rollback()
+        assert connection.core.execute(select(flow.c.id)).all() == []
