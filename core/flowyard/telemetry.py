@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 HEADER = "traceparent"
-_WORKER_DELAY_MILLISECONDS = 200.0
+_WORKER_DELAY_MILLISECONDS = 50.0
 _FAILURES = (StateType.FAILED, StateType.CRASHED)
 _logger = logging.getLogger("flowyard.telemetry")
 T = TypeVar("T")

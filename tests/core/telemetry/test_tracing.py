@@ -230,6 +230,7 @@ if __name__ == "__main__":
     [
         pytest.param("flowyard.task_runners", "ProcessPoolTaskRunner(max_workers=2)", id="process"),
         pytest.param("flowyard_dask", "DaskTaskRunner(cluster_kwargs={'n_workers': 2})", id="dask"),
+        pytest.param("flowyard_ray", "RayTaskRunner(init_kwargs={'num_cpus': 2})", id="ray", marks=pytest.mark.ray),
     ],
 )
 def test_spans_of_worker_processes_reach_a_collector_in_the_trace_of_their_flow(
