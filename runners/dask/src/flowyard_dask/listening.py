@@ -37,10 +37,11 @@ class Listener:
 
     def take(self, message: dict[str, Any]) -> None:
         """Take a message of a worker, or of the scheduler's plugin."""
-        for key, index, data in unpack_message(message):
-            job = self._pending.job(key, index)
-            if job is not None:
-                self.report(job, unpack_report(data))
+        for key, reports in unpack_message(message):
+            for index, data in reports:
+                job = self._pending.job(key, index)
+                if job is not None:
+                    self.report(job, unpack_report(data))
         versions = message.get("versions")
         if versions is not None:
             self._versions.note({versions[0]: Versions(*versions[1])})

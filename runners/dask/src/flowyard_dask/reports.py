@@ -100,8 +100,19 @@ def without_events(report: bytes) -> tuple[bytes, int]:
     return packb([wire[0], wire[1], [], None, False, 0, len(wire[2]) + wire[6]]), len(wire[2])
 
 
+Batch = list[tuple[str, list[tuple[int | None, Packed]]]]
+"""Reports of several calls: Dask key, then place in the chunk and report of each of its calls."""
+
+
+def add_report(batch: Batch, key: str, index: int | None, report: Packed) -> None:
+    """Put a report into a batch; those of a chunk mostly follow each other."""
+    if not batch or batch[-1][0] != key:
+        batch.append((key, []))
+    batch[-1][1].append((index, report))
+
+
 def pack_message(
-    began: list[str], ended: list[str], reports: list[list[Any]], *, versions: tuple[str, Sequence[str]] | None = None
+    began: list[str], ended: list[str], reports: Batch, *, versions: tuple[str, Sequence[str]] | None = None
 ) -> dict[str, Any]:
     """Return what a worker tells at once. The scheduler reads who began and ended; the reports are bytes to it.
 
@@ -113,10 +124,10 @@ def pack_message(
     return message
 
 
-def unpack_message(message: dict[str, Any]) -> list[tuple[str, int | None, Packed]]:
-    """Return the reports in a message: Dask key, place in the chunk, report."""
+def unpack_message(message: dict[str, Any]) -> Batch:
+    """Return the reports in a message."""
     reports = message.get("reports")
-    return cast("list[tuple[str, int | None, Packed]]", unpackb(reports)) if reports else []
+    return cast("Batch", unpackb(reports)) if reports else []
 
 
 def unpack_report(data: Packed) -> Report:

@@ -49,10 +49,9 @@ class Session:
         self._pending = Pending()
         self._values = Values(client, brings_values=brings_values)
         self._sender = Sender(client, self.topic, self._pending, self._later)
-        self._watch = Watch(client, self._pending, self._sender.queue)
         versions = VersionCheck()
-        self._listener = Listener(self._pending, self._values, versions, self._watch.ask)
-        self._watch.report = self._listener.report
+        self._listener = Listener(self._pending, self._values, versions, lambda parcel: self._watch.ask(parcel))
+        self._watch = Watch(client, self._pending, self._sender.queue, self._listener.report)
         self._incoming: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._answers = Answers(client)
         self._has_plugin = self._install_plugin()

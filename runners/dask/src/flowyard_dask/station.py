@@ -28,7 +28,16 @@ from flowyard.task_runners.packing import unpack_context, unpack_spec
 from flowyard.task_runners.pickling import Pickled
 from flowyard.task_runners.versions import versions_here
 from flowyard.upcalls.channel import UpcallChannel
-from flowyard_dask.reports import Packed, pack_end, pack_message, pack_progress, size_of, without_events
+from flowyard_dask.reports import (
+    Batch,
+    Packed,
+    add_report,
+    pack_end,
+    pack_message,
+    pack_progress,
+    size_of,
+    without_events,
+)
 from flowyard_dask.upcalls import channel_of
 
 EXTENSION: Final = "flowyard"
@@ -316,10 +325,10 @@ class Station:
             outbox, self._outbox = self._outbox, []
             ended, self._ended = self._ended, []
             running = list(self._running.values())
-        messages: dict[str, tuple[list[str], list[str], list[list[Any]]]] = {}
+        messages: dict[str, tuple[list[str], list[str], Batch]] = {}
         waits = is_early = False
 
-        def message(topic: str) -> tuple[list[str], list[str], list[list[Any]]]:
+        def message(topic: str) -> tuple[list[str], list[str], Batch]:
             return messages.setdefault(topic, ([], [], []))
 
         for recorder in running:
@@ -332,9 +341,9 @@ class Station:
             if report is None:
                 waits = waits or recorder.has_unsent()
                 continue
-            message(recorder.topic)[2].append([recorder.key, recorder.index, report])
+            add_report(message(recorder.topic)[2], recorder.key, recorder.index, report)
         for topic, key, index, report in outbox:
-            message(topic)[2].append([key, index, report])
+            add_report(message(topic)[2], key, index, report)
         for topic, key in ended:
             message(topic)[1].append(key)
         for topic, content in messages.items():

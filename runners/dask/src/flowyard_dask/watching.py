@@ -17,7 +17,7 @@ from flowyard_dask.graphs import Node, send_graph
 from flowyard_dask.jobs import DaskHandle, Job, Parcel, is_gone
 from flowyard_dask.losses import lost_with, run_name_of
 from flowyard_dask.pending import Pending
-from flowyard_dask.reports import Packed, Report, unpack_report
+from flowyard_dask.reports import Packed, unpack_report
 
 _EVENT_SECONDS = 1.0
 """How long after Dask is done with a call its outcome may take to arrive; then it is asked for."""
@@ -26,15 +26,27 @@ _LOST_CONNECTION = "scheduler-connection-lost"
 
 
 class Watch:
-    """Looks now and then, on the listener's thread."""
+    """Looks now and then, on the listener's thread.
 
-    def __init__(self, client: Any, pending: Pending, send_again: Callable[[Sequence[Parcel]], None]) -> None:
+    Args:
+        client: of Dask.
+        pending: the calls that are not done.
+        send_again: takes parcels that Dask refused.
+        report: takes a report (`Listener.report`).
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        pending: Pending,
+        send_again: Callable[[Sequence[Parcel]], None],
+        report: Callable[..., None],
+    ) -> None:
         self._client = client
         self._pending = pending
         self._send_again = send_again
         self._asked: dict[str, Any] = {}
-        self.report: Callable[..., None] = _no_listener
-        """Takes a report (`Listener.report`)."""
+        self._report = report
 
     def look(self) -> None:
         """Find calls that Dask is done with although no outcome came, and those that it gave up."""
@@ -87,7 +99,7 @@ class Watch:
     def _answer(self, job: Job, reports: Sequence[Packed], lost_worker: str | None) -> None:
         job.misses_events = False
         for data in reports:
-            self.report(job, unpack_report(data), is_last_word=True)
+            self._report(job, unpack_report(data), is_last_word=True)
         if not reports:
             self._pending.settle(job, crashed(job.call, lost_with(lost_worker or "unknown"), lost_worker=lost_worker))
 
@@ -136,7 +148,3 @@ def _input_lost(job: Job, reason: str) -> Outcome:
     gone = {key: handle for key, handle in job.upstream.items() if isinstance(handle, DaskHandle) and is_gone(handle)}
     names = [run_name_of(handle.key) for handle in gone.values()] or ["of an input"]
     return crashed(job.call, ValueLost(f"that Dask lost ({reason})", names[0], tuple(gone)), lost_worker="of an input")
-
-
-def _no_listener(job: Job, report: Report, *, is_last_word: bool = False) -> None:
-    raise NotImplementedError(f"nobody takes the report of {job.handle.key!r}: {report!r}, {is_last_word!r}")
