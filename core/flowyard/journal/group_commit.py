@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from flowyard.exceptions import LeaseLost, RecordsNotDurable
 from flowyard.journal.batches import Group, Operation, Segment, Source, cause_of, not_durable, share_of
@@ -18,6 +18,7 @@ from flowyard.store.database import Database
 from flowyard.store.plain import PlainConnection
 from flowyard.store.projection import Projection
 
+T = TypeVar("T")
 _logger = logging.getLogger("flowyard.journal")
 # A statement of SQLite has a sign for each id.
 _SHARES_AT_ONCE = 500
@@ -165,15 +166,9 @@ class GroupCommit(Transactions):
     def _is_done_together(
         self, connection: PlainConnection, do_all: _DoAll, operations: Sequence[tuple[Operation[Any], Any]]
     ) -> bool:
-        savepoint, said = connection.savepoint(), _said(connection)
-        try:
-            results = do_all(connection, [wish for _, wish in operations])
-            savepoint.commit()
-        except Exception as error:
-            if self.is_transient(error):
-                raise
-            savepoint.rollback()
-            _unsay(connection, said)
+        wishes = [wish for _, wish in operations]
+        results, error = self._attempt(connection, lambda connection: do_all(connection, wishes))
+        if results is None or error is not None:
             return False
         for (operation, _), result in zip(operations, results, strict=True):
             is_error = isinstance(result, Exception)
@@ -182,18 +177,23 @@ class GroupCommit(Transactions):
 
     def _operate(self, connection: PlainConnection, operation: Operation[Any]) -> None:
         assert operation.act is not None
+        operation.keep(*self._attempt(connection, operation.act))
+
+    def _attempt(
+        self, connection: PlainConnection, act: Callable[[PlainConnection], T]
+    ) -> tuple[T | None, Exception | None]:
+        """Return the result of `act`, or the error for which all that it did was undone."""
         savepoint, said = connection.savepoint(), _said(connection)
         try:
-            result = operation.act(connection)
+            result = act(connection)
             savepoint.commit()
         except Exception as error:
             if self.is_transient(error):
                 raise
             savepoint.rollback()
             _unsay(connection, said)
-            operation.keep(None, error)
-        else:
-            operation.keep(result, None)
+            return None, error
+        return result, None
 
     def is_transient(self, error: Exception) -> bool:
         """Say whether the same transaction may succeed a little later."""
