@@ -15,7 +15,6 @@ from sqlalchemy.engine import Row
 
 from flowyard.rules.bookkeeping import estimated_run_time, estimated_start_time_delta
 from flowyard.schemas.api.base import CreatedBy
-from flowyard.schemas.api.charts import SimpleFlowRun
 from flowyard.schemas.api.flow_runs import FlowRunPolicy, FlowRunResponse
 from flowyard.schemas.api.states import State, StateDetails
 from flowyard.schemas.api.task_runs import Constant, Parameter, TaskInput, TaskRun, TaskRunPolicy, TaskRunResult
@@ -146,22 +145,6 @@ def _timed(values: dict[str, Any], now: datetime) -> dict[str, Any]:
     values["estimated_run_time"] = estimated_run_time(times, now)
     values["estimated_start_time_delta"] = estimated_start_time_delta(times, now)
     return values
-
-
-def flow_run_point(row: Row[Any], *, now: datetime) -> SimpleFlowRun:
-    """Return the flow run in a row as a point of a chart; `now` is for what is still running or late."""
-    kind = StateType(row.state_type)
-    state = _SinceWhen(kind, row.state_timestamp)
-    run = _Times(state, row.expected_start_time, row.start_time, row.total_run_time)
-    return SimpleFlowRun.trusted(
-        {
-            "id": row.id,
-            "state_type": kind,
-            "timestamp": row.start_time or row.expected_start_time or row.state_timestamp,
-            "duration": estimated_run_time(run, now),
-            "lateness": estimated_start_time_delta(run, now),
-        }
-    )
 
 
 def _input(record: dict[str, Any]) -> TaskInput:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, Table, Text, bindparam, cast, select, type_coerce
+from sqlalchemy import BigInteger, Boolean, Column, Integer, Table, Text, bindparam, cast, func, select, type_coerce
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement, Select
 from sqlalchemy.types import NULLTYPE
@@ -23,7 +23,7 @@ from flowyard.schemas.api.states import StateDetails
 from flowyard.schemas.api.task_runs import TaskRun
 from flowyard.store.answers import flow_run_policy, task_inputs, task_run_policy
 from flowyard.store.encoding import from_json, from_microseconds, text_to_json, to_json, to_microseconds
-from flowyard.store.interval_counts import lateness_of, run_time_of
+from flowyard.store.interval_counts import lateness_of, micros, run_time_of
 from flowyard.store.tables import flow_run, flow_run_state, task_run, task_run_state
 from flowyard.store.types import Duration, Identifier, Json, Timestamp
 
@@ -90,6 +90,22 @@ def flow_runs_body(
             f'{{{fields.written(row)},"state":{state(row)},"work_pool_id":{own[0]},"work_pool_name":{own[1]}}}'
         )
     return _list_of(objects)
+
+
+def flow_run_points_body(
+    connection: Connection, narrow: Callable[[Select[Any]], Select[Any]], *, now: datetime
+) -> bytes:
+    """Return the JSON list of flow runs as points of a chart; see `flow_runs_body`."""
+    rows = connection.execute(narrow(_points_query(connection.dialect.name)), {_NOW: to_microseconds(now)})
+    return _list_of(map(_point, rows))
+
+
+def _point(row: Values) -> str:
+    id_, kind, timestamp, duration, lateness = row
+    return (
+        f'{{"id":{_id(id_)},"state_type":"{kind}","timestamp":{_time(timestamp)},"duration":{_seconds(duration)},'
+        f'"lateness":{_seconds(lateness)}}}'
+    )
 
 
 def task_runs_body(connection: Connection, narrow: Callable[[Select[Any]], Select[Any]], *, now: datetime) -> bytes:
@@ -186,6 +202,15 @@ def _task_inputs(text: str) -> str:
         for name, some in task_inputs(from_json(text)).items()
     ]
     return f"{{{','.join(named)}}}"
+
+
+@lru_cache
+def _points_query(database: str) -> Select[Any]:
+    here, now = flow_run.c, bindparam(_NOW, type_=BigInteger)
+    times = [micros(flow_run, name) for name in ("start_time", "expected_start_time", "state_timestamp")]
+    columns: list[ColumnElement[Any]] = [_stored(database, here.id), here.state_type, func.coalesce(*times)]
+    columns += [run_time_of(flow_run, now), lateness_of(flow_run, now)]
+    return select(*columns).where(here.state_type.is_not(None))
 
 
 @lru_cache

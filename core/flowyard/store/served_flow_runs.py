@@ -7,23 +7,22 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Column, and_, false, func, select, type_coerce
+from sqlalchemy import Boolean, and_, false, func, select, type_coerce
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.sql import Select
 from sqlalchemy.types import NULLTYPE
 
 from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.api.base import Operator
-from flowyard.schemas.api.charts import SimpleFlowRun
 from flowyard.schemas.api.filters import FlowRunFilter
 from flowyard.schemas.api.flow_runs import FlowRunResponse
 from flowyard.schemas.api.sorting import FlowRunSort
-from flowyard.store.answers import Pool, flow_run_answer, flow_run_point
+from flowyard.store.answers import Pool, flow_run_answer
 from flowyard.store.deployment_tables import work_pool, work_queue
 from flowyard.store.dialects import Dialect
 from flowyard.store.filtering.conditions import Condition
 from flowyard.store.filtering.related import Filters, of_flow_runs
-from flowyard.store.list_bodies import flow_runs_body
+from flowyard.store.list_bodies import flow_run_points_body, flow_runs_body
 from flowyard.store.ordering import Order, Page, ordered
 from flowyard.store.rows import STATE_PREFIX
 from flowyard.store.tables import flow_run, flow_run_state, flow_run_tag
@@ -172,18 +171,18 @@ def _only_checked(conditions: Sequence[Condition]) -> Condition:
 
 def read_points(
     connection: Connection, dialect: Dialect, filters: Filters, page: Page, *, sort: FlowRunSort, now: datetime
-) -> list[SimpleFlowRun]:
-    """Return the flow runs that filters take as points of a chart; see `read_many`.
+) -> bytes:
+    """Return the JSON list of the flow runs that filters take as points of a chart; see `read_many`.
 
     Raises:
         ObjectNotFound: there is no flow run with which the page before ended.
     """
-    order, here = ORDERS[sort], flow_run.c
-    columns: list[Column[Any]] = [here.id, here.state_type, here.state_timestamp]
-    columns += [here.expected_start_time, here.start_time, here.total_run_time]
-    query = select(*columns).where(here.state_type.is_not(None), *of_flow_runs(dialect, filters))
-    rows = connection.execute(page.of(connection, query, order, here.id, "flow run"))
-    return [flow_run_point(row, now=now) for row in rows]
+    order, conditions = ORDERS[sort], list(of_flow_runs(dialect, filters))
+    return flow_run_points_body(
+        connection,
+        lambda query: page.of(connection, query.where(*conditions), order, flow_run.c.id, "flow run"),
+        now=now,
+    )
 
 
 def count(connection: Connection, dialect: Dialect, filters: Filters) -> int:

@@ -53,6 +53,18 @@ def assert_list_says_what_reads_say(api: httpx.Client, noun: str) -> None:
         assert run == alone
 
 
+def assert_points_say_what_lists_say(api: httpx.Client) -> None:
+    points = {point["id"]: point for point in made(api, "/ui/flow_runs/history")}
+    runs = [run for run in made(api, "/flow_runs/filter") if run["state_type"]]
+    assert points.keys() == {run["id"] for run in runs}
+    for run in runs:
+        point = points[run["id"]]
+        assert point["state_type"] == run["state_type"]
+        assert point["timestamp"] == (run["start_time"] or run["expected_start_time"])
+        assert point["duration"] == pytest.approx(run["estimated_run_time"], abs=60)
+        assert point["lateness"] == pytest.approx(run["estimated_start_time_delta"], abs=60)
+
+
 def test_flow_runs(api: httpx.Client) -> None:
     flow = made(api, "/flows/", name="flow")["id"]
     caller = made(api, "/flow_runs/", flow_id=flow)["id"]
@@ -77,6 +89,7 @@ def test_flow_runs(api: httpx.Client) -> None:
     )
     made(api, f"/deployments/{deployment['id']}/create_flow_run", job_variables=VALUE)
     assert_list_says_what_reads_say(api, "flow_runs")
+    assert_points_say_what_lists_say(api)
 
 
 def test_task_runs(api: httpx.Client) -> None:

@@ -42,7 +42,7 @@ def read_history(
             connection, database.dialect, filters, Page(limit, offset, after), sort=sort, now=now
         )
     )
-    return answers.many(SimpleFlowRun, found)
+    return answers.written(found)
 
 
 @task_runs.post("/dashboard/counts", operation_id="read_dashboard_task_run_counts", response_model=list[TaskRunCount])
