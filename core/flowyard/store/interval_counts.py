@@ -1,6 +1,6 @@
 """Runs counted by interval and state, each count in a range of an index: nothing is sorted, and no row is read.
 
-Of 100,000 runs this takes 25 milliseconds on SQLite and 15 on PostgreSQL; a GROUP BY, which sorts them, 90 to 150.
+Of 100,000 runs this takes 15 milliseconds on SQLite and 11 on PostgreSQL; a GROUP BY, which sorts them, 90 to 150.
 It is for few states and intervals, with what an index has (`tables.COUNTED`); `histories` does the rest.
 """
 
