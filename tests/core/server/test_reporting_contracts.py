@@ -21,6 +21,7 @@ from flowyard.testing.blocks import BlockStoreContract
 from flowyard.testing.journals import JournalContract
 from flowyard.testing.limits import LimitContract
 from flowyard.testing.objects import ArtifactContract, VariableContract
+from flowyard.testing.servers import DEADLINE
 from flowyard.testing.stores import BackendContract
 
 
@@ -32,9 +33,12 @@ def reporting(shared_server: Any, behind: LocalBackend, tmp_path: Path) -> Itera
     # A child process for each test would be most of what they take.
     with RemoteBackend.open(settings, keeps_leases=False) as backend:
         yield backend
-    left = {thread.name for thread in set(threading.enumerate()) - before}
     # Of the server: threads that answer, and the one that wakes who waits for slots.
-    assert left <= {"AnyIO worker thread", "flowyard-slot-waiters"}
+    others = {"AnyIO worker thread", "flowyard-slot-waiters"}
+    left = {thread for thread in set(threading.enumerate()) - before if thread.name not in others}
+    for thread in left:
+        thread.join(DEADLINE)  # one that a closed websocket has told to end
+    assert not [thread for thread in left if thread.is_alive()]
     assert list(tmp_path.glob("spool/*")) == []
 
 
