@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,17 +19,26 @@ TASKS = 20
 UPSTREAMS = 30
 
 
-@pytest.fixture
-def finished_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def measured_home() -> Iterator[Path]:
     """Return the home of a measured graph of `TASKS` tasks, run at level INFO."""
-    monkeypatch.syspath_prepend(ROOT)
-    from benchmarks import launch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT)
+        from benchmarks import launch
 
-    arm = launch.Arm(
-        "smoke", launch.workload("graph", layers=2, width=TASKS // 2), environment={"FLOWYARD_LOGGING_LEVEL": "INFO"}
-    )
-    with launch.run(arm, launch.own_interpreter()) as reply:
-        yield reply.home
+        arm = launch.Arm(
+            "smoke",
+            launch.workload("graph", layers=2, width=TASKS // 2),
+            environment={"FLOWYARD_LOGGING_LEVEL": "INFO"},
+        )
+        with launch.run(arm, launch.own_interpreter()) as reply:
+            yield reply.home
+
+
+@pytest.fixture
+def finished_home(measured_home: Path, tmp_path: Path) -> Path:
+    """Return a copy of it, to be damaged."""
+    return Path(shutil.copytree(measured_home, tmp_path / "finished"))
 
 
 def test_a_quick_run_prints_a_table_and_writes_every_sample(tmp_path: Path) -> None:
@@ -74,7 +84,7 @@ def test_a_quick_run_on_dask_counts_the_records_too(tmp_path: Path) -> None:
     assert results["cases"]["dask-million"]["arms"]["flowyard on Dask"]["first_seconds"]["n"] == 1
 
 
-@pytest.mark.timeout(300)  # four cases, and a server for each
+@pytest.mark.timeout(400)  # four cases, and a server for each
 def test_a_quick_run_against_servers_fills_the_table(tmp_path: Path) -> None:
     cases = ["server-requests", "server-lists", "server-logs", "server-slots"]
     done = subprocess.run(

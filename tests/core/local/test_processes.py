@@ -304,8 +304,8 @@ def check_writers(url: str, home: Path, processes: int, tasks: int) -> None:
         assert states == 3 * processes * tasks
 
 
-def test_sixteen_processes_make_and_fill_one_file_at_once(tmp_path: Path) -> None:
-    check_writers(sqlite_url(tmp_path), tmp_path, 16, 60)
+def test_eight_processes_make_and_fill_one_file_at_once(tmp_path: Path) -> None:
+    check_writers(sqlite_url(tmp_path), tmp_path, 8, 60)
 
 
 @pytest.mark.slow
@@ -314,10 +314,10 @@ def test_sixteen_processes_write_a_thousand_tasks_each_into_one_file(tmp_path: P
     check_writers(sqlite_url(tmp_path), tmp_path, 16, 1000)
 
 
-def test_twelve_processes_make_and_fill_the_tables_of_one_server_at_once(
+def test_eight_processes_make_and_fill_the_tables_of_one_server_at_once(
     empty_postgres_url: str, tmp_path: Path
 ) -> None:
-    check_writers(empty_postgres_url, tmp_path, 12, 20)
+    check_writers(empty_postgres_url, tmp_path, 8, 20)
 
 
 def test_nothing_is_left_behind_by_many_backends(tmp_path: Path) -> None:
