@@ -131,7 +131,7 @@ def test_importing_loads_no_database_no_terminal_and_no_cluster(program):
     ]
     heavy += ["pydantic", "cryptography", "fsspec", "pathspec", "flowyard.blocks"]
     check = f"{program}\nimport sys\nprint(sorted(set({heavy!r}) & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=90)
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -142,5 +142,5 @@ def test_running_a_sync_flow_loads_no_sqlalchemy_and_no_asyncio(home):
         "assert f() == 10\nprint(sorted({'sqlalchemy', 'alembic', 'asyncio'} & set(sys.modules)))"
     )
     for loaded in ("['asyncio', 'sqlalchemy']", "[]"):  # the first run makes the tables, with SQLAlchemy's asyncio
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=90)
         assert done.stdout.strip() == loaded, done.stderr

@@ -56,7 +56,7 @@ def flowyard(*words: str) -> Any:
 
 
 def query(home: Path, statement: str, *values: Any) -> list[Any]:
-    with contextlib.closing(sqlite3.connect(home / "flowyard.db", timeout=60)) as connection:
+    with contextlib.closing(sqlite3.connect(home / "flowyard.db", timeout=90)) as connection:
         return connection.execute(statement, values).fetchall()
 
 
@@ -204,7 +204,7 @@ def test_what_a_killed_flow_recorded_is_kept_and_its_run_is_found_crashed(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + TRIALS))
 def test_a_flow_that_is_killed_at_any_moment_loses_nothing_that_was_committed(
     home: Path, seed: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -240,7 +240,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The database of one run of the flow that was left alone."""
     home = tmp_path_factory.mktemp("finished")
     with start(WORKLOADS / "chaos.py", "sequential", env={**os.environ, "FLOWYARD_HOME": str(home)}) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=90)
     assert process.returncode == 0, err
     assert sum(line.startswith(("begin ", "end ")) for line in out.splitlines()) == LINES
     assert problems_of(home / "flowyard.db") == []
@@ -269,7 +269,7 @@ def look(home: Path, *, is_command: bool) -> list[str]:
     "seconds",
     [
         pytest.param(0.0, id="quick"),
-        pytest.param(60.0, id="a-minute", marks=[pytest.mark.slow, pytest.mark.timeout(180)]),
+        pytest.param(60.0, id="a-minute", marks=[pytest.mark.slow, pytest.mark.timeout(400)]),
     ],
 )
 def test_a_task_that_holds_the_interpreter_lock_is_never_called_crashed(home: Path, seconds: float) -> None:
@@ -284,7 +284,7 @@ def test_a_task_that_holds_the_interpreter_lock_is_never_called_crashed(home: Pa
         if seconds:
             time.sleep(0.5)
     # It waits in C code, with the lock held, until it gets a byte: no other thread of it has run a line of Python.
-    out, err = process.communicate("\n", timeout=30)
+    out, err = process.communicate("\n", timeout=90)
     assert process.returncode == 0, err
     assert out == "another thread counted on to the same number meanwhile: True\n"
     assert look(home, is_command=True) == ["Completed"]

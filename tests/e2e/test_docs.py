@@ -218,7 +218,7 @@ def environment(tmp_path: Path, github: GitHub) -> dict[str, str]:
     }
 
 
-@pytest.mark.timeout(240)  # one page runs the whole contract of task runners
+@pytest.mark.timeout(400)  # one page runs the whole contract of task runners
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     run = PageRun(page, tmp_path, environment)

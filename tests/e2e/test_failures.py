@@ -80,7 +80,7 @@ def cli(*words: str, **environment: str) -> Done:
 def states(home: Path, table: str = "flow_run") -> list[tuple[str, str]]:
     """Return name and state of all runs; for task runs of the names before the counter."""
     name = "task_name" if table == "task_run" else "(SELECT name FROM flow WHERE flow.id = flow_id)"
-    with contextlib.closing(sqlite3.connect(home / "flowyard.db", timeout=60)) as connection:
+    with contextlib.closing(sqlite3.connect(home / "flowyard.db", timeout=90)) as connection:
         return connection.execute(f"SELECT {name}, state_name FROM {table} ORDER BY id").fetchall()
 
 
@@ -509,10 +509,10 @@ def test_a_lock_that_another_program_holds_for_a_while_only_delays(script: Scrip
         time.sleep(3.0)
         assert running.poll() is None, "it waits"
         connection.execute("COMMIT")
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=90)
     assert (running.returncode, out) == (0, "1\n"), err
     assert "locked" not in err
-    assert listing.communicate(timeout=60)[0].startswith("[")
+    assert listing.communicate(timeout=90)[0].startswith("[")
     assert listing.returncode == 0
     assert states(home) == [("good", "Completed")] * 2
 

@@ -189,7 +189,7 @@ def start(tmp_path: Path, body: str) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> str:
     """Wait for the end of a process, less long than anything sleeps in the scripts; return what it wrote as errors."""
     try:
-        _, errors = process.communicate(timeout=40)
+        _, errors = process.communicate(timeout=90)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()

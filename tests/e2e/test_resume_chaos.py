@@ -80,7 +80,7 @@ def dask_cluster(folder: Path) -> Generator[str]:
         assert address, (folder / "cluster.log").read_text()
         yield address
         process.stdin.close()
-        process.wait(60)
+        process.wait(90)
 
 
 # --- what is left ----------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def stored(home: Path) -> set[str]:
 
 def completed(home: Path) -> set[str]:
     """Return the task runs that the database has as Completed."""
-    with contextlib.closing(sqlite3.connect(home / "flowyard.db", timeout=60)) as connection:
+    with contextlib.closing(sqlite3.connect(home / "flowyard.db", timeout=90)) as connection:
         rows = connection.execute("SELECT id FROM task_run WHERE state_type = 'COMPLETED'").fetchall()
     return {str(UUID(bytes=row[0])) for row in rows}
 

@@ -48,7 +48,7 @@ from flowyard import flow, pause_flow_run
 @flow
 def main():
     print("under way", flush=True)
-    return pause_flow_run(wait_for_input=int, timeout=60)
+    return pause_flow_run(wait_for_input=int, timeout=90)
 
 print(main(), flush=True)
 """,
@@ -91,7 +91,7 @@ def test_a_flow_run_is_cancelled_by_the_command_line(start: Callable[[str], subp
     run_id = newest()["id"]
 
     assert "is being cancelled" in run_cli("flow-run", "cancel", run_id)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=90)
 
     assert output.splitlines()[-1] == "Cancelled", errors
     assert ("hook Cancelled" in output) == (name == "sleeps")
@@ -117,7 +117,7 @@ def test_a_run_that_has_ended_is_not_cancelled(start: Callable[[str], subprocess
     process = start("sleeps")
     run_id = newest()["id"]
     run_cli("flow-run", "cancel", run_id)
-    process.communicate(timeout=30)
+    process.communicate(timeout=90)
     done = run_cli("flow-run", "cancel", run_id, expected_code=1)
     assert "unable to be cancelled" in done
 
@@ -126,11 +126,11 @@ def test_a_paused_run_goes_on_with_what_the_command_line_gives_it(
     start: Callable[[str], subprocess.Popen[str]],
 ) -> None:
     process = start("asks")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while newest()["state"]["type"] != "PAUSED":
         assert time.monotonic() < deadline
     run_id = newest()["id"]
 
     assert "--input" in run_cli("flow-run", "resume", run_id, expected_code=1)
     assert "goes on" in run_cli("flow-run", "resume", run_id, "--input", "value=42")
-    assert process.communicate(timeout=30)[0] == "42\n"
+    assert process.communicate(timeout=90)[0] == "42\n"

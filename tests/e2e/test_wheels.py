@@ -20,7 +20,7 @@ from packaging.tags import Tag
 from packaging.utils import canonicalize_name
 from packaging.utils import parse_wheel_filename as parse
 
-pytestmark = pytest.mark.timeout(180)  # 12 s on two free cores, most of it in `pip`
+pytestmark = pytest.mark.timeout(400)  # 12 s on two free cores, most of it in `pip`
 
 ROOT = Path(__file__).parents[2]
 OURS = {"flowyard": ROOT, "flowyard-dask": ROOT / "runners/dask", "flowyard-ray": ROOT / "runners/ray"}

@@ -130,7 +130,7 @@ class LimitContract(ABC):
         freed = threading.Event()
         assert not limits.acquire(waiter, when_freed=freed.set).is_granted
         limits.release([holder.lease_id])
-        assert freed.wait(10)
+        assert freed.wait(90)
         assert limits.acquire(waiter).is_granted
 
     def test_what_an_ended_run_held_comes_back(self, limits: LimitStore) -> None:
@@ -194,7 +194,7 @@ class LimitContract(ABC):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(90)
         assert not errors
         assert 1 <= most <= 2
         assert limits.read("db").active_slots == 0

@@ -11,7 +11,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-DEADLINE = 20.0
+DEADLINE = 90.0
 """Seconds that starting, stopping and one request may take."""
 
 

@@ -19,7 +19,7 @@ from flowyard.schemas.states import State
 from flowyard.task_runners.base import TaskRunner
 from flowyard.tasks import Task, task
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0
 """How long a meeting waits for somebody who does not come."""
 _GLANCE_SECONDS = 0.002
 

@@ -70,9 +70,9 @@ class TestConcurrency:
         thread = threading.Thread(target=second)
         with concurrency(name):
             thread.start()
-            assert waiting.wait(10)
+            assert waiting.wait(90)
             order.append("first")
-        thread.join(30)
+        thread.join(90)
         assert order == ["first", "second"]
 
     def test_a_timeout_names_the_limit_and_leaves_the_queue(self, limits: LimitStore, name: str) -> None:
@@ -165,7 +165,7 @@ class TestConcurrency:
             "    os.kill(os.getpid(), signal.SIGKILL)\n"
         )
         environment = {**os.environ, "FLOWYARD_HOME": str(get_current_settings().FLOWYARD_HOME)}
-        killed = subprocess.run([sys.executable, "-c", script], env=environment, check=False, timeout=60)
+        killed = subprocess.run([sys.executable, "-c", script], env=environment, check=False, timeout=90)
         assert killed.returncode == -signal.SIGKILL
         with concurrency(name, timeout_seconds=30):
             assert limits.read(name).active_slots == 1

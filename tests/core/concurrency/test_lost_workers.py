@@ -38,7 +38,7 @@ def _by_the_tag_of_a_task_that_it_calls(name: str, mark: Path) -> str:
     return task(tags=[name])(die_once)(mark)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("hold", [_by_itself, _in_a_task_that_it_calls, _by_the_tag_of_a_task_that_it_calls])
 def test_the_next_attempt_gets_the_slots_of_the_one_that_was_lost(
     records: Any, tmp_path: Path, hold: Callable[[str, Path], str]

@@ -39,7 +39,7 @@ for thread in threads:
 """
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("kind", "rounds"), [("heard", 6), ("lossy", 2)], ids=["wakes-are-heard", "every-wake-is-lost"]
 )

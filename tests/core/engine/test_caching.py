@@ -605,7 +605,7 @@ def test_equal_calls_of_several_flow_runs_execute_once_with_a_lock():
 
     @flow
     def one():
-        gate.wait(30)
+        gate.wait(90)
         return work()
 
     values: list[Any] = []
@@ -613,7 +613,7 @@ def test_equal_calls_of_several_flow_runs_execute_once_with_a_lock():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(90)
     assert values == [[7]] * 4
     assert len(calls) == 1
 
@@ -672,7 +672,7 @@ def test_equal_calls_of_several_processes_execute_once_with_a_lock(tmp_path, pro
     several = [processes() for _ in range(3)]
     wait_for(lambda: list(tmp_path.glob("begun-*")))
     (tmp_path / "go").touch()
-    assert sorted(process.communicate(timeout=60)[0].strip() for process in several) == [
+    assert sorted(process.communicate(timeout=90)[0].strip() for process in several) == [
         "Cached",
         "Cached",
         "Completed",
@@ -687,4 +687,4 @@ def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path, processes
     first.kill()
     wait_for(lambda: len(list(tmp_path.glob("begun-*"))) == 2)
     (tmp_path / "go").touch()
-    assert second.communicate(timeout=60)[0].strip() == "Completed"
+    assert second.communicate(timeout=90)[0].strip() == "Completed"

@@ -404,7 +404,7 @@ class TestFutures:
 
         @task
         def wait():
-            gate.wait(10)
+            gate.wait(90)
             return 5
 
         @flow

@@ -56,7 +56,7 @@ def is_gone(reference, records):
         del held
         records.flush()
         gc.collect()
-        return gone.wait(5)
+        return gone.wait(90)
     return True
 
 
@@ -130,7 +130,7 @@ def test_the_future_of_an_abandoned_wait_is_freed(records):
 
     @task
     def wait():
-        gate.wait(20)
+        gate.wait(90)
         return Big()
 
     @flow

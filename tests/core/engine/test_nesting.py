@@ -136,7 +136,7 @@ class TestTasksOutsideOfFlows:
             "import os\nfrom flowyard import task\n@task\ndef alone():\n    return 1\nalone()\nos._exit(0)\n"
         )
         env = {"FLOWYARD_HOME": str(tmp_path / "home"), "PATH": ""}
-        subprocess.run([sys.executable, script], env=env, check=True, timeout=30)
+        subprocess.run([sys.executable, script], env=env, check=True, timeout=90)
         read = (
             "from flowyard.process.backends import PROCESS\n"
             "print([run.state.name for run in PROCESS.backend().control.read_task_runs()])\n"
@@ -193,7 +193,7 @@ class TestDepthAndWidth:
 
     def test_a_thousand_submitted_sleeps_overlap(self, records):
         # Every task waits until all are running: that many have to be under way at once.
-        barrier = threading.Barrier(100, timeout=30)
+        barrier = threading.Barrier(100, timeout=90)
 
         @task
         def meet(n):

@@ -80,7 +80,7 @@ def test_the_function_is_really_interrupted(records):
             raise
 
     Flow(lambda: loop(return_state=True), name="x")(return_state=True)
-    assert ended.wait(5)
+    assert ended.wait(90)
     assert isinstance(errors[0], TaskTimedOut)
     assert errors[0].seconds == 0.05
 
@@ -206,7 +206,7 @@ def test_a_thread_that_outlives_its_flow_cannot_call_tasks(records):
     @flow(timeout_seconds=0.02)
     def run():
         with contextlib.suppress(TimeoutError):
-            go_on.wait(20)
+            go_on.wait(90)
         for call in (late, late.submit):
             try:
                 call()
@@ -216,7 +216,7 @@ def test_a_thread_that_outlives_its_flow_cannot_call_tasks(records):
 
     state = run(return_state=True)
     go_on.set()
-    assert done.wait(5)
+    assert done.wait(90)
     assert len(failures) == 2
     assert all("has ended" in failure for failure in failures)
     assert records.task_runs(state) == {}

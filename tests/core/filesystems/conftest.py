@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 90
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -55,7 +55,7 @@ def serve(command: list[str], port: int, folder: Path, **environment: str) -> It
         finally:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(90)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

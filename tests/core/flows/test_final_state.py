@@ -203,7 +203,7 @@ def test_the_flow_waits_for_every_submitted_task_even_after_an_exception(records
 
     @task
     def wait():
-        gate.wait(10)
+        gate.wait(90)
         finished.append(1)
 
     @task

@@ -32,7 +32,7 @@ from flowyard.store.flow_runs import Origin
 from flowyard.store.flows import register
 from flowyard.store.plain import PlainConnection
 
-DEADLINE = 20.0
+DEADLINE = 90.0
 S = StateType
 
 

@@ -23,7 +23,7 @@ from flowyard.store.leases import Owner
 from flowyard.store.plain import PlainConnection
 from flowyard.store.postgresql import PostgreSQL
 
-DEADLINE = 30.0
+DEADLINE = 90.0
 Opener = Callable[[], LocalBackend]
 
 

@@ -41,7 +41,7 @@ def when_paused() -> Any:
 
     def start(flow_run_id: UUID, act: Callable[[], object]) -> None:
         def work() -> None:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 90
             try:
                 while not state_of(flow_run_id).is_paused():
                     assert time.monotonic() < deadline
@@ -55,7 +55,7 @@ def when_paused() -> Any:
 
     yield start
     for thread in threads:
-        thread.join(20)
+        thread.join(90)
         assert not thread.is_alive()
     assert errors == []
 

@@ -209,7 +209,7 @@ FLOW = """
         for number in range(2):
             view.entered("parse", State("PENDING"))
             view.entered("parse", State("COMPLETED"), State("PENDING"))
-        assert shown.wait(30)
+        assert shown.wait(90)
         for number in range(50):
             log.warning("line %d", number)
             print("print", number)

@@ -165,7 +165,7 @@ def test_a_terminal_that_fails_stops_the_view_and_not_the_run(caplog: pytest.Log
     times = iter([0.0])
     view = ProgressView(lambda: drawing, clock=lambda: next(times, 10.0))
     view.submitted("x")
-    assert drawing.failed.wait(10)
+    assert drawing.failed.wait(90)
     view.close()
     assert drawing.calls == ["open", "draw", "close"]
     assert "The progress view stopped: OSError: [Errno 5] Input/output error" in caplog.text

@@ -100,7 +100,7 @@ def test_never_two_have_a_lock_whatever_the_order_of_their_steps(storage: Remote
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(90)
     assert len(taken) == 60
     assert max(most) == 1
 
@@ -167,7 +167,7 @@ def test_equal_calls_of_several_flow_runs_execute_once(records: Any, storage: Re
 
     @flow
     def one() -> list[int]:
-        gate.wait(30)
+        gate.wait(90)
         return work()
 
     values: list[Any] = []
@@ -175,7 +175,7 @@ def test_equal_calls_of_several_flow_runs_execute_once(records: Any, storage: Re
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(90)
     assert values == [[7]] * 4
     assert len(calls) == 1
     assert list(storage.iter_paths("cache/locks")) == list(storage.iter_paths("cache/owners")) == []

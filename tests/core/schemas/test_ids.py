@@ -107,5 +107,5 @@ print("unique")
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 def test_parent_and_forked_child_make_different_ids() -> None:
-    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=90, check=False)
     assert (done.stdout, done.stderr) == ("unique\n", "")

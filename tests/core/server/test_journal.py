@@ -257,7 +257,7 @@ def test_three_reapers_mark_the_run_of_a_dead_owner_once(api: httpx.Client, sett
         ready = threading.Barrier(3)
 
         def reap(replica: LocalBackend) -> int:
-            ready.wait(20)
+            ready.wait(90)
             return Reaping(replica.control).run_once(later)
 
         assert sum(pool.map(reap, replicas)) == len(begun)

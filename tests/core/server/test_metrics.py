@@ -28,7 +28,7 @@ def test_requests_are_counted_by_route_and_status(server: RunningServer, api: ht
     for _ in range(3):
         api.get(f"/flows/{uuid4()}")
 
-    text = httpx.get(f"{server.address}/metrics", timeout=20).text
+    text = httpx.get(f"{server.address}/metrics", timeout=90).text
 
     assert 'flowyard_requests_total{method="GET",route="/flows/{id}",status="404"} 3.0' in text
     assert 'flowyard_request_seconds_count{method="GET",route="/flows/{id}"} 3.0' in text

@@ -19,7 +19,7 @@ from flowyard.testing.cli import invoke_and_assert
 from flowyard.testing.records import begin, enter, make_task_run, record
 from flowyard.testing.servers import RunningServer
 
-DEADLINE = 30.0
+DEADLINE = 90.0
 COMPLETED, RUNNING = StateType.COMPLETED, StateType.RUNNING
 
 

@@ -43,7 +43,7 @@ from flowyard.testing.cli import invoke_and_assert
 from flowyard.testing.records import begin, make_line, make_task_run, record
 from flowyard.variables import Variable
 
-DEADLINE = 30.0
+DEADLINE = 90.0
 STARTING = 100.0  # a process that imports a web framework, on a machine that does other things too
 PENDING, RUNNING, COMPLETED = StateType.PENDING, StateType.RUNNING, StateType.COMPLETED
 
@@ -190,7 +190,7 @@ def server_process(tmp_path: Path) -> Iterator[ServerProcess]:
         server.kill()
 
 
-@pytest.mark.timeout(240)  # it starts two servers
+@pytest.mark.timeout(400)  # it starts two servers
 def test_a_flow_goes_on_while_the_server_is_killed_and_started_again_and_nothing_is_missing(
     server_process: ServerProcess, tmp_path: Path, closing: None
 ) -> None:

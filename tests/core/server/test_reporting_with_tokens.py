@@ -87,7 +87,7 @@ def test_threads_of_one_client_do_not_take_each_others_tokens(guarded: RunningSe
 
         def ask() -> None:
             try:
-                start.wait(20)
+                start.wait(90)
                 for _ in range(5):
                     backend.control.read_flow_runs()
             except BaseException as error:
@@ -97,7 +97,7 @@ def test_threads_of_one_client_do_not_take_each_others_tokens(guarded: RunningSe
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(90)
         assert errors == []
 
 

@@ -61,7 +61,7 @@ def at_once(services: Sequence[Counts], now: datetime) -> list[int]:
     ready = threading.Barrier(len(services))
 
     def run(service: Counts) -> int:
-        ready.wait(20)
+        ready.wait(90)
         return service.run_once(now)
 
     with ThreadPoolExecutor(len(services)) as pool:
@@ -385,7 +385,7 @@ class Counting:
 def test_a_service_that_raises_is_logged_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     service = Counting(3)
     with Loops([Loop(service, 0.0, clock=lambda: NOON)]):
-        assert service.done.wait(20)
+        assert service.done.wait(90)
     assert service.times[:3] == [NOON] * 3
     assert "counting failed" in caplog.text
     assert not [thread for thread in threading.enumerate() if thread.name == "flowyard counting"]
@@ -400,7 +400,7 @@ def test_metrics_count_the_passes_of_services_and_what_they_deleted(settings: Se
     )
     wanted = 'flowyard_retention_deleted_total{kind="flow_runs"} 1.0'
     app = create_app(short, with_services=True)
-    with serving(app) as server, httpx.Client(base_url=f"{server.address}/api", timeout=20) as api:
+    with serving(app) as server, httpx.Client(base_url=f"{server.address}/api", timeout=90) as api:
         ended_run(api)
         deadline = datetime.now(UTC) + timedelta(seconds=20)
         found = ""
@@ -422,7 +422,7 @@ def test_a_server_knows_the_built_in_block_types_unless_it_is_told_not_to(settin
 
 def test_a_server_schedules_by_itself(settings: Settings) -> None:
     app = create_app(settings, with_services=True)
-    with serving(app) as server, httpx.Client(base_url=f"{server.address}/api", timeout=20) as api:
+    with serving(app) as server, httpx.Client(base_url=f"{server.address}/api", timeout=90) as api:
         deploy(api, schedules=[HOURLY])
         deadline = datetime.now(UTC) + timedelta(seconds=20)
         found: list[dict[str, Any]] = []

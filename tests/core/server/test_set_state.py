@@ -91,7 +91,7 @@ def test_of_clients_that_race_for_a_run_exactly_one_gets_it(api: httpx.Client, f
     together = threading.Barrier(8)
 
     def race(_: int) -> str:
-        together.wait(20)
+        together.wait(90)
         return propose(api, flow_run, "PENDING")["status"]
 
     with ThreadPoolExecutor(8) as clients:

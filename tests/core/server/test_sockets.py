@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-DEADLINE = 20.0
+DEADLINE = 90.0
 PREFECT = [Subprotocol("prefect")]
 
 

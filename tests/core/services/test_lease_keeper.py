@@ -28,7 +28,7 @@ def held(postgres_url: str) -> tuple[Database, UUID, UUID]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)

@@ -52,7 +52,7 @@ def test_a_keeper_renews_at_the_server_with_the_key_of_its_process(server: Serve
     keeper = RemoteLeaseKeeper(settings, server.url, b"mine")
     keeper.start()
     try:
-        assert server.requests.get(timeout=30) == ("/renew", "Bearer hunter2", b"mine")
+        assert server.requests.get(timeout=90) == ("/renew", "Bearer hunter2", b"mine")
         process = keeper._process
         assert process is not None
         command_line = subprocess.run(["ps", "-o", "args=", "-p", str(process.pid)], capture_output=True, text=True)
@@ -80,4 +80,4 @@ def test_a_keeper_of_a_server_that_is_away_ends_with_its_parent(tmp_path: Path) 
     assert int(parent.stdout.readline()) != parent.pid
     parent.kill()
     # The child inherited the standard error: it is read to its end only when that has ended too.
-    parent.communicate(timeout=30)
+    parent.communicate(timeout=90)

@@ -14,7 +14,7 @@ from flowyard.store.database import Database, open_database
 from flowyard.store.flow_runs import Origin
 from flowyard.store.plain import PlainConnection
 
-DEADLINE = 20.0
+DEADLINE = 90.0
 
 
 def wait_until_blocked(database: Database) -> None:

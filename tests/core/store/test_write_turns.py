@@ -11,7 +11,7 @@ import pytest
 from flowyard.store.dialects import SQLite
 from flowyard.store.plain import PlainConnection
 
-DEADLINE = 30.0
+DEADLINE = 90.0
 
 
 def connected(file: Path, timeout: float) -> PlainConnection:

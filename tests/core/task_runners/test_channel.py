@@ -70,7 +70,7 @@ def test_a_large_buffer_goes_through_a_socket_that_takes_little(pair: tuple[sock
     while writer.has_unsent:
         writer.flush()
     ours.shutdown(socket.SHUT_WR)
-    thread.join(30)
+    thread.join(90)
     assert [content(envelope) for envelope in got] == [(bytes([number]), [big, b"", big]) for number in range(3)]
 
 
@@ -90,7 +90,7 @@ def test_many_frames_go_in_one_call(pair: tuple[socket.socket, socket.socket]):
     got: list[Envelope] = []
     while len(got) < 3000:
         got += reader.read() or []
-    thread.join(30)
+    thread.join(90)
     assert [int(envelope.control) for envelope in got] == list(range(3000))
 
 

@@ -28,7 +28,7 @@ def load_elsewhere(value: Pickled, path: Path, expression: str) -> str:
     """Load a pickle in a fresh interpreter whose `sys.path` has `path`; return the repr of an expression of `value`."""
     (path / "value.pickle").write_bytes(value.data)
     code = f"import pickle; value = pickle.load(open({str(path / 'value.pickle')!r}, 'rb')); print(repr({expression}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=path, timeout=50)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=path, timeout=90)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

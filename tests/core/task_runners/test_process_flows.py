@@ -125,7 +125,7 @@ def test_a_task_that_cannot_be_interrupted_is_killed_at_its_timeout(
 
 
 def await_death(pid: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while True:
         try:
             os.kill(pid, 0)

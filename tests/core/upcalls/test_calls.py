@@ -34,7 +34,7 @@ from flowyard.upcalls.desk import UpcallDesk
 from flowyard.upcalls.values import pack_value, unpack_value
 from flowyard.upcalls.worker import OpenQuestions, upcall_control_plane
 
-DEADLINE = 30.0
+DEADLINE = 90.0
 STRANGE = b"\xc1"
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 SCALARS = (
@@ -338,7 +338,7 @@ def test_a_backend_that_cannot_be_opened_is_told_to_who_asked() -> None:
         is_there.set()
 
     desk.take(Question("variables", "read", ("x",), {}).pack(), reply)
-    assert is_there.wait(30)
+    assert is_there.wait(90)
     desk.close()
     with pytest.raises(ObjectNotFound, match="no backend 'x'"):
         open_answer(answers[0])

@@ -38,7 +38,7 @@ from flowyard.utilities.asyncutils import (
 )
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
-DEADLINE = 20
+DEADLINE = 90
 
 
 async def double(value: int, *, plus: int = 0) -> int:

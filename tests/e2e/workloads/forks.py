@@ -29,8 +29,8 @@ def fork(place: str) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         child = FORK.Process(target=work, args=(place, answers))
         child.start()
-    print(answers.get(timeout=30), flush=True)
-    child.join(30)
+    print(answers.get(timeout=90), flush=True)
+    child.join(90)
     assert child.exitcode == 0, child.exitcode
 
 

@@ -86,8 +86,8 @@ def test_queued_calls_go_to_another_worker(small: Any, folder: str) -> None:
     with runner.start():
         first, told_first = _submit_and_hear(runner, folder=folder, me="a", other="release")
         second, told_second = _submit_and_hear(runner, folder=folder, me="b", other="release")
-        assert told_first.wait(30)
-        assert told_second.wait(30)
+        assert told_first.wait(90)
+        assert told_second.wait(90)
         queued = [runner.submit(make_call(identity, x=number).call) for number in range(8)]
         small.workers[0].kill()
         lost = _first_done(first, second)
@@ -144,7 +144,7 @@ def _first_done(*handles: Any) -> Any:
     done = threading.Event()
     for handle in handles:
         handle.add_done_callback(lambda _: done.set())
-    assert done.wait(30)
+    assert done.wait(90)
     return next(handle.outcome for handle in handles if handle.outcome is not None)
 
 
@@ -242,7 +242,7 @@ def test_what_runs_is_told_while_it_runs(processes: LocalCluster, folder: str) -
     runner = DaskTaskRunner(cluster=processes)
     with runner.start():
         handle, told = _submit_and_hear(runner, folder=folder, me="a", other="b")
-        assert told.wait(30)
+        assert told.wait(90)
         assert handle.outcome is None
         arrive(folder, "b")
         assert outcome_of(handle).state.is_completed()
@@ -344,7 +344,7 @@ def test_no_process_is_left_when_a_flow_with_many_tasks_is_stopped(
     try:
         pids = [int(word) for word in program.stdout.readline().split()]
         program.send_signal(number)
-        _, errors = program.communicate(timeout=30)
+        _, errors = program.communicate(timeout=90)
     finally:
         program.kill()
         program.wait()
@@ -387,7 +387,7 @@ def test_no_process_is_left_when_a_flow_is_stopped(number: signal.Signals, tmp_p
             assert program.poll() is None, program.communicate()[1].decode()
             time.sleep(0.05)
         program.send_signal(number)
-        _, stderr = program.communicate(timeout=50)
+        _, stderr = program.communicate(timeout=90)
     finally:
         program.kill()
         program.wait()

@@ -9,7 +9,7 @@ from flowyard.task_runners.base import TaskRunner
 from flowyard.testing.runners import TaskRunnerContract, TaskRunnerFlowContract
 from flowyard_ray import RayTaskRunner
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("ray_driver")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("ray_driver")]
 
 
 class TestCalls(TaskRunnerContract):

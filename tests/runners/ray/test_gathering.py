@@ -24,7 +24,7 @@ from flowyard_ray.dispatch import Dispatcher
 from flowyard_ray.jobs import Job
 from flowyard_ray.sending import Sender
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("ray_driver", "_backend")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("ray_driver", "_backend")]
 
 SHORT = TaskMetrics(worker_seconds=0.0002)
 
@@ -76,7 +76,7 @@ def submit_together(runner: RayTaskRunner, calls: list[TaskCall]) -> list[Handle
         with_ray.set()
 
     dispatcher._inbox.put(on_the_thread_of_the_dispatcher)
-    assert with_ray.wait(30)
+    assert with_ray.wait(90)
     return handles
 
 

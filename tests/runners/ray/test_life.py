@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 _SCRIPT = """
 import os, sys, time
@@ -62,7 +62,7 @@ def _start(tools: Any, folder: str, mode: str) -> subprocess.Popen[str]:
 
 
 def _wait_until_gone(tools: Any, folder: str) -> list[psutil.Process]:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while (left := tools.processes_with(folder)) and time.monotonic() < deadline:
         psutil.wait_procs(left, timeout=1)
     return left

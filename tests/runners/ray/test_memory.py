@@ -17,7 +17,7 @@ from flowyard.testing.utilities import flowyard_test_harness
 from flowyard.testing.workloads import await_arrival
 from flowyard_ray import RayTaskRunner
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture

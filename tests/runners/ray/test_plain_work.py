@@ -14,7 +14,7 @@ from flowyard.task_runners.envelopes import Envelope
 from flowyard.testing.utilities import flowyard_test_harness
 from flowyard_ray import RayTaskRunner, dispatch
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("ray_driver", "_backend")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("ray_driver", "_backend")]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from flowyard.tasks import task
 from flowyard.testing.utilities import flowyard_test_harness
 from flowyard_ray import RayTaskRunner
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("ray_driver", "_backend")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("ray_driver", "_backend")]
 
 SIGNING = "the-key-that-signs-4711"
 OTHERS = {

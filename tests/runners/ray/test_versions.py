@@ -16,7 +16,7 @@ from flowyard.testing.workloads import identity
 from flowyard_ray import RayTaskRunner, remote_options
 from flowyard_ray.remote import explain
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("ray_driver")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("ray_driver")]
 
 OTHER = "import flowyard._version\nflowyard._version.__version__ = '0.0.1'\n"
 
