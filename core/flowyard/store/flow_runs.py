@@ -37,8 +37,16 @@ _CHANGEABLE = frozenset(
         "deployment_id",
     }
 )
+# By name: a server keeps seven columns more, which every transition would read.
+_COLUMNS = (
+    *("id", "flow_id", "name", "flow_version", "parameters", "context", "tags", "empirical_policy", "start_info"),
+    *("parent_task_run_id", "deployment_id", "infrastructure_pid", "idempotency_key", "state_id", "run_count"),
+    *("expected_start_time", "next_scheduled_start_time", "start_time", "end_time", "total_run_time"),
+    *("created", "updated"),
+)
+_SELECTED = [f"flow_run.{name}" for name in _COLUMNS] + [f"state.{name} AS {label}" for name, label in STATE_COLUMNS]
 _SELECT = f"""
-SELECT flow_run.*, flow.name AS flow_name, {", ".join(f"state.{name} AS {label}" for name, label in STATE_COLUMNS)}
+SELECT {", ".join(_SELECTED)}, flow.name AS flow_name
 FROM flow_run JOIN flow ON flow.id = flow_run.flow_id
 LEFT JOIN flow_run_state AS state ON state.flow_run_id = flow_run.id AND state.id = flow_run.state_id
 WHERE flow_run.id IN (ids)"""
