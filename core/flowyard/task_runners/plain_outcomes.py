@@ -23,6 +23,7 @@ from flowyard.task_runners.pickling import Pickled
 
 _AS_IT_IS = frozenset({type(None), bool, int, float, str})
 _LONGEST_AS_IT_IS = 256
+_SCALAR_BYTES = 8
 _ELSEWHERE, _NATIVE, _PICKLED = range(3)
 
 
@@ -60,8 +61,12 @@ def pack_plain(outcome: Outcome, *, stays: bool, value: Pickled | None) -> list[
                 return None
             kind, content = _PICKLED, value.data
     metrics = outcome.metrics
-    if metrics is not None and value is not None and not stays:
-        metrics = metrics._replace(bytes_out=value.size)
+    if metrics is not None and not stays:
+        if value is not None:
+            size = value.size
+        else:
+            size = len(content) if content.__class__ is str else _SCALAR_BYTES
+        metrics = metrics._replace(bytes_out=size)
     return [
         running.id.bytes,
         time_to_wire(running.timestamp),

@@ -217,3 +217,14 @@ def test_an_outcome_with_more_to_tell_goes_the_general_way(change: Any):
 def test_a_value_that_nobody_has_pickled_goes_the_general_way():
     _, outcome = completed([1])
     assert pack_plain(outcome, stays=False, value=None) is None
+
+
+@pytest.mark.parametrize(("value", "size"), [(1.5, 8), ("x" * 200, 200)])
+def test_a_short_scalar_needs_no_pickle_and_has_a_size(value: Any, size: int):
+    sent, outcome = completed(value)
+    wire = pack_plain(outcome, stays=False, value=None)
+    assert wire is not None
+    back = unpack_plain(wire, sent, "here")
+    assert back.state.result() == value
+    assert back.metrics is not None
+    assert back.metrics.bytes_out == size

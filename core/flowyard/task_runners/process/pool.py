@@ -27,7 +27,7 @@ from flowyard.task_runners.base import Handle, Outcome, TaskCall
 from flowyard.task_runners.envelopes import Envelope
 from flowyard.task_runners.outcomes import cancelled, crashed, synthesised
 from flowyard.task_runners.packing import CallPacker
-from flowyard.task_runners.packing_outcomes import unpack_outcome
+from flowyard.task_runners.plain_outcomes import unpack_either
 from flowyard.task_runners.process.endings import lost, timed_out
 from flowyard.task_runners.process.launch import SHIM, WorkerProcess
 from flowyard.task_runners.process.messages import ToPool, ToWorker, message
@@ -330,7 +330,10 @@ class Pool:
         worker.last_news = time.monotonic()
         match kind:
             case ToPool.OUTCOME:
-                self._report(worker, fields[0], fields[1], Envelope(fields[2], envelope.buffers))
+                number, seconds, packed = fields
+                if isinstance(packed, bytes):
+                    packed = Envelope(packed, envelope.buffers)
+                self._report(worker, number, seconds, packed)
             case ToPool.BEGAN:
                 job = worker.jobs.get(fields[0])
                 if job is not None:
@@ -358,7 +361,7 @@ class Pool:
         if worker in self._workers:
             worker.process.writer.add(message(ToWorker.ANSWERS, {key: answer}))
 
-    def _report(self, worker: Worker, number: int, seconds: float, envelope: Envelope) -> None:
+    def _report(self, worker: Worker, number: int, seconds: float, packed: Envelope | list[Any]) -> None:
         job = worker.finish(number)
         if job is None:
             return
@@ -368,7 +371,7 @@ class Pool:
 
         def outcome() -> Outcome:
             try:
-                return unpack_outcome(envelope, job.call.task_run)
+                return unpack_either(packed, job.call.task_run, worker.process.name)
             except Exception as error:
                 return crashed(job.call, error)
 

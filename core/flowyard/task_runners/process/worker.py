@@ -41,6 +41,7 @@ from flowyard.task_runners.envelopes import Envelope
 from flowyard.task_runners.metering import Gauge, Meter
 from flowyard.task_runners.packing import ArrivedCall, unpack_context, unpack_spec
 from flowyard.task_runners.packing_outcomes import pack_outcome
+from flowyard.task_runners.plain_outcomes import pack_plain
 from flowyard.task_runners.process.channel import FrameReader, write_all
 from flowyard.task_runners.process.messages import ToPool, ToWorker, message
 from flowyard.task_runners.process.recording import EventBuffer
@@ -246,9 +247,10 @@ class Worker:
         self._current = None
         outcome.events = [*buffer.close(), *outcome.events]
         outcome.metrics = meter.read()
-        packed = pack_outcome(outcome, self._name)
+        packed = pack_plain(outcome, stays=False, value=None) or pack_outcome(outcome, self._name)
+        control, buffers = packed if isinstance(packed, Envelope) else (packed, ())
         seconds = time.perf_counter() - started
-        return Envelope(packb([int(ToPool.OUTCOME), job.number, seconds, packed.control]), packed.buffers)
+        return Envelope(packb([int(ToPool.OUTCOME), job.number, seconds, control]), buffers)
 
     def _run_user_code(self, arrived: ArrivedCall, job: _Job, buffer: EventBuffer, meter: Meter) -> Outcome:
         context = job.context.context()
