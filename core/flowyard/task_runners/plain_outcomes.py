@@ -62,11 +62,8 @@ def pack_plain(outcome: Outcome, *, stays: bool, value: Pickled | None) -> list[
             kind, content = _PICKLED, value.data
     metrics = outcome.metrics
     if metrics is not None and not stays:
-        if value is not None:
-            size = value.size
-        else:
-            size = len(content) if content.__class__ is str else _SCALAR_BYTES
-        metrics = metrics._replace(bytes_out=size)
+        unpickled = len(content) if content.__class__ is str else _SCALAR_BYTES
+        metrics = metrics._replace(bytes_out=unpickled if value is None else value.size)
     return [
         running.id.bytes,
         time_to_wire(running.timestamp),
