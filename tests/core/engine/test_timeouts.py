@@ -174,7 +174,7 @@ def test_a_subflow_that_reports_the_shared_deadline_first_does_not_fail_its_pare
     child = flow(name="child")(busy)
 
     @flow(timeout_seconds=1.0)
-    async def parent():
+    async def parent() -> None:
         # An event loop that is blocked past the deadline sees the error first, and its own timer later.
         child()
 
