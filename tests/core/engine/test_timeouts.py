@@ -174,11 +174,11 @@ def test_a_subflow_that_reports_the_shared_deadline_first_does_not_fail_its_pare
     child = flow(name="child")(busy)
 
     @flow(timeout_seconds=1.0)
-    async def parent() -> None:
+    async def parent():
         # An event loop that is blocked past the deadline sees the error first, and its own timer later.
         child()
 
-    state = asyncio.run(parent(return_state=True))
+    state = asyncio.run(parent(return_state=True))  # pyright: ignore[reportArgumentType] # a state of it, awaited
     assert state.name == "TimedOut"
     assert state.message == "Flow run exceeded timeout of 1.0 seconds"
 
