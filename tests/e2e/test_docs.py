@@ -143,9 +143,10 @@ class PageRun:
 
 # --- comparing --------------------------------------------------------------------------------------------------
 
+# A date before a time: today's is not the one of the page.
 _ALIKE = [
-    (re.compile(r"\b\d\d:\d\d:\d\d\.\d{3}\b"), "TIME"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:\+00:00|Z| UTC)?"), "WHEN"),
+    (re.compile(r"\b\d\d:\d\d:\d\d\.\d{3}\b"), "TIME"),
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "ID"),
     (re.compile(r"(?<=low run ')[a-z]+-[a-z]+(?=')"), "NAME"),
     (re.compile(r"\b\d+(?:\.\d+)? ?(?:ms|s|min|seconds?|minutes?)\b(?: ago)?"), "DURATION"),

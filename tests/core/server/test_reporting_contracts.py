@@ -10,11 +10,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from typing_extensions import override
 
 from flowyard.local.backend import LocalBackend
+from flowyard.ports import Backend
 from flowyard.ports.blocks import BlockStore
 from flowyard.remote import RemoteBackend
 from flowyard.schemas.ids import new_id
+from flowyard.schemas.runs import FlowRun
 from flowyard.settings import Settings
 from flowyard.store import leases
 from flowyard.testing.blocks import BlockStoreContract
@@ -64,7 +67,15 @@ class Reporting:
         return usurper
 
 
-class TestControlPlane(Reporting, BackendContract): ...
+class TestControlPlane(Reporting, BackendContract):
+    @override
+    def test_beginning_a_known_run_takes_it_over_as_it_is(self, backend: Backend) -> None:
+        """With the token that its process has: the request may have been sent again because an answer got lost."""
+        first = FlowRun(flow_id=new_id(), name="first", parameters={"n": 1})
+        lease = backend.control.begin_flow_run("flow", first)
+        again = FlowRun(flow_id=new_id(), name="ignored", id=first.id)
+        assert backend.control.begin_flow_run("flow", again).token == lease.token
+        assert (again.name, again.parameters) == ("first", {"n": 1})
 
 
 class TestJournal(Reporting, JournalContract): ...
