@@ -89,6 +89,10 @@ class Dialect(ABC):
         """Keep other processes from creating or changing tables until this transaction ends."""
 
     @abstractmethod
+    def lock_slots(self, connection: PlainConnection) -> None:
+        """Keep other processes from taking slots or giving them back until this transaction ends."""
+
+    @abstractmethod
     def table_exists(self, connection: PlainConnection, name: str) -> bool:
         """Say whether a table exists; cheap, no error."""
 
@@ -286,6 +290,10 @@ class SQLite(Dialect):
 
     @override
     def lock_schema(self, connection: PlainConnection) -> None:
+        pass  # BEGIN IMMEDIATE has done it
+
+    @override
+    def lock_slots(self, connection: PlainConnection) -> None:
         pass  # BEGIN IMMEDIATE has done it
 
     @override

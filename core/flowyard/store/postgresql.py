@@ -23,6 +23,7 @@ from flowyard.store.tables import metadata
 
 # Two signed 32-bit keys for advisory locks; any constant that nobody else uses.
 _MIGRATION_LOCK = (0x466C6F77, 0x79617264)
+_SLOT_LOCK = (0x466C6F77, 0x736C6F74)
 
 
 class PostgreSQL(Dialect):
@@ -87,6 +88,12 @@ class PostgreSQL(Dialect):
     @override
     def lock_schema(self, connection: PlainConnection) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(?, ?)", *_MIGRATION_LOCK)
+
+    @override
+    def lock_slots(self, connection: PlainConnection) -> None:
+        # One transaction has the requests of many runs in the order in which they came: row locks alone, taken in that
+        # order, let two servers wait for each other.
+        connection.execute("SELECT pg_advisory_xact_lock(?, ?)", *_SLOT_LOCK)
 
     @override
     def table_exists(self, connection: PlainConnection, name: str) -> bool:

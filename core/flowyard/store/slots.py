@@ -109,6 +109,7 @@ def acquire(
 def _locked_rows(connection: PlainConnection, request: SlotRequest, now: datetime) -> list[Row]:
     # In two statements: one that had to wait for a lock sees the slots as they were before it waited.
     marks = ", ".join("?" * len(request.names))
+    connection.dialect.lock_slots(connection)
     _lock(connection, f"name IN ({marks})", request.names)
     return _rows(connection, request, now)
 
@@ -155,6 +156,7 @@ def release(
 ) -> bool:
     """Give back what was granted under these ids, and their places in the queue; True if there were slots."""
     condition = _among("lease_id", lease_ids)
+    connection.dialect.lock_slots(connection)
     # Locked before anybody leaves: who gives slots back at the same time could still take it for the next one.
     _lock(connection, f"id IN (SELECT limit_id FROM concurrency_waiter WHERE {condition})", lease_ids)
     if _leave_queue(connection, lease_ids):
@@ -185,6 +187,7 @@ def _give_back(
     occupancy_seconds: float | None,
     now: datetime,
 ) -> bool:
+    connection.dialect.lock_slots(connection)
     # The limits are locked in the order of their names, as `acquire` does.
     lock = f"{connection.dialect.row_lock} OF l" if connection.dialect.row_lock else ""
     rows = connection.rows(_HELD.replace("{condition}", condition).replace("{lock}", lock), *values)

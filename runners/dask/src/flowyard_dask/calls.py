@@ -30,7 +30,8 @@ from flowyard_dask.station import CallRecorder, Station, station_of
 
 _INLINE = 1024
 """A value of up to this many bytes travels with the outcome as well: asking for it costs no round trip."""
-_SAMPLE = 64 * 1024
+SAMPLE = 64 * 1024
+"""Values from about this size on are not measured."""
 _HINT = (
     "; it must be importable on the workers: install it there, put it on their PYTHONPATH, or send it with "
     "`client.upload_file(...)` (`get_dask_client()` gives a client)"
@@ -190,7 +191,7 @@ def _keep(station: Station, recorder: CallRecorder, outcome: Outcome) -> Kept:
     if state.type is StateType.COMPLETED and is_in_memory:
         is_kept, nbytes, sample = _stays(station, value)
         if is_kept and outcome.metrics is not None:
-            about = nbytes if nbytes < _SAMPLE else cast("int", sizeof(value))
+            about = nbytes if nbytes < SAMPLE else cast("int", sizeof(value))
             outcome.metrics = outcome.metrics._replace(bytes_out=about)
     elif hasattr(data, "get") and value is None and state.type in (StateType.COMPLETED, StateType.FAILED):
         value = data.get()  # persisted: consumers on the cluster need not read it from storage
@@ -210,11 +211,11 @@ def _stays(station: Station, value: Any) -> tuple[bool, int, Pickled | None]:
     One that cannot be pickled is to be sent, so that its run fails at once and not in some consumer later on.
     """
     try:
-        sample = sampled(value, _SAMPLE)
+        sample = sampled(value, SAMPLE)
     except Exception:
         return station.is_in_process, 0, None
     if sample is None:
-        return True, _SAMPLE, None
+        return True, SAMPLE, None
     return sample.size > _INLINE, sample.size, sample
 
 
@@ -260,6 +261,6 @@ def reports_of(kept: Any) -> list[tuple[list[Packed], str | None]]:
     return [(list(item.reports), item.lost_worker) for item in items]
 
 
-def item_of(kept: list[Kept], index: int) -> Kept:
-    """Return what one call of a chunk left."""
-    return kept[index]
+def items_of(kept: list[Kept], indices: Sequence[int]) -> list[Kept]:
+    """Return what some calls of a chunk left."""
+    return [kept[index] for index in indices]

@@ -64,6 +64,17 @@ class DaskResult:
             )
         return self._kept.value()
 
+    def take(self, kept: Kept) -> None:
+        """Have the value without asking for it: it came along with another one."""
+        # Who asks for it in this moment gets it another time.
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._kept is None and self._cluster is not None:
+                    self._kept = kept
+                    self._future = self._cluster = None
+            finally:
+                self._lock.release()
+
     def native_handle(self, task_run_id: UUID) -> DaskHandle | None:
         """Return a handle of the call, for calls that need its value; None when it is not on the cluster."""
         with self._lock:

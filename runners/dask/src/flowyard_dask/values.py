@@ -8,12 +8,14 @@ import weakref
 from typing import Any, cast
 
 from flowyard.exceptions import MissingResult, UnpicklableValue
-from flowyard_dask.calls import item_of
+from flowyard_dask.calls import SAMPLE, items_of
 from flowyard_dask.kept import Kept
 from flowyard_dask.results import DaskResult
 
 _MOST_BROUGHT_HOME = 256 << 20
 """Values that somebody still refers to when the flow ends are brought here, up to this many bytes."""
+_MOST_TAKEN_ALONG = 4 << 20
+"""How many bytes of values that were not asked for come along with one that was."""
 
 
 class Values:
@@ -24,6 +26,12 @@ class Values:
         self._brings_values = brings_values
         """The cluster runs on an event loop of the user's, which must not be blocked to ask it for a value."""
         self._results: weakref.WeakSet[DaskResult] = weakref.WeakSet()
+        self._in_chunks: weakref.WeakValueDictionary[tuple[str, int], DaskResult] = weakref.WeakValueDictionary()
+        """By Dask key and place in the chunk."""
+        self._last: tuple[str, int] | None = None
+        """The one in a chunk that was asked for last."""
+        self._reads_on = False
+        """It came after the one before: somebody reads a map from its begin to its end."""
 
     def add(self, future: Any, index: int | None, *, name: str, nbytes: int) -> DaskResult:
         """Return the handle of a value that stays where it was made."""
@@ -33,6 +41,8 @@ class Values:
                 result.get()
         else:
             self._results.add(result)
+            if index is not None:
+                self._in_chunks[future.key, index] = result
         return result
 
     def fetch(self, future: Any, index: int | None) -> Kept:
@@ -45,12 +55,35 @@ class Values:
         try:
             if index is None:
                 return cast("Kept", client.gather(future))
+            mates = self._mates(future.key, index)
             key = f"item-{future.key}-{index}-{uuid.uuid4().hex}"
-            return cast("Kept", client.submit(item_of, future, index, key=key, pure=False).result())
+            wanted = [index, *mates]
+            found = cast("list[Kept]", client.submit(items_of, future, wanted, key=key, pure=False).result())
+            for mate, kept in zip(mates.values(), found[1:], strict=True):
+                mate.take(kept)
+            return found[0]
         except Exception as error:
             raise MissingResult(
                 f"the value of Dask task {future.key!r} cannot be fetched: {type(error).__name__}: {error}"
             ) from error
+
+    def _mates(self, key: str, index: int) -> dict[int, DaskResult]:
+        """Return what comes along with one of a chunk: a hundred values one by one take a second.
+
+        Nothing before it is clear that they are read in order. A value that is not known to be small stays where it is.
+        """
+        is_next = self._last == (key, index - 1)
+        self._reads_on = is_next or (index == 0 and self._reads_on)
+        mates: dict[int, DaskResult] = {}
+        left = _MOST_TAKEN_ALONG
+        while self._reads_on:
+            mate = self._in_chunks.get((key, index + len(mates) + 1))
+            if mate is None or mate.nbytes >= SAMPLE or mate.nbytes > left or not mate.is_on_cluster:
+                break
+            mates[index + len(mates) + 1] = mate
+            left -= mate.nbytes
+        self._last = key, index + len(mates)
+        return mates
 
     def bring_home(self) -> None:
         """Fetch the values that somebody still refers to, because the cluster is about to go."""
