@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from flowyard import flow, task
+from flowyard.testing.utilities import flowyard_test_harness
 from flowyard_dask import DaskTaskRunner
 from flowyard_dask.values import Values
 
-pytestmark = pytest.mark.usefixtures("_backend")
+
+@pytest.fixture(scope="module", autouse=True)
+def backend() -> Iterator[None]:
+    with flowyard_test_harness():
+        yield
 
 
 @task
@@ -49,7 +55,20 @@ def test_who_reads_here_and_there_gets_what_was_asked_for_only(small: Any, fetch
         return [futures[index].result() for index in (7, 3, 5, 9, 0)]
 
     assert read() == [bytes([number]) * 2_000 for number in (7, 3, 5, 9, 0)]
+    # Neither while the flow runs nor at its end, where nobody has the others any more.
     assert [index for _, index in fetched] == [7, 3, 5, 9, 0]
+
+
+def test_what_is_referred_to_at_the_end_comes_chunk_by_chunk(small: Any, fetched: list[Any]) -> None:
+    kept: list[Any] = []
+
+    @flow(task_runner=DaskTaskRunner(address=small.address))
+    def keep() -> None:
+        kept.extend(repeat.map(range(20), batch_size=10))
+
+    keep()
+    assert [future.result() for future in kept] == [bytes([number]) * 2_000 for number in range(20)]
+    assert fetched == []
 
 
 def test_large_values_come_one_by_one(small: Any, fetched: list[Any]) -> None:

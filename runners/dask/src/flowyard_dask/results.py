@@ -85,6 +85,18 @@ class DaskResult:
             handle.future = future
         return handle
 
+    @property
+    def key(self) -> str | None:
+        """The Dask key of what has the value; None when it is not on the cluster."""
+        future = self._future
+        return None if future is None else future.key
+
+    @property
+    def place_in_chunk(self) -> tuple[Any, int] | None:
+        """The future of the chunk, and the place in it; None for a call by itself, or when it is not on the cluster."""
+        future, index = self._future, self._index
+        return None if future is None or index is None else (future, index)
+
     def forget_cluster(self) -> None:
         """Let the cluster go: it ends."""
         with self._lock:

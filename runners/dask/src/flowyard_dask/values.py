@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import uuid
 import weakref
+from collections.abc import Sequence
 from typing import Any, cast
 
 from flowyard.exceptions import MissingResult, UnpicklableValue
@@ -56,9 +58,7 @@ class Values:
             if index is None:
                 return cast("Kept", client.gather(future))
             mates = self._mates(future.key, index)
-            key = f"item-{future.key}-{index}-{uuid.uuid4().hex}"
-            wanted = [index, *mates]
-            found = cast("list[Kept]", client.submit(items_of, future, wanted, key=key, pure=False).result())
+            found = self._items(future, [index, *mates])
             for mate, kept in zip(mates.values(), found[1:], strict=True):
                 mate.take(kept)
             return found[0]
@@ -66,6 +66,10 @@ class Values:
             raise MissingResult(
                 f"the value of Dask task {future.key!r} cannot be fetched: {type(error).__name__}: {error}"
             ) from error
+
+    def _items(self, future: Any, indices: Sequence[int]) -> list[Kept]:
+        key = f"items-{future.key}-{uuid.uuid4().hex}"
+        return cast("list[Kept]", self._client.submit(items_of, future, indices, key=key, pure=False).result())
 
     def _mates(self, key: str, index: int) -> dict[int, DaskResult]:
         """Return what comes along with one of a chunk: a hundred values one by one take a second.
@@ -87,11 +91,28 @@ class Values:
 
     def bring_home(self) -> None:
         """Fetch the values that somebody still refers to, because the cluster is about to go."""
+        if any(result.is_on_cluster for result in self._results):
+            gc.collect()  # what is held by a cycle only, such as a map that nobody has any more, is not referred to
         wanted = sorted((result for result in self._results if result.is_on_cluster), key=lambda r: r.nbytes)
         left = _MOST_BROUGHT_HOME
+        chunks: dict[str, list[DaskResult]] = {}
         for result in wanted:
             left -= result.nbytes
             if left > 0 and self._client.status == "running":
-                with contextlib.suppress(MissingResult, UnpicklableValue):
-                    result.get()
+                chunks.setdefault(result.key or "", []).append(result)
+        for results in chunks.values():
+            self._bring(results)
+        for result in wanted:
             result.forget_cluster()
+
+    def _bring(self, results: Sequence[DaskResult]) -> None:
+        """Fetch values of one Dask task; of a chunk, together."""
+        places = [place for result in results if (place := result.place_in_chunk) is not None]
+        if len(places) == len(results) > 1:
+            with contextlib.suppress(Exception):  # one by one it is seen which cannot come
+                found = self._items(places[0][0], [index for _, index in places])
+                for result, kept in zip(results, found, strict=True):
+                    result.take(kept)
+        for result in results:
+            with contextlib.suppress(MissingResult, UnpicklableValue):
+                result.get()

@@ -7,6 +7,7 @@ dispatcher's inbox.
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import queue
 import threading
@@ -486,5 +487,7 @@ class Dispatcher:
         self._letters.close()
         self._waiter.close()
         if self._leaves_ray:
+            if any(result.is_on_cluster for result in self._results):
+                gc.collect()  # what is held by a cycle only, such as a map that nobody has any more, stays
             for result in list(self._results):
                 result.come_home()
