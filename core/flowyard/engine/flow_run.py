@@ -324,8 +324,8 @@ class _Run:
                 value = None
             await self._run_hooks(running)
             if value is None:
-                value = await Call(here, self.template.fn, args, kwargs, timeout=self._timeout(), kind="Flow")
-            if isinstance(value, Raised) and isinstance(value.error, TaskTimedOut) and self._is_overdue():
+                value = await Call(here, self.template.fn, args, kwargs, timeout=self.scope.seconds_left(), kind="Flow")
+            if isinstance(value, Raised) and isinstance(value.error, TaskTimedOut) and self.scope.is_overdue():
                 # What the flow called ends with the flow's own deadline, and may be the first to say so.
                 value = Raised(value.error, is_timeout=True, is_stuck=value.is_stuck)
             if isinstance(value, Raised) and isinstance(value.error, Pause):
@@ -452,13 +452,6 @@ class _Run:
         parents = self.parent.deadline if self.parent is not None else None
         self._ends_with_parent = parents is not None and (own is None or parents < own)
         self.scope.deadline = parents if self._ends_with_parent else own
-
-    def _timeout(self) -> float | None:
-        deadline = self.scope.deadline
-        return None if deadline is None else max((deadline - utcnow()).total_seconds(), 0.001)
-
-    def _is_overdue(self) -> bool:
-        return self.scope.deadline is not None and utcnow() >= self.scope.deadline
 
     def _rename(self) -> None:
         template = self.template.flow_run_name

@@ -28,7 +28,7 @@ from flowyard.process.loops import BackgroundLoop
 from flowyard.progress import ProgressView
 from flowyard.results.packs import Packs
 from flowyard.rules.aggregate import aggregate
-from flowyard.schemas.runs import FlowRun, TaskRun
+from flowyard.schemas.runs import FlowRun, TaskRun, utcnow
 from flowyard.schemas.states import State, StateType
 from flowyard.settings import FLOWYARD_RESULTS_SIGNING_KEY, Settings
 from flowyard.task_runners.base import LONGEST_WAIT_IN_PLACE, CallContext, Handle, Shim, TaskRunner
@@ -134,6 +134,14 @@ class Scope:
         self._feeds = 0
         self.feed_errors: list[BaseException] = []
         """What stopped the maps of this run, and no user code has seen yet."""
+
+    def seconds_left(self) -> float | None:
+        """Return how long the flow may still run, a moment at least; None for as long as it wants."""
+        return None if self.deadline is None else max((self.deadline - utcnow()).total_seconds(), 0.001)
+
+    def is_overdue(self) -> bool:
+        """Say whether the flow should have ended by now."""
+        return self.deadline is not None and utcnow() >= self.deadline
 
     def loop_for(self, is_async: bool) -> asyncio.AbstractEventLoop | None:
         """Return the event loop that a task of the given colour, submitted here, runs on; None for a sync one."""

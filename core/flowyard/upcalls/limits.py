@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,7 @@ _PAUSE_AFTER_ERROR_SECONDS = 0.5
 _logger = logging.getLogger("flowyard.limits")
 
 
-class AskedLimits(AskedNoun):
+class AskedLimits(AskedNoun, ABC):
     """The ledger of slots elsewhere. Denied requests are woken when it is their turn, whoever gave the slots back."""
 
     __slots__ = ()
@@ -46,13 +47,13 @@ class AskedLimits(AskedNoun):
         self._forget(lease_ids)
         self._ask(Question("limits", "release", [list(lease_ids), occupancy_seconds], {}))
 
+    @abstractmethod
     def _call(self, lease_id: UUID, when_freed: Callable[[], None]) -> None:
         """Have a request that was denied woken."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _forget(self, lease_ids: Sequence[UUID]) -> None:
         """Wake these no more."""
-        raise NotImplementedError
 
 
 class WorkerLimits(AskedLimits):
