@@ -142,17 +142,7 @@ class Compact:
         """Return the run of a finished item, with its state."""
         shared = self._task
         dynamic_key, name = identity
-        run = TaskRun(
-            shared.task_key,
-            dynamic_key,
-            name,
-            shared.task_name,
-            shared.flow_run_id,
-            shared.parent_task_run_id,
-            UUID(bytes=bytes(self._ids[16 * index : 16 * index + 16])),
-            tags=shared.tags,
-            policy=shared.policy,
-        )
+        run = shared.sibling(UUID(bytes=bytes(self._ids[16 * index : 16 * index + 16])), dynamic_key, name)
         kept = self._values[index]
         state: State[Any]
         if isinstance(kept, State):

@@ -127,6 +127,22 @@ class TaskRun:
     metrics: TaskMetrics | None = None
     """What was measured where it ran: of runs that are read from the state backend; mostly None for short ones."""
 
+    def sibling(self, id: UUID, dynamic_key: str, name: str) -> TaskRun:
+        """Return the run of another call of the same map, which has entered no state."""
+        return TaskRun(
+            self.task_key,
+            dynamic_key,
+            name,
+            self.task_name,
+            self.flow_run_id,
+            self.parent_task_run_id,
+            id,
+            self.task_version,
+            self.tags,
+            self.policy,
+            flow_run_run_count=self.flow_run_run_count,
+        )
+
     @property
     def state_type(self) -> StateType | None:
         """The type of the current state."""

@@ -40,6 +40,14 @@ _WIDEST_BLAME = 1000
 _BUILT_BY_INIT = (OSError, UnicodeError, SyntaxError, SystemExit, StopIteration, ImportError)
 
 Buffer = bytes | bytearray | memoryview
+_LONGEST_PLAIN_TEXT = 256
+
+
+def is_plain_scalar(value: object) -> bool:
+    """Say whether msgpack carries a value as it is, with its type: a scalar, or a text that is short."""
+    return value.__class__ in _SCALARS and (
+        value.__class__ is not str or len(cast("str", value)) <= _LONGEST_PLAIN_TEXT
+    )
 
 
 class Pickled(NamedTuple):

@@ -20,12 +20,7 @@ from flowyard.serializers.buffers import LARGE
 from flowyard.task_runners.base import CallContext, Shim, TaskCall, TaskSpec
 from flowyard.task_runners.envelopes import read_control
 from flowyard.task_runners.packing import CallPacker, Shared, rebuilt
-from flowyard.task_runners.pickling import Buffer, Pickled, pickled_or_blame
-
-SCALARS = frozenset({type(None), bool, int, float, str})
-"""Exact types that msgpack carries as they are."""
-LONGEST_TEXT = 256
-"""Up to how many characters of text it does."""
+from flowyard.task_runners.pickling import Buffer, Pickled, is_plain_scalar, pickled_or_blame
 
 
 class PlainCalls(NamedTuple):
@@ -52,7 +47,7 @@ def pack_plain_calls(calls: Sequence[TaskCall], packer: CallPacker) -> PlainCall
             return None
         values: list[Any] = []
         for name, value in call.arguments.items():
-            if value.__class__ in SCALARS and (value.__class__ is not str or len(value) <= LONGEST_TEXT):
+            if is_plain_scalar(value):
                 values.append(value)
                 continue
             packed = pickled_or_blame(value, f"argument {name!r} of task {call.spec.name!r}", packer.reducers)
@@ -165,20 +160,8 @@ class ArrivedPlainCalls:
         """Yield the calls, one at a time: each with a run of its own."""
         shared = self._shared
         for raw_id, dynamic_key, name, created, state_id, timestamp, values in self._rows:
-            run = TaskRun(
-                shared.task_key,
-                dynamic_key,
-                name,
-                shared.task_name,
-                shared.flow_run_id,
-                shared.parent_task_run_id,
-                id_from_wire(raw_id),
-                shared.task_version,
-                shared.tags,
-                shared.policy,
-                flow_run_run_count=shared.flow_run_run_count,
-                created=aware_from_wire(created),
-            )
+            run = shared.sibling(id_from_wire(raw_id), dynamic_key, name)
+            run.created = aware_from_wire(created)
             pending: State[Any] = State(
                 StateType.PENDING, None, None, None, None, aware_from_wire(timestamp), id_from_wire(state_id)
             )

@@ -19,10 +19,8 @@ from flowyard.schemas.wire_values import aware_from_wire, id_from_wire, time_to_
 from flowyard.task_runners.base import Outcome
 from flowyard.task_runners.envelopes import Envelope
 from flowyard.task_runners.packing_outcomes import copy_run, unpack_outcome, unread_value
-from flowyard.task_runners.pickling import Pickled
+from flowyard.task_runners.pickling import Pickled, is_plain_scalar
 
-_AS_IT_IS = frozenset({type(None), bool, int, float, str})
-_LONGEST_AS_IT_IS = 256
 _SCALAR_BYTES = 8
 _ELSEWHERE, _NATIVE, _PICKLED = range(3)
 
@@ -56,7 +54,7 @@ def pack_plain(outcome: Outcome, *, stays: bool, value: Pickled | None) -> list[
     else:
         content = state.data.get()
         kind = _NATIVE
-        if content.__class__ not in _AS_IT_IS or (content.__class__ is str and len(content) > _LONGEST_AS_IT_IS):
+        if not is_plain_scalar(content):
             if value is None or value.buffers:
                 return None
             kind, content = _PICKLED, value.data
