@@ -19,10 +19,14 @@ from flowyard.task_runners.outcomes import cancelled
 
 BatchSize = int | Literal["auto"]
 _TARGET_SECONDS = 0.1
+_LONGEST_SECONDS = 0.3
+"""What chunks of a long map aim at: each costs a cluster some milliseconds, whatever is in it."""
+_ROUNDS = 16
+"""So many more chunks there is work for, at least, where one takes more than the target."""
 _LINGER_SECONDS = 0.02
 """How long a call that comes when its inputs allow it waits for others to fill its chunk."""
-_LEAST_SECONDS = 0.0001
-"""What a call costs a worker beyond its function: about that much, so that the emptiest chunks have 1,000 calls."""
+_MOST_CALLS = 1_000
+"""How many calls go together at most: beyond its function, a call costs a worker a tenth of a millisecond."""
 _WORTH_SECONDS = 0.005
 """Down to how much work chunks become smaller towards the end: below that it takes longer to send one."""
 
@@ -30,8 +34,8 @@ _WORTH_SECONDS = 0.005
 class Sizer:
     """Says how many calls the next chunk takes.
 
-    With "auto" the first chunks have one call; later ones aim at 100 ms by what calls took so far, and become smaller
-    towards the end, so that the last round keeps every worker busy.
+    With "auto" the first chunks have one call. Later ones aim at 100 ms by what calls took so far, at up to 300 ms where
+    there is work for many more, and become smaller towards the end, so that the last round keeps every worker busy.
     """
 
     def __init__(self, size: BatchSize, capacity: int, remaining: int | None) -> None:
@@ -48,11 +52,13 @@ class Sizer:
             return self._fixed
         if self._mean is None:
             return 1 if self._probes > 0 else None
-        mean = max(self._mean, _LEAST_SECONDS)
-        size = int(_TARGET_SECONDS / mean)
-        if self._remaining is not None:
-            size = min(size, max(-(-self._remaining // (2 * self._capacity)), int(_WORTH_SECONDS / mean)))
-        return max(1, size)
+        mean = max(self._mean, _TARGET_SECONDS / _MOST_CALLS)
+        if self._remaining is None:
+            return max(1, int(_TARGET_SECONDS / mean))
+        share = mean * self._remaining / self._capacity
+        aim = min(max(_TARGET_SECONDS, share / _ROUNDS), _LONGEST_SECONDS)
+        size = min(int(aim / mean), max(-(-self._remaining // (2 * self._capacity)), int(_WORTH_SECONDS / mean)))
+        return max(1, min(size, _MOST_CALLS))
 
     def sent(self, count: int) -> None:
         """Note that calls were sent."""
@@ -156,6 +162,10 @@ class Batcher(TaskRunner):
     def go_on(self) -> None:
         """Wait for full chunks again."""
         self._is_idle = False
+
+    def next_size(self) -> int:
+        """Return how many calls the next chunk takes."""
+        return self._sizer.next_size() or 1
 
     def _linger(self) -> None:
         """Have what waits sent soon: calls whose inputs become ready together come together."""

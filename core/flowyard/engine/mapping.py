@@ -52,7 +52,7 @@ class Feed(Generic[S]):
             self._batcher = Batcher(runner, Sizer(batch_size, capacity, length))
         least = _LEAST_WINDOW if batch_size in (None, "auto") else batch_size
         self.window = window or max(least * _ROUNDS_AHEAD * capacity, _LEAST_WINDOW)
-        self._places = threading.Semaphore(self.window)
+        self._room = _Room(self.window)
         self.count = 0
         self.is_fed = Completion()
         """Done when every row has been submitted, or the feed has failed."""
@@ -92,13 +92,8 @@ class Feed(Generic[S]):
         scope = self._submitter.scope
         try:
             for index, row in enumerate(self._rows):
-                if not self._places.acquire(blocking=False):
-                    # Whatever waits for its chunk to fill would be waited for in vain.
-                    if self._batcher is not None:
-                        self._batcher.pause()
-                    self._places.acquire()
-                    if self._batcher is not None:
-                        self._batcher.go_on()
+                if not self._room.take():
+                    self._wait_for_room()
                 if scope.is_closed:
                     return
                 future = self._submitter.submit(row, identity=self._identity(index), runner=self.runner)
@@ -114,12 +109,57 @@ class Feed(Generic[S]):
             scope.end_feed(self.error)
             self.is_fed.finish()
 
+    def _wait_for_room(self) -> None:
+        batcher = self._batcher
+        if batcher is None:
+            self._room.wait_for(1)
+            return
+        # Whatever waits for its chunk to fill would be waited for in vain. Then a whole chunk is fed: to go on at every
+        # place that becomes free would make chunks of what one report happens to bring.
+        batcher.pause()
+        self._room.wait_for(min(batcher.next_size(), self.window // _ROUNDS_AHEAD))
+        batcher.go_on()
+
     def _release(self, index: int, future: S) -> Callable[[], None]:
         def done() -> None:
             self._settled(index, future)
-            self._places.release()
+            self._room.give_back()
 
         return done
+
+
+class _Room:
+    """How many more calls may be under way. One thread takes places, any thread gives them back."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._wanted = 0
+        self._lock = threading.Lock()
+        self._is_there = threading.Condition(self._lock)
+
+    def take(self) -> bool:
+        """Take a place; False when there is none."""
+        with self._lock:
+            if not self._free:
+                return False
+            self._free -= 1
+            return True
+
+    def wait_for(self, places: int) -> None:
+        """Wait until so many places are free, at least one, and take one of them."""
+        with self._lock:
+            self._wanted = max(places, 1)
+            while self._free < self._wanted:
+                self._is_there.wait()
+            self._wanted = 0
+            self._free -= 1
+
+    def give_back(self) -> None:
+        """Free a place."""
+        with self._lock:
+            self._free += 1
+            if self._free == self._wanted:
+                self._is_there.notify()
 
 
 class Compact:

@@ -24,7 +24,7 @@ def sizes(seconds: float, items: int, *, capacity: int) -> list[int]:
 def test_the_first_chunks_have_one_call_and_later_ones_take_a_tenth_of_a_second() -> None:
     chunks = sizes(0.001, 10_000, capacity=2)
     assert chunks[:4] == [1, 1, 1, 1]
-    assert set(chunks[4:90]) == {100}
+    assert set(chunks[4:90]) == {300}
 
 
 def test_the_last_round_is_shared_by_all_workers() -> None:

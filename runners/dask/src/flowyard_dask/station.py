@@ -47,6 +47,8 @@ _SHIM = "flowyard.engine.worker:shim"
 _KEPT_SHARED = 256
 _PROGRESS_SECONDS = 0.1
 """How long what a running call records may wait for company."""
+_COMPANY_SECONDS = 0.25
+"""The same for the calls of a chunk after its first one, which is how the flow's process hears that it has begun."""
 _OUTCOME_SECONDS = 0.002
 _BUSY_SECONDS = 0.025
 """The same for outcomes: while other calls wait for this worker, they come in company."""
@@ -93,7 +95,7 @@ class CallRecorder:
     @property
     def patience(self) -> float:
         """How many seconds what this call reports may wait: of a chunk, only the first call says that it has begun."""
-        return _PROGRESS_SECONDS if self.index else _BUSY_SECONDS
+        return _COMPANY_SECONDS if self.index else _BUSY_SECONDS
 
     def _note_of_dropped(self) -> LogEmitted:
         dropped, self._dropped = self._dropped, 0
