@@ -30,15 +30,19 @@ class WorkerScope(Scope):
     """
 
     def __init__(  # pyright: ignore[reportMissingSuperCall]  see `__getattr__`
-        self, call: TaskCall, *, control: ControlPlane, background: BackgroundLoop, packs: Packs
+        self,
+        call: TaskCall,
+        *,
+        runner: SequentialTaskRunner,
+        control: ControlPlane,
+        background: BackgroundLoop,
+        packs: Packs,
     ) -> None:
         self._call = call
         self.sent_task_run_id = call.task_run.id
         self._worker_loop = background
         self._making = threading.RLock()
-        self._used = ExitStack()
-        self._is_whole = False
-        self.runner = SequentialTaskRunner()
+        self._used: ExitStack | None = None
         self.control = control
         self.packs = packs
         flow_run = self.flow_run = call.context.flow_run
@@ -48,7 +52,7 @@ class WorkerScope(Scope):
                 flow=None,
                 flow_run=flow_run,
                 parameters=flow_run.parameters,
-                task_runner=self.runner,
+                task_runner=runner,
                 log_prints=call.spec.log_prints,
                 recorder=call.recorder,
                 scope=self,
@@ -58,20 +62,19 @@ class WorkerScope(Scope):
         if name.startswith("__"):
             raise AttributeError(name)
         with self._making:
-            if not self._is_whole:
-                self._make_whole()
-                self._is_whole = True
+            if self._used is None:
+                self._used = ExitStack()
+                self._make_whole(self._used)
         return object.__getattribute__(self, name)
 
-    def _make_whole(self) -> None:
-        call, runner, context = self._call, self.runner, self.context
-        assert runner is not None
+    def _make_whole(self, used: ExitStack) -> None:
+        call, context = self._call, self.context
         inner = LocalShim()
         super().__init__(
             flow_run=call.context.flow_run,
             flow_name=call.context.flow_name,
             recorder=call.recorder,
-            runner=runner,
+            runner=used.enter_context(SequentialTaskRunner().start()),
             settings=get_current_settings(),
             shim=inner,
             background=self._worker_loop,
@@ -82,11 +85,11 @@ class WorkerScope(Scope):
         )
         inner.scope = self
         self.context = context
-        self._used.enter_context(runner.start())
 
     def leave(self) -> None:
         """Let go of what was made: the task has ended."""
-        self._used.close()
+        if self._used is not None:
+            self._used.close()
 
 
 class WorkerShim:
@@ -95,6 +98,8 @@ class WorkerShim:
     def __init__(self) -> None:
         self._background = BackgroundLoop()
         self._packs = Packs()
+        self._runner = SequentialTaskRunner()
+        """What tasks are told that the tasks they call run on; each that calls one has a runner of its own."""
         self._control: tuple[UpcallChannel | None, float, ControlPlane] | None = None
 
     def execute(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
@@ -116,7 +121,8 @@ class WorkerShim:
             scope.leave()
 
     def _scope(self, call: TaskCall) -> WorkerScope:
-        return WorkerScope(call, control=self._control_of(call), background=self._background, packs=self._packs)
+        control = self._control_of(call)
+        return WorkerScope(call, runner=self._runner, control=control, background=self._background, packs=self._packs)
 
     def _control_of(self, call: TaskCall) -> ControlPlane:
         """Return what stands for the control plane of the flow's process; the calls of a flow run mostly share it."""
