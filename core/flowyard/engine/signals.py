@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import os
 import signal
 import sys
@@ -88,8 +89,8 @@ class _Handler:
 class _LostStops:
     """Sends a signal again whose exception was raised where Python only prints exceptions.
 
-    Such places are `__del__`, callbacks of weak references and of the garbage collector. The more objects a flow makes,
-    the likelier a signal meets one; `distributed` has a callback at each collection.
+    Such places are `__del__`, callbacks of weak references and of the garbage collector, and the printing itself. The
+    more objects a flow makes, the likelier a signal meets one; `distributed` has a callback at each collection.
     """
 
     def __init__(self, heard: Interrupts) -> None:
@@ -99,15 +100,25 @@ class _LostStops:
         sys.unraisablehook = self
 
     def __call__(self, unraisable: sys.UnraisableHookArgs) -> None:
-        stop = unraisable.exc_value
-        is_main = threading.current_thread() is threading.main_thread()
-        if self._is_over or not is_main or not isinstance(stop, _STOPS):
+        if self._is_over or threading.current_thread() is not threading.main_thread():
             self.previous(unraisable)
             return
+        stop = unraisable.exc_value
+        if not isinstance(stop, _STOPS):
+            stop = self._print(unraisable)
+            if stop is None:
+                return
         self._heard.signal = None  # it is the first one still, not a second
         number = stop.signal if isinstance(stop, TerminationSignal) else signal.SIGINT
         # Raised from here it would be lost once more. `threading.Thread` takes locks that this thread may hold.
         _thread.start_new_thread(_send_again, (number,))
+
+    def _print(self, unraisable: sys.UnraisableHookArgs) -> BaseException | None:
+        """Print any other exception; return the stop that came meanwhile, which nobody but this has seen."""
+        before = self._heard.signal
+        with contextlib.suppress(*_STOPS):
+            self.previous(unraisable)
+        return None if self._heard.signal is before else self._heard.signal
 
     def remove(self) -> None:
         """Put back what was there before, or (somebody has put another one on top) step aside."""
