@@ -34,8 +34,9 @@ _WORTH_SECONDS = 0.005
 class Sizer:
     """Says how many calls the next chunk takes.
 
-    With "auto" the first chunks have one call. Later ones aim at 100 ms by what calls took so far, at up to 300 ms where
-    there is work for many more, and become smaller towards the end, so that the last round keeps every worker busy.
+    With "auto" the first chunks have one call. Later ones aim at 100 ms by what calls took so far, at up to 300 ms
+    where there is work for many more, and become smaller towards the end, so that the last round keeps every worker
+    busy.
     """
 
     def __init__(self, size: BatchSize, capacity: int, remaining: int | None) -> None:

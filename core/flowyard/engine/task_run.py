@@ -124,12 +124,13 @@ async def _run_task(
         if not isinstance(value, Raised):
             timeout = _seconds_left(call)
             # In the flow's process no processor time: to ask for it is a system call, 1 to 10 % of a short task.
-            began_cpu = 0.0 if call.meter is None else call.meter.cpu_clock()
+            if call.meter is not None:
+                call.meter.begin()
             began = perf_counter()
             value = await Call(here, spec.fn, args, kwargs, timeout=timeout)
             seconds = perf_counter() - began
             if call.meter is not None or seconds >= WORTH_MEASURING_SECONDS:
-                _measure(call, seconds, began_cpu, is_timed=timeout is not None)
+                _measure(call, seconds, is_timed=timeout is not None)
         state: State[Any] | None = None
         if value.__class__ not in ATOMS and value.__class__ is not Raised:
             if stands_for_runs(value):
@@ -174,16 +175,15 @@ def enter_not_ready(run: TaskRun, upstream_name: str, recorder: Recorder) -> Sta
     return state
 
 
-def _measure(call: TaskCall, seconds: float, began_cpu: float, *, is_timed: bool) -> None:
+def _measure(call: TaskCall, seconds: float, *, is_timed: bool) -> None:
     """Note how long the user's function took; in the flow's process, record it as well."""
     run, meter = call.task_run, call.meter
     if meter is not None:
         # A function with a timeout runs in a thread of its own, whose time only the clock of the process knows.
-        is_known = meter.counts_other_threads or not is_timed
-        meter.ran(seconds, meter.cpu_clock() - began_cpu if is_known else None)
+        meter.ran(seconds, elsewhere=is_timed)
         return
     meter = meter_in_process()
-    meter.ran(seconds, None)
+    meter.ran(seconds)
     measured = meter.read()._replace(began=None)
     run.metrics = measured if run.metrics is None else run.metrics.plus(measured)
     call.recorder.append(TaskRunMeasured(run.id, run.metrics))

@@ -15,7 +15,7 @@ from flowyard.ports import ControlPlane
 from flowyard.process.backends import PROCESS
 from flowyard.process.loops import BackgroundLoop
 from flowyard.results.packs import Packs
-from flowyard.settings import get_current_settings
+from flowyard.settings import Settings, get_current_settings
 from flowyard.task_runners.base import Outcome, TaskCall
 from flowyard.task_runners.sequential import SequentialTaskRunner
 from flowyard.upcalls.channel import UpcallChannel
@@ -100,7 +100,7 @@ class WorkerShim:
         self._packs = Packs()
         self._runner = SequentialTaskRunner()
         """What tasks are told that the tasks they call run on; each that calls one has a runner of its own."""
-        self._control: tuple[UpcallChannel | None, float, ControlPlane] | None = None
+        self._control: tuple[UpcallChannel | None, Settings, ControlPlane] | None = None
 
     def execute(self, call: TaskCall, slot: Slot | None = None) -> Outcome:
         """Run a call in this thread."""
@@ -126,10 +126,10 @@ class WorkerShim:
 
     def _control_of(self, call: TaskCall) -> ControlPlane:
         """Return what stands for the control plane of the flow's process; the calls of a flow run mostly share it."""
-        timeout = get_current_settings().FLOWYARD_TASK_RUNNER_UPCALL_TIMEOUT_SECONDS
-        made = self._control
-        if made is None or made[0] is not call.upcalls or made[1] != timeout:
-            made = self._control = call.upcalls, timeout, upcall_control_plane(call.upcalls, timeout=timeout)
+        settings, made = get_current_settings(), self._control
+        if made is None or made[0] is not call.upcalls or made[1] is not settings:
+            timeout = settings.FLOWYARD_TASK_RUNNER_UPCALL_TIMEOUT_SECONDS
+            made = self._control = call.upcalls, settings, upcall_control_plane(call.upcalls, timeout=timeout)
         return made[2]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
 import threading
 import time
 from uuid import UUID, SafeUUID
@@ -18,34 +17,34 @@ _UNKNOWN = SafeUUID.unknown
 class IdSource:
     """Makes UUIDv7 (RFC 9562 section 5.7) that never go backwards in one process. About 0.7 microseconds an id.
 
-    The ids of one millisecond are numbered on from a random start in the 74 random bits (method 2 of section 6.2), so
-    the common case is one addition. A clock that is set back goes on numbering in the latest millisecond it had
-    reached.
+    The ids are numbered on from a random start in the 74 random bits (method 2 of section 6.2), so the common case is
+    one addition. A clock that is set back goes on numbering in the latest millisecond it had reached.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._count = itertools.count()
-        self._epoch = (0, 0)
-        # Not `os.urandom` for each millisecond: it gives the GIL up, and ids are names, not secrets.
-        self._random = random.Random(os.urandom(32))
+        self._start()
         if hasattr(os, "register_at_fork"):  # not on Windows
             os.register_at_fork(after_in_child=self._after_fork)
 
+    def _start(self) -> None:
+        # The top random bit stays clear: no process makes enough ids to run over into the next millisecond.
+        bits = int.from_bytes(os.urandom(9))
+        spread = ((bits >> 61) << 64) | (bits & ((1 << 61) - 1))
+        self._epoch = (0, _VERSION_AND_VARIANT | spread)
+        """The latest millisecond, and its first id as a number."""
+
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._epoch = (0, 0)
-        self._random = random.Random(os.urandom(32))
+        self._start()
 
     def _begin(self, millisecond: int) -> int:
-        """Return the first id of a millisecond, as a number, and make it the start of those that follow."""
+        """Return the first id of a millisecond, as a number, and make it the latest one."""
         with self._lock:
-            if millisecond > self._epoch[0]:
-                # The top random bit stays clear: a million ids cannot run over into the next millisecond.
-                bits = self._random.getrandbits(72)
-                spread = ((bits >> 61) << 64) | (bits & ((1 << 61) - 1))
-                first = (millisecond << 80) | _VERSION_AND_VARIANT | spread
-                self._epoch = (millisecond, first - next(self._count))
+            latest, base = self._epoch
+            if millisecond > latest:
+                self._epoch = (millisecond, base + ((millisecond - latest) << 80))
             return self._epoch[1]
 
     def __call__(self) -> UUID:

@@ -30,8 +30,10 @@ class Meter:
         "_arrived",
         "_began",
         "_bytes_in",
+        "_cpu_began",
         "_cpu_seconds",
         "_gauge",
+        "_is_alone",
         "_load_seconds",
         "_run_seconds",
         "_worker",
@@ -40,31 +42,31 @@ class Meter:
     def __init__(self, worker: str, *, gauge: Gauge | None = None, bytes_in: int | None = None) -> None:
         self._worker = worker
         self._gauge = gauge
+        self._is_alone = gauge is not None and gauge.is_alone
         self._bytes_in = bytes_in
         self._began = time.time()
         self._arrived = time.perf_counter()
         self._load_seconds: float | None = None
         self._run_seconds: float | None = None
+        self._cpu_began: float | None = None
         self._cpu_seconds: float | None = None
 
-    def cpu_clock(self) -> float:
-        """Return the processor time so far: of this process if it executes one call at a time, else of this thread."""
-        return time.process_time() if self._gauge is not None and self._gauge.is_alone else time.thread_time()
+    def begin(self) -> None:
+        """Note that the user's function begins. Without this its processor time is not measured."""
+        # Of this process if it executes one call at a time, else of this thread.
+        self._cpu_began = time.process_time() if self._is_alone else time.thread_time()
 
-    @property
-    def counts_other_threads(self) -> bool:
-        """Whether `cpu_clock` knows of a function that is executed in a thread of its own."""
-        return self._gauge is not None and self._gauge.is_alone
+    def ran(self, seconds: float, *, elsewhere: bool = False) -> None:
+        """Note that the user's function ran; once for each attempt. `elsewhere`: in a thread of its own."""
+        self._run_seconds = (self._run_seconds or 0.0) + seconds
+        if self._cpu_began is None or (elsewhere and not self._is_alone):
+            return
+        now = self._gauge.look() if self._gauge is not None and self._is_alone else time.thread_time()
+        self._cpu_seconds = (self._cpu_seconds or 0.0) + max(now - self._cpu_began, 0.0)
 
     def loaded(self) -> None:
         """Note that function and arguments are there."""
         self._load_seconds = time.perf_counter() - self._arrived
-
-    def ran(self, seconds: float, cpu_seconds: float | None) -> None:
-        """Note that the user's function ran; once for each attempt."""
-        self._run_seconds = (self._run_seconds or 0.0) + seconds
-        if cpu_seconds is not None:
-            self._cpu_seconds = (self._cpu_seconds or 0.0) + cpu_seconds
 
     def read(self) -> TaskMetrics:
         """Return what was measured up to now."""
@@ -95,21 +97,32 @@ class Gauge:
         self.worker = worker
         self.is_alone = is_alone
         self._status = _open_status() if is_alone else None
-        self._faults = -1
+        self._faults: int = 0
+        self._peak_faults: int = -1
+        """How many page faults there had been when the peak was read."""
         self._peak = self._read_peak()
 
     def meter(self, bytes_in: int) -> Meter:
         """Return the meter of a call that has just arrived."""
         return Meter(self.worker, gauge=self, bytes_in=bytes_in)
 
+    def look(self) -> float:
+        """Return the processor time of this process so far, and note its page faults, for `memory_growth`."""
+        if sys.platform != "linux":
+            return time.process_time()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        self._faults = usage.ru_minflt + usage.ru_majflt
+        return usage.ru_utime + usage.ru_stime
+
     def memory_growth(self) -> int | None:
         """Return how many bytes the peak of this process has grown since the last question; None if nobody knows."""
         if self._peak is None:
             return None
-        faults = _page_faults()
-        if faults == self._faults:
+        # Without a page fault memory has not grown. To read the peak takes 15 microseconds, and 30 when the call has
+        # driven the code for it out of the processor's caches.
+        if self._faults == self._peak_faults:
             return 0
-        self._faults = faults
+        self._peak_faults = self._faults
         peak = self._read_peak()
         if peak is None:
             return None
@@ -133,18 +146,6 @@ class Gauge:
 def meter_in_process() -> Meter:
     """Return a meter for a call that executes in this thread of the flow's process."""
     return Meter(threading.current_thread().name)
-
-
-def _page_faults() -> int:
-    """Return how many page faults this process had: without one, its memory has not grown.
-
-    To ask takes a microsecond. To read the peak takes 15, and 30 when the call has driven the code for it out of the
-    processor's caches.
-    """
-    if sys.platform != "linux":
-        return 0
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_minflt + usage.ru_majflt
 
 
 def _open_status() -> int | None:

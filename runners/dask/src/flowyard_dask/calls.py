@@ -22,7 +22,7 @@ from flowyard.schemas.wire_values import unpackb
 from flowyard.task_runners.base import Held, Outcome, TaskCall, Upstream
 from flowyard.task_runners.envelopes import Envelope, take
 from flowyard.task_runners.packing import ArrivedCall
-from flowyard.task_runners.pickling import Pickled, sampled
+from flowyard.task_runners.pickling import Pickled, is_plain_scalar, sampled
 from flowyard.task_runners.plain_calls import ArrivedPlainCall, ArrivedPlainCalls
 from flowyard_dask.kept import Chunk, Kept, Lifted, Payload, PlainChunk
 from flowyard_dask.reports import Packed
@@ -68,7 +68,8 @@ def _run_plain(station: Station, topic: str, key: str, chunk: PlainChunk) -> lis
     nbytes = len(chunk.data) // len(chunk)
     return [
         _execute(station, topic, key, index, call, calls.spec_hash, calls.context_hash, nbytes, _nothing_more)
-        for index, call in enumerate(calls)
+        # All of them made first: what the processor has in its caches is worth more than the memory.
+        for index, call in enumerate(list(calls))
     ]
 
 
@@ -188,8 +189,10 @@ def _keep(station: Station, recorder: CallRecorder, outcome: Outcome) -> Kept:
     is_kept = False
     nbytes = 0
     sample: Pickled | None = None
+    can_wait = False
     if state.type is StateType.COMPLETED and is_in_memory:
         is_kept, nbytes, sample = _stays(station, value)
+        can_wait = is_kept or sample is not None or is_plain_scalar(value)
         if is_kept and outcome.metrics is not None:
             about = nbytes if nbytes < SAMPLE else cast("int", sizeof(value))
             outcome.metrics = outcome.metrics._replace(bytes_out=about)
@@ -197,7 +200,7 @@ def _keep(station: Station, recorder: CallRecorder, outcome: Outcome) -> Kept:
         value = data.get()  # persisted: consumers on the cluster need not read it from storage
     if not is_kept and state.type is StateType.FAILED and value is None:
         value = data
-    reports = station.end(recorder, outcome, is_kept=is_kept, nbytes=nbytes, value=sample)
+    reports = station.end(recorder, outcome, is_kept=is_kept, nbytes=nbytes, value=sample, can_wait=can_wait)
     # Packing turns Completed into Failed when the value cannot leave this process.
     state = outcome.state
     if state.type is StateType.FAILED and isinstance(state.data, BaseException):
@@ -210,6 +213,8 @@ def _stays(station: Station, value: Any) -> tuple[bool, int, Pickled | None]:
 
     One that cannot be pickled is to be sent, so that its run fails at once and not in some consumer later on.
     """
+    if is_plain_scalar(value):
+        return False, 0, None
     try:
         sample = sampled(value, SAMPLE)
     except Exception:
