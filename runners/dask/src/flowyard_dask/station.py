@@ -382,7 +382,7 @@ class Station:
 
     def wake(self, seconds: float) -> None:
         """Have what waits sent, at most `seconds` from now. Mostly it is going to be: then this costs nothing."""
-        at = time.monotonic() + seconds  # the clock of the event loop as well, without three calls on the way to it
+        at = time.monotonic() + seconds
         if self._wake_at is None or at < self._wake_at:
             self._wake_at = at
             self.worker.loop.add_callback(self._arm, at)
@@ -391,7 +391,7 @@ class Station:
         loop = self.worker.loop
         if self._timer is not None:
             loop.remove_timeout(self._timer)
-        self._timer = loop.call_at(at, self._flush)
+        self._timer = loop.call_later(max(at - time.monotonic(), 0.0), self._flush)
 
     def _flush(self) -> None:
         """Send one message for each flow run. On the worker's event loop."""
@@ -430,7 +430,7 @@ class Station:
             self.worker.log_event(topic, pack_message(*content, versions=versions))
         if (waits or is_early) and self._wake_at is None:
             seconds = _BUSY_SECONDS if is_early else _PROGRESS_SECONDS - _BUSY_SECONDS
-            self._wake_at = at = self.worker.loop.time() + seconds
+            self._wake_at = at = time.monotonic() + seconds
             self._arm(at)
 
     def _note(self, recorder: CallRecorder) -> bool:
