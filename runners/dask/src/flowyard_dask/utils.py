@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
 
-from distributed import Client, get_worker, rejoin, secede
-from distributed.threadpoolexecutor import thread_state
+from distributed import Client, get_worker
 
 from flowyard.context import current
+from flowyard_dask.places import place_given_back
 from flowyard_dask.task_runners import DaskTaskRunner
 
 
@@ -26,7 +26,7 @@ def get_dask_client(timeout: int | float | str | timedelta | None = None, **clie
         client_kwargs: what `distributed.Client` is called with beyond that.
     """
     options = _options(timeout, client_kwargs)
-    with _place_given_back(), Client(**options) as client, client.as_current():
+    with place_given_back(), Client(**options) as client, client.as_current():
         yield client
 
 
@@ -38,7 +38,7 @@ async def get_async_dask_client(
     """Give an asynchronous client: what `get_dask_client` gives, to be awaited."""
     options = _options(timeout, client_kwargs)
     options.setdefault("asynchronous", True)
-    with _place_given_back():
+    with place_given_back():
         async with Client(**options) as client:
             with client.as_current():
                 yield client
@@ -64,16 +64,3 @@ def _worker() -> Any:
         return get_worker()
     except ValueError:
         return None
-
-
-@contextmanager
-def _place_given_back() -> Generator[None]:
-    """Let another task use this thread's place on its Dask worker; nothing happens in other threads."""
-    if not getattr(thread_state, "proceed", False):  # a timed task has a thread of its own
-        yield
-        return
-    secede()
-    try:
-        yield
-    finally:
-        rejoin()
