@@ -195,6 +195,20 @@ def test_a_temporary_cluster_is_closed_when_the_flow_fails(caplog: pytest.LogCap
     assert any("Creating a new Dask cluster with" in record.message for record in caplog.records)
 
 
+@pytest.mark.parametrize("default", [(), (True,)], ids=["required", "true by default"])
+def test_a_factory_is_told_that_it_shall_not_be_asynchronous(default: tuple[bool, ...]) -> None:
+    def factory(asynchronous: bool) -> LocalCluster:
+        return LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0", asynchronous=asynchronous)
+
+    factory.__defaults__ = default
+
+    @flow(task_runner=DaskTaskRunner(cluster_class=factory))
+    def made() -> dict[str, Any]:
+        return worker_facts.submit().result()
+
+    assert made()["name"] == 0
+
+
 def test_an_adaptive_cluster_grows() -> None:
     options = {"n_workers": 0, "threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
     runner = DaskTaskRunner(cluster_kwargs=options, adapt_kwargs={"minimum": 0, "maximum": 2, "interval": "20ms"})

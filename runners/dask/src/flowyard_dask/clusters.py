@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import multiprocessing
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
@@ -14,6 +15,10 @@ from distributed import Client, LocalCluster
 from flowyard.logging.loggers import get_logger
 
 _CLOSE_SECONDS = 10.0
+_GUARD = (
+    'the workers are processes that import your script: put the call of the flow below `if __name__ == "__main__":`, '
+    "or have threads as workers, `cluster_kwargs={'processes': False}`"
+)
 
 
 def find_cluster_class(wanted: str | Callable[..., Any] | None) -> Callable[..., Any]:
@@ -37,7 +42,14 @@ def find_cluster_class(wanted: str | Callable[..., Any] | None) -> Callable[...,
 def temporary_cluster(
     cluster_class: Callable[..., Any], kwargs: Mapping[str, Any], adapt_kwargs: Mapping[str, Any]
 ) -> Generator[Any]:
-    """Start a cluster for one flow run; it is closed however the block is left."""
+    """Start a cluster for one flow run; it is closed however the block is left.
+
+    Raises:
+        RuntimeError: this process is a worker of such a cluster itself, and has not begun to be one; or its workers do
+            not start.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(f"a process that is to be a Dask worker calls the flow that started it: {_GUARD}")
     log = get_logger("task_runners.dask")
     name = f"{cluster_class.__module__}.{getattr(cluster_class, '__qualname__', cluster_class)}"
     log.info("Creating a new Dask cluster with `%s`", name)
@@ -45,12 +57,27 @@ def temporary_cluster(
     if cluster_class is LocalCluster:
         # Not for the network, and on a free port: several flows may run here.
         options.setdefault("dashboard_address", "127.0.0.1:0")
-    cluster = cluster_class(**options)
+    if _asks_whether_asynchronous(cluster_class):
+        options["asynchronous"] = False
+    try:
+        cluster = cluster_class(**options)
+    except RuntimeError as error:
+        if "failed to start" not in str(error):
+            raise
+        raise RuntimeError(f"{error} What it wrote on stderr says why. In a script, {_GUARD}") from error
     try:
         adapt(cluster, adapt_kwargs)
         yield cluster
     finally:
         _close(cluster)
+
+
+def _asks_whether_asynchronous(cluster_class: Callable[..., Any]) -> bool:
+    """Say whether a class or factory takes `asynchronous`: Prefect always hands it over, so factories may want it."""
+    try:
+        return "asynchronous" in inspect.signature(cluster_class).parameters
+    except (TypeError, ValueError):  # nobody knows what it takes
+        return False
 
 
 def adapt(cluster: Any, adapt_kwargs: Mapping[str, Any]) -> None:
@@ -102,4 +129,6 @@ def connection(target: Any, client_kwargs: Mapping[str, Any]) -> Generator[Clien
 
 def is_on_foreign_loop(cluster: Any) -> bool:
     """Say whether a cluster was made with `asynchronous=True`: it runs on an event loop of the user's."""
-    return bool(getattr(cluster, "asynchronous", False)) or bool(getattr(cluster, "_asynchronous", False))
+    # What a cluster says itself depends on the thread that asks: in any but its own it takes itself for a blocking one.
+    runner = getattr(cluster, "_loop_runner", None)
+    return bool(getattr(cluster, "asynchronous", False)) or bool(getattr(runner, "_asynchronous", False))

@@ -12,6 +12,8 @@ from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 from typing_extensions import override
 
+from flowyard.aio import asyncio
+from flowyard.context import Slot
 from flowyard.logging.loggers import get_logger
 from flowyard.task_runners.base import Capabilities, Handle, TaskCall, TaskConcurrencyType, TaskRunner
 from flowyard_dask.clusters import adapt, connection, find_cluster_class, is_on_foreign_loop, temporary_cluster
@@ -160,6 +162,14 @@ class DaskTaskRunner(TaskRunner):
     @override
     def native_ref(self, handle: Handle) -> Any:
         return handle.future if isinstance(handle, DaskHandle) else None
+
+    @override
+    def waits_for_loop(
+        self, handle: Handle | None, loop: asyncio.AbstractEventLoop, giving_back: Slot | None = None
+    ) -> bool:
+        # A cluster that was made with `asynchronous=True` does its work on the event loop of the user's code.
+        cluster: Any = self.cluster
+        return cluster is not None and is_on_foreign_loop(cluster) and cluster.loop.asyncio_loop is loop
 
     # --- life ---------------------------------------------------------------------------------------------------
 
