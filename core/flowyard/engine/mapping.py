@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import copy_context
 from typing import Any, Generic, TypeVar, cast
-from uuid import UUID
 
 from flowyard.context import current
 from flowyard.engine.batching import Batcher, BatchSize, Sizer
@@ -16,6 +15,7 @@ from flowyard.engine.submission import Submission
 from flowyard.process.collecting import COLLECTING
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State, StateDetails, StateType
+from flowyard.schemas.wire_values import id_from_wire
 from flowyard.task_runners.base import TaskRunner
 
 S = TypeVar("S", bound=Submission)
@@ -182,7 +182,7 @@ class Compact:
         """Return the run of a finished item, with its state."""
         shared = self._task
         dynamic_key, name = identity
-        run = shared.sibling(UUID(bytes=bytes(self._ids[16 * index : 16 * index + 16])), dynamic_key, name)
+        run = shared.sibling(id_from_wire(self._ids[16 * index : 16 * index + 16]), dynamic_key, name)
         kept = self._values[index]
         state: State[Any]
         if isinstance(kept, State):

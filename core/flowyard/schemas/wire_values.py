@@ -50,7 +50,7 @@ def id_to_wire(value: UUID | None) -> bytes | None:
     return None if value is None else value.bytes
 
 
-def id_from_wire(raw: bytes) -> UUID:
+def id_from_wire(raw: bytes | bytearray) -> UUID:
     """Return the id of 16 bytes."""
     # UUID(bytes=...) checks its arguments at twice the cost of everything here (see schemas.ids).
     made = _new(UUID)

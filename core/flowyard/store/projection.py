@@ -30,7 +30,13 @@ from flowyard.schemas.states import FINAL_TYPES, NO_DETAILS, State, StateType
 from flowyard.store import happenings, rollups
 from flowyard.store.bulk import BulkInsert
 from flowyard.store.dialects import Dialect
-from flowyard.store.encoding import duration_to_microseconds, storable_text, to_json, to_microseconds
+from flowyard.store.encoding import (
+    duration_to_microseconds,
+    record_to_json,
+    storable_text,
+    to_json,
+    to_microseconds,
+)
 from flowyard.store.logs import NO_FLOW_RUN, LogIds, storable_level
 from flowyard.store.plain import PlainConnection
 from flowyard.store.rows import Row
@@ -196,7 +202,7 @@ class Projection:
                 if row is None:
                     continue
                 if isinstance(event, TaskRunMeasured):
-                    row.metrics = to_json(event[1].to_record())
+                    row.metrics = record_to_json(event[1]._fields, event[1])
                 else:
                     row.name = storable_text(event[1])
             if not row.is_touched:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowyard.store.encoding import from_microseconds, storable_text, to_json, to_microseconds
+from flowyard.store.encoding import from_microseconds, record_to_json, storable_text, to_json, to_microseconds
 
 times = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001
 
@@ -52,6 +52,23 @@ def test_json_comes_back_as_it_was(value: object) -> None:
 )
 def test_what_json_cannot_say_is_replaced(value: object, stored: object) -> None:
     assert json.loads(to_json(value)) == stored
+
+
+@given(
+    st.none() | st.text(),
+    st.none() | st.booleans() | st.integers(),
+    st.none() | st.floats(-1e9, 1e9),
+    st.none() | st.floats(),
+)
+def test_a_record_is_the_json_of_its_values(
+    text: str | None, count: int | None, seconds: float | None, anything: float | None
+) -> None:
+    values = {"text": text, "count": count, "seconds": seconds, "anything": anything}
+    stored = json.loads(record_to_json(tuple(values), tuple(values.values())))
+    as_usual = json.loads(to_json({name: value for name, value in values.items() if value is not None}))
+    assert stored.keys() == as_usual.keys()
+    for name, value in as_usual.items():
+        assert stored[name] == (pytest.approx(value, abs=1e-6) if isinstance(value, float) else value)
 
 
 @given(st.text(st.characters()) | st.text(alphabet="a\x00\udc80\ud83dé"))
