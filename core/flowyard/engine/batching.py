@@ -21,7 +21,7 @@ BatchSize = int | Literal["auto"]
 _TARGET_SECONDS = 0.1
 _LONGEST_SECONDS = 0.3
 """What chunks of a long map aim at: each costs a cluster some milliseconds, whatever is in it."""
-_ROUNDS = 16
+_ROUNDS = 8
 """So many more chunks there is work for, at least, where one takes more than the target."""
 _LINGER_SECONDS = 0.02
 """How long a call that comes when its inputs allow it waits for others to fill its chunk."""

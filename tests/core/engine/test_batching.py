@@ -22,9 +22,21 @@ def sizes(seconds: float, items: int, *, capacity: int) -> list[int]:
 
 
 def test_the_first_chunks_have_one_call_and_later_ones_take_a_tenth_of_a_second() -> None:
-    chunks = sizes(0.001, 10_000, capacity=2)
+    chunks = sizes(0.001, 1_200, capacity=2)
     assert chunks[:4] == [1, 1, 1, 1]
-    assert set(chunks[4:90]) == {300}
+    assert set(chunks[4:12]) == {100}
+
+
+def test_chunks_are_longer_while_there_is_work_for_many() -> None:
+    chunks = sizes(0.001, 20_000, capacity=2)
+    assert set(chunks[4:50]) == {300}
+    later = chunks[50:]
+    assert later == sorted(later, reverse=True)
+    assert 100 in later
+
+
+def test_no_chunk_has_more_calls_than_are_worth_it() -> None:
+    assert max(sizes(0.000_001, 100_000, capacity=2)) == 1_000
 
 
 def test_the_last_round_is_shared_by_all_workers() -> None:
