@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import signal
+import socket
 import threading
 from collections.abc import Generator, Mapping
 from typing import Any, cast
@@ -14,6 +15,7 @@ from flowyard.logging.loggers import get_logger
 from flowyard_ray.api import ray
 
 _SILENT = {"RAY_USAGE_STATS_ENABLED": "0"}
+_CLIENT_PORT = "10001"
 
 
 class Connection:
@@ -23,24 +25,33 @@ class Connection:
         self._lock = threading.Lock()
         self._users = 0
         self._is_ours = False
+        self._init_kwargs: Mapping[str, Any] = {}
+        """What `ray.init` was called with here."""
         self._dashboard_url: str | None = None
 
     def join(self, address: str | None, init_kwargs: Mapping[str, Any]) -> None:
         """Connect, unless this process is connected already.
 
         Raises:
-            ConnectionError: there is no cluster at the address.
+            ConnectionError: there is no cluster at the address, or this process is connected to another one.
         """
         log = get_logger("task_runners.ray")
         with self._lock:
             if ray.is_initialized():
+                _refuse_another(address or init_kwargs.get("address"))
                 if self._users == 0:
-                    self._is_ours = False
-                if address not in (None, "auto") or self._users == 0:
+                    self._is_ours, self._init_kwargs, self._dashboard_url = False, dict[str, Any](), None
                     log.info("Using the Ray connection that this process has already.")
+                without_effect = [
+                    name
+                    for name, value in init_kwargs.items()
+                    if name not in ("address", "namespace") and self._init_kwargs.get(name) != value
+                ]
+                if without_effect:
+                    log.warning("Ray runs already, so this part of init_kwargs has no effect: %s", without_effect)
             else:
                 self._open(address, init_kwargs)
-                self._is_ours = True
+                self._is_ours, self._init_kwargs = True, dict(init_kwargs)
             self._users += 1
         self._describe()
 
@@ -82,6 +93,39 @@ class Connection:
 
 # Ray itself is one per process, so is what counts its users.
 CONNECTION = Connection()
+
+
+def _refuse_another(address: str | None) -> None:
+    """Raise where a flow wants another cluster than the one that this process is connected to."""
+    if address is None or ":" not in address:  # "auto" and "local" name none
+        return
+    here = _present_address()
+    if here is not None and _resolved(here) != _resolved(address):
+        raise ConnectionError(
+            f"the flow wants the Ray at {address!r}, but this process is connected to the one at {here!r}, and has one "
+            "connection at a time: leave `address` out to use it, call `ray.shutdown()` before the flow, or run the "
+            "flow in a process of its own"
+        )
+
+
+def _present_address() -> str | None:
+    """Return where this process is connected to; None when that cannot be said."""
+    if ray.util.client.ray.is_connected():
+        worker = ray.util.client.ray.get_context().client_worker
+        where = getattr(worker, "_conn_str", None)
+        return None if where is None else f"ray://{where}"
+    return cast("str", ray.get_runtime_context().gcs_address)
+
+
+def _resolved(address: str) -> tuple[str, str, str]:
+    """Return protocol, host (as a number, if its name is known) and port of an address."""
+    protocol, _, where = address.rpartition("://")
+    host, _, port = where.strip("/").partition(":")
+    with contextlib.suppress(OSError):
+        host = socket.gethostbyname(host)
+    if host.startswith("127."):  # Ray names this host by its address in the network
+        host = cast("str", ray.util.get_node_ip_address())
+    return protocol, host, port or _CLIENT_PORT
 
 
 def cluster_cpus() -> int:
