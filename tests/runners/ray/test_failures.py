@@ -38,6 +38,7 @@ LOST = ObjectLostError("ab" * 28, None, "")
         pytest.param(in_a_task(WorkerCrashedError()), True, Cause.INPUT, id="an-input-was-never-made"),
         pytest.param(LOST, False, Cause.WORKER, id="the-outcome-is-lost"),
         pytest.param(in_a_task(ImportError("no numpy")), True, Cause.OTHER, id="a-worker-that-lacks-something"),
+        pytest.param(ConnectionError("shutting down"), True, Cause.OTHER, id="the-cluster-is-gone"),
     ],
 )
 def test_an_error_of_ray_says_why_there_is_no_outcome(error: Any, has_inputs: bool, cause: Cause) -> None:
@@ -47,6 +48,12 @@ def test_an_error_of_ray_says_why_there_is_no_outcome(error: Any, has_inputs: bo
 def test_a_worker_that_was_killed_for_its_memory_says_so() -> None:
     text = understand(OutOfMemoryError("node is low on memory"), has_inputs=False).text
     assert text == "Ray killed it because memory ran out. OutOfMemoryError: node is low on memory"
+
+
+def test_a_connection_that_is_lost_says_so() -> None:
+    text = understand(ConnectionError("Client is shutting down."), has_inputs=False).text
+    assert text.startswith("the connection to the Ray cluster is lost (ConnectionError: Client is shutting down.)")
+    assert text.endswith("start the flow again when it is back")
 
 
 def test_a_lost_input_is_named_by_its_reference() -> None:

@@ -7,7 +7,7 @@ import pytest
 from flowyard.task_runners.registry import task_runner_named
 from flowyard.tasks import task
 from flowyard_ray import RayTaskRunner, RemoteOptionsContext, remote_options
-from flowyard_ray.context import options_of_call
+from flowyard_ray.context import max_calls_of, options_of_call
 
 
 def test_the_runner_is_found_by_its_name() -> None:
@@ -44,7 +44,9 @@ def test_nested_options_add_up_and_the_inner_one_wins() -> None:
     assert RemoteOptionsContext.get().current_remote_options == {}
 
 
-@pytest.mark.parametrize("options", [{"num_returns": 3}, {"name": "x"}, {"num_cpu": 1}, {"num_cpus": -1}])
+@pytest.mark.parametrize(
+    "options", [{"num_returns": 3}, {"name": "x"}, {"num_cpu": 1}, {"num_cpus": -1}, {"max_calls": -1}]
+)
 def test_an_option_that_ray_or_flowyard_refuses_is_named_where_it_is_written(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         remote_options(**options)
@@ -58,6 +60,14 @@ def test_options_on_a_function_are_those_of_its_task() -> None:
     assert options_of_call(train.fn, None) == {"num_cpus": 2, "num_gpus": 1}
     with remote_options(num_gpus=0):
         assert options_of_call(train.fn, None) == {"num_cpus": 2, "num_gpus": 0}
+
+
+@pytest.mark.parametrize(
+    ("options", "calls"), [({}, 0), ({"num_gpus": 0.5}, 1), ({"num_gpus": 1, "max_calls": 0}, 0), ({"max_calls": 3}, 3)]
+)
+def test_a_worker_with_a_gpu_ends_after_a_call_unless_told_otherwise(options: dict[str, float], calls: int) -> None:
+    with remote_options(**options):
+        assert max_calls_of(RemoteOptionsContext.get().current_remote_options) == calls
 
 
 def test_options_above_the_task_decorator_are_refused() -> None:

@@ -475,6 +475,29 @@ def test_remote_options_around_a_submission_reach_ray() -> None:
     assert run() == [1, 2, 0.5, 2]
 
 
+def test_a_worker_ends_after_as_many_calls_as_it_may_execute() -> None:
+    @task
+    def process() -> int:
+        return os.getpid()
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> list[int]:
+        with remote_options(max_calls=1):
+            return [process.submit().result() for _ in range(3)]
+
+    assert len(set(run())) == 3
+
+
+def test_a_task_may_have_any_name() -> None:
+    named = same.with_options(name="größe 日本")
+
+    @flow(task_runner=RayTaskRunner())
+    def run() -> list[int]:
+        return [named.submit(1).result(), *named.map([2, 3], batch_size=2).result()]
+
+    assert run() == [1, 2, 3]
+
+
 def test_the_letters_of_two_flow_runs_on_one_worker_are_told_apart() -> None:
     tokens: list[int] = []
     for _ in range(2):

@@ -16,6 +16,7 @@ _NONE: Options = MappingProxyType({})
 # Like tags, options belong to who submits, not to the process: threads and event loops must not see each other's.
 _current: ContextVar[Options] = ContextVar("flowyard_ray_remote_options", default=_NONE)
 _ATTRIBUTE = "__flowyard_ray_options__"
+MAX_CALLS = "max_calls"
 _OURS = {
     "num_returns": "Flowyard decides how a value comes back",
     "name": "set `task_run_name` on the task instead",
@@ -31,7 +32,8 @@ class remote_options:  # noqa: N801  the name users know
 
     Options are those of ``ray.remote``: ``num_cpus``, ``num_gpus``, ``resources``, ``memory``, ``scheduling_strategy``,
     ``accelerator_type``, ``runtime_env``, ... ``max_retries`` is how often a call whose worker died is executed
-    again; each time is recorded and logged, and a call that completed never is.
+    again; each time is recorded and logged, and a call that completed never is. ``max_calls`` is how many calls a
+    worker process executes before it ends; 1 for calls with GPUs, whose memory a process would keep, unless given.
 
     Raises:
         ValueError: Ray does not know an option or its value, or the option would break the records of runs.
@@ -85,10 +87,18 @@ def options_of_call(fn: Callable[..., Any], context: Context | None) -> Options:
     return own if not around else {**own, **around}
 
 
+def max_calls_of(options: Options) -> int:
+    """Return how many calls a worker process executes before it ends; 0 for any number. As Ray has it."""
+    given: int | None = options.get(MAX_CALLS)
+    return given if given is not None else int((options.get("num_gpus") or 0) > 0)
+
+
 def _check(options: Mapping[str, Any]) -> None:
     """Have Ray look at the options now, where the user wrote them, and not at the first submission."""
     try:
-        ray.remote(_nothing).options(**options)
+        ray.remote(_nothing).options(**{name: value for name, value in options.items() if name != MAX_CALLS})
+        if MAX_CALLS in options:  # Ray takes it at the definition of a function only
+            ray.remote(max_calls=options[MAX_CALLS])(_nothing)
     except (TypeError, ValueError) as error:
         raise ValueError(f"remote_options({', '.join(f'{k}={v!r}' for k, v in options.items())}): {error}") from error
 

@@ -72,6 +72,9 @@ def understand(error: BaseException, *, has_inputs: bool) -> Failure:
         return Failure(Cause.WORKER, f"Ray killed it because memory ran out. {text}")
     if isinstance(inner, _LOST_WORKER):
         return Failure(Cause.WORKER, text)
+    if isinstance(inner, ConnectionError):
+        text = f"the connection to the Ray cluster is lost ({text}); start the flow again when it is back"
+        return Failure(Cause.OTHER, text)
     if isinstance(inner, ObjectLostError):
         # The call may have completed; how it ended was lost with the node that it ran on.
         return Failure(Cause.WORKER, f"what it reported was lost with its node. {text}")

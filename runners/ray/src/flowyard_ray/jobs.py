@@ -10,7 +10,7 @@ from uuid import UUID
 
 from flowyard.schemas.events import JournalEvent
 from flowyard.task_runners.base import CallContext, Handle, TaskCall, TaskSpec
-from flowyard_ray.context import Options, options_of_call
+from flowyard_ray.context import MAX_CALLS, Options, options_of_call
 from flowyard_ray.values import Kept, Place
 
 Call = tuple[TaskCall, Mapping[int, Handle] | None]
@@ -112,7 +112,8 @@ class Job:
     @property
     def can_be_gathered(self) -> bool:
         """Whether it can be put together with others: it needs nothing of Ray, and must not be repeated by itself."""
-        return not (self.is_batch or self.attempts_left or any(item.upstream for item in self.items))
+        is_alone = self.is_batch or self.attempts_left or MAX_CALLS in self.options
+        return not (is_alone or any(item.upstream for item in self.items))
 
     def take_in(self, other: Job) -> None:
         """Make the calls of another job, which was not sent, calls of this one."""

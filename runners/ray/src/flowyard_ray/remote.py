@@ -74,13 +74,14 @@ class Extras(NamedTuple):
 
 # Exporting a function to Ray takes milliseconds; the next flow run of this process mostly has the same tasks.
 @functools.lru_cache(64)
-def remote_function(name: str, spec_hash: bytes, spec_data: bytes | None) -> Any:
+def remote_function(name: str, spec_hash: bytes, spec_data: bytes | None, max_calls: int = 0) -> Any:
     """Return what Ray exports once for all calls of a task: workers fetch it, the user's function inside, by its id.
 
     Args:
         name: what Ray's tools show.
         spec_hash: tells the spec apart on a worker.
         spec_data: the packed spec; None when it is large and comes by reference.
+        max_calls: how often a worker process executes it before it ends; 0 for any number.
     """
     sender = tuple(versions_here())
 
@@ -91,8 +92,9 @@ def remote_function(name: str, spec_hash: bytes, spec_data: bytes | None) -> Any
             explain(error, sender)
             raise
 
-    flowyard_task.__name__ = flowyard_task.__qualname__ = name
-    return ray.remote(flowyard_task)
+    # A worker of Ray dies of a function whose name is not ASCII.
+    flowyard_task.__name__ = flowyard_task.__qualname__ = name.encode("ascii", "replace").decode()
+    return ray.remote(max_calls=max_calls)(flowyard_task) if max_calls else ray.remote(flowyard_task)
 
 
 def explain(error: Exception, sender: tuple[str, ...]) -> None:

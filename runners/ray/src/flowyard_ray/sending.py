@@ -13,7 +13,7 @@ from flowyard.task_runners.envelopes import Envelope
 from flowyard.task_runners.packing import CallPacker, Shared
 from flowyard.task_runners.plain_calls import pack_plain_calls
 from flowyard_ray.api import ray
-from flowyard_ray.context import Options
+from flowyard_ray.context import MAX_CALLS, Options, max_calls_of
 from flowyard_ray.jobs import Item, Job, RayHandle
 from flowyard_ray.remote import Extras, remote_function
 from flowyard_ray.values import Kept, Natives, stand_in_for
@@ -35,7 +35,7 @@ class Sender:
         self._run_facts = run_facts
         self._natives = Natives()
         self._packer = CallPacker(self._natives.reducers)
-        self._functions: OrderedDict[bytes, tuple[Any, Any]] = OrderedDict()
+        self._functions: OrderedDict[tuple[bytes, int], tuple[Any, Any]] = OrderedDict()
         self._with_options: OrderedDict[tuple[bytes, int], tuple[Options, Any]] = OrderedDict()
         self._prepared: dict[int, tuple[Envelope, list[Any]]] = {}
         self._plain: bytes | None = None
@@ -89,7 +89,7 @@ class Sender:
             envelope, found = self._prepared[id(item)]
             items.append((item.token, envelope, inputs.of(item)))
             natives.append(found)
-        function, spec_reference = self._function(job.items[0].call.spec.name, spec)
+        function, spec_reference = self._function(job.items[0].call.spec.name, spec, max_calls_of(job.options))
         extras = None
         if spec_reference is not None or any(natives):
             extras = Extras(natives, [] if spec_reference is None else [spec_reference])
@@ -102,13 +102,13 @@ class Sender:
         job.outcome, job.values = remote.remote(work, extras, *inputs.arguments)
         self._prepared, self._plain = {}, None
 
-    def _function(self, name: str, spec: Shared) -> tuple[Any, Any]:
-        found = self._functions.get(spec.hash)
+    def _function(self, name: str, spec: Shared, max_calls: int) -> tuple[Any, Any]:
+        found = self._functions.get((spec.hash, max_calls))
         if found is None:
             is_large = len(spec.data) >= _LARGE_SPEC
             reference = ray.put(spec.data) if is_large else None
-            found = remote_function(name, spec.hash, None if is_large else spec.data), reference
-            self._functions[spec.hash] = found
+            found = remote_function(name, spec.hash, None if is_large else spec.data, max_calls), reference
+            self._functions[spec.hash, max_calls] = found
             if len(self._functions) > _KEPT_FUNCTIONS:
                 self._functions.popitem(last=False)
         return found
@@ -127,7 +127,7 @@ class Sender:
 
 
 def _for_ray(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name != "max_retries"}
+    return {name: value for name, value in options.items() if name not in ("max_retries", MAX_CALLS)}
 
 
 class _Inputs:
