@@ -192,7 +192,7 @@ def test_a_letter_on_its_way_when_the_worker_died_still_counts(folder: str, monk
 
 
 def test_a_worker_that_cannot_do_its_part_crashes_calls_and_their_flow_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(name: str, spec_hash: bytes, spec_data: bytes | None) -> Any:
+    def broken(name: str, spec_hash: bytes, spec_data: bytes | None, max_calls: int) -> Any:
         def flowyard_task(*arguments: Any) -> None:
             raise ImportError("another version of flowyard is installed here")
 
