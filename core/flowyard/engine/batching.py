@@ -19,10 +19,8 @@ from flowyard.task_runners.outcomes import cancelled
 
 BatchSize = int | Literal["auto"]
 _TARGET_SECONDS = 0.1
-_LONGEST_SECONDS = 0.3
-"""What chunks of a long map aim at: each costs a cluster some milliseconds, whatever is in it."""
 _ROUNDS = 8
-"""So many more chunks there is work for, at least, where one takes more than the target."""
+"""For so many more chunks there is work, at least, where one aims at more than that."""
 _LINGER_SECONDS = 0.02
 """How long a call that comes when its inputs allow it waits for others to fill its chunk."""
 _MOST_CALLS = 1_000
@@ -34,15 +32,18 @@ _WORTH_SECONDS = 0.005
 class Sizer:
     """Says how many calls the next chunk takes.
 
-    With "auto" the first chunks have one call. Later ones aim at 100 ms by what calls took so far, at up to 300 ms
-    where there is work for many more, and become smaller towards the end, so that the last round keeps every worker
-    busy.
+    With "auto" the first chunks have one call. Later ones aim at 100 ms by what calls took so far, at up to
+    `longest_seconds` where there is work for many more, and become smaller towards the end, so that the last round
+    keeps every worker busy.
     """
 
-    def __init__(self, size: BatchSize, capacity: int, remaining: int | None) -> None:
+    def __init__(
+        self, size: BatchSize, capacity: int, remaining: int | None, longest_seconds: float = _TARGET_SECONDS
+    ) -> None:
         self._fixed = size if isinstance(size, int) else None
         self._capacity = max(capacity, 1)
         self._remaining = remaining
+        self._longest_seconds = longest_seconds
         self._probes = 2 * self._capacity
         """How many chunks of one call are sent before it is known how long a call takes."""
         self._mean: float | None = None
@@ -57,7 +58,7 @@ class Sizer:
         if self._remaining is None:
             return max(1, int(_TARGET_SECONDS / mean))
         share = mean * self._remaining / self._capacity
-        aim = min(max(_TARGET_SECONDS, share / _ROUNDS), _LONGEST_SECONDS)
+        aim = min(max(_TARGET_SECONDS, share / _ROUNDS), self._longest_seconds)
         size = min(int(aim / mean), max(-(-self._remaining // (2 * self._capacity)), int(_WORTH_SECONDS / mean)))
         return max(1, min(size, _MOST_CALLS))
 

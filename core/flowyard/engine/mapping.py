@@ -49,7 +49,7 @@ class Feed(Generic[S]):
         capacity = runner.capacity() or 1
         self._batcher: Batcher | None = None
         if batch_size is not None:
-            self._batcher = Batcher(runner, Sizer(batch_size, capacity, length))
+            self._batcher = Batcher(runner, Sizer(batch_size, capacity, length, runner.longest_batch_seconds))
         least = _LEAST_WINDOW if batch_size in (None, "auto") else batch_size
         self.window = window or max(least * _ROUNDS_AHEAD * capacity, _LEAST_WINDOW)
         self._room = _Room(self.window)

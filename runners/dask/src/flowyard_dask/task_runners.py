@@ -41,6 +41,7 @@ class DaskTaskRunner(TaskRunner):
     """
 
     capabilities = Capabilities(processes=True, locality=True, resources=True)
+    longest_batch_seconds = 0.3
 
     def __init__(
         self,
