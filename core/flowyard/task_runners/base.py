@@ -283,8 +283,8 @@ class TaskRunner(ABC):
 
     capabilities: Capabilities = Capabilities()
     longest_batch_seconds: float = 0.1
-    """How long a piece of work for `submit_batch` may take that is one of many: more where each costs much by itself, and
-    its calls report while it is executed."""
+    """How long a piece of work for `submit_batch` may take that is one of many: more where each costs much by itself,
+    and its calls report while it is executed."""
 
     def __init__(self) -> None:
         self._started = False
