@@ -27,6 +27,10 @@ _MOST_CALLS = 1_000
 """How many calls go together at most: beyond its function, a call costs a worker a tenth of a millisecond."""
 _WORTH_SECONDS = 0.005
 """Down to how much work chunks become smaller towards the end: below that it takes longer to send one."""
+_NEWEST_SHARE = 0.1
+"""What the newest call counts in the mean."""
+_FAITH = 8
+"""So many times as many calls as have ended may be under way: the first ones often take longer than the others will."""
 
 
 class Sizer:
@@ -44,17 +48,22 @@ class Sizer:
         self._capacity = max(capacity, 1)
         self._remaining = remaining
         self._longest_seconds = longest_seconds
-        self._probes = 2 * self._capacity
+        self._first = self._probes = 2 * self._capacity
         """How many chunks of one call are sent before it is known how long a call takes."""
         self._mean: float | None = None
+        self._sent = self._ended = 0
 
     def next_size(self) -> int | None:
-        """Return the size of the chunk that is sent next; None when the first call must end before that is known."""
+        """Return the size of the chunk that is sent next; None when more calls must end before that is known."""
         if self._fixed is not None:
             return self._fixed
         if self._mean is None:
             return 1 if self._probes > 0 else None
-        mean = max(self._mean, _TARGET_SECONDS / _MOST_CALLS)
+        size = self._size(max(self._mean, _TARGET_SECONDS / _MOST_CALLS))
+        under_way = self._sent - self._ended
+        return size if under_way < 2 * self._capacity * size + _FAITH * self._ended else None
+
+    def _size(self, mean: float) -> int:
         if self._remaining is None:
             return max(1, int(_TARGET_SECONDS / mean))
         share = mean * self._remaining / self._capacity
@@ -65,13 +74,18 @@ class Sizer:
     def sent(self, count: int) -> None:
         """Note that calls were sent."""
         self._probes -= 1
+        self._sent += count
         if self._remaining is not None:
             self._remaining = max(self._remaining - count, 0)
 
     def took(self, seconds: float) -> None:
         """Note how long one call ran."""
-        # A moving mean: tasks of one map may become slower on the way.
-        self._mean = seconds if self._mean is None else 0.9 * self._mean + 0.1 * seconds
+        self._ended += 1
+        # A moving mean: tasks of one map may become slower on the way. The first call in each worker may have had to
+        # import something; what comes after those counts anew.
+        counted = self._ended - self._first if self._ended > self._first else self._ended
+        share = max(_NEWEST_SHARE, 1 / counted)
+        self._mean = seconds if self._mean is None else (1 - share) * self._mean + share * seconds
 
 
 class _BatchedHandle(Handle):
@@ -129,7 +143,7 @@ class Batcher(TaskRunner):
         """Whoever fills the chunks waits, or has ended: what comes now comes because its inputs are there."""
         self._timer: threading.Timer | None = None
         self._is_flushing = False
-        """What waits is to be sent as soon as the first outcome says in chunks of what size."""
+        """What waits is to be sent as soon as outcomes say in chunks of what size."""
         self._lock = threading.Lock()
         self._waiting: list[tuple[TaskCall, Mapping[int, Handle] | None, _BatchedHandle]] = []
         self.capabilities = runner.capabilities
@@ -165,9 +179,9 @@ class Batcher(TaskRunner):
         """Wait for full chunks again."""
         self._is_idle = False
 
-    def next_size(self) -> int:
-        """Return how many calls the next chunk takes."""
-        return self._sizer.next_size() or 1
+    def next_size(self) -> int | None:
+        """Return how many calls the next chunk takes; None when that is not known yet."""
+        return self._sizer.next_size()
 
     def _linger(self) -> None:
         """Have what waits sent soon: calls whose inputs become ready together come together."""
@@ -187,7 +201,7 @@ class Batcher(TaskRunner):
         """Send the calls that wait for their chunk to fill; nobody brings more before some are done."""
         self._send_full()
         with self._lock:
-            # Without a single outcome the right size is unknown: the first one sends what waits (see `_completion_of`).
+            # Before there are outcomes the right size is unknown: they send what waits (see `_completion_of`).
             self._is_flushing = self._sizer.next_size() is None
             ready = [] if self._is_flushing else self._take(len(self._waiting))
         self._send(ready)

@@ -117,7 +117,8 @@ class Feed(Generic[S]):
         # Whatever waits for its chunk to fill would be waited for in vain. Then a whole chunk is fed: to go on at every
         # place that becomes free would make chunks of what one report happens to bring.
         batcher.pause()
-        self._room.wait_for(min(batcher.next_size(), self.window // _ROUNDS_AHEAD))
+        share = self.window // _ROUNDS_AHEAD
+        self._room.wait_for(min(batcher.next_size() or share, share))
         batcher.go_on()
 
     def _release(self, index: int, future: S) -> Callable[[], None]:

@@ -9,15 +9,18 @@ def sizes(seconds: float, items: int, *, capacity: int, longest_seconds: float =
     """Return the chunks of a map whose items take so long each."""
     sizer = Sizer("auto", capacity, items, longest_seconds)
     chunks: list[int] = []
+    under_way: list[int] = []
     while items:
         size = sizer.next_size()
         if size is None:  # the first ones are on their way
-            sizer.took(seconds)
+            for _ in range(under_way.pop(0)):
+                sizer.took(seconds)
             continue
         size = min(size, items)
         sizer.sent(size)
         items -= size
         chunks.append(size)
+        under_way.append(size)
     return chunks
 
 
@@ -53,3 +56,24 @@ def test_chunks_of_quick_calls_do_not_become_too_small_to_be_worth_it() -> None:
 
 def test_long_calls_are_sent_one_by_one() -> None:
     assert set(sizes(1.0, 40, capacity=2)) == {1}
+
+
+def test_a_slow_start_does_not_make_many_small_chunks() -> None:
+    sizer = Sizer("auto", 2, 10_000)
+    under_way: list[int] = []
+    chunks: list[int] = []
+    left, calls = 10_000, 0
+    while left:
+        size = sizer.next_size()
+        if size is None:
+            for _ in range(under_way.pop(0)):
+                calls += 1
+                sizer.took(0.1 if calls <= 4 else 0.001)  # the first ones import something
+            continue
+        size = min(size, left)
+        sizer.sent(size)
+        under_way.append(size)
+        chunks.append(size)
+        left -= size
+    assert len(chunks) < 200
+    assert chunks.count(100) > 50
