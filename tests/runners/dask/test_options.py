@@ -167,6 +167,22 @@ def test_retries_of_an_annotation_are_retries_of_the_task(special: Any, tmp_path
     assert annotated() == ("at last", 2)
 
 
+def test_retries_of_an_annotation_are_those_of_every_call_of_a_batch(special: Any, tmp_path: Path) -> None:
+    @task
+    def flaky(name: str) -> str:
+        if not (tmp_path / name).exists():
+            (tmp_path / name).touch()
+            raise ValueError("once")
+        return name
+
+    @flow(task_runner=DaskTaskRunner(cluster=special))
+    def annotated() -> list[str]:
+        with annotate(retries=1):
+            return flaky.map(["a", "b", "c"], batch_size=3).result()
+
+    assert annotated() == ["a", "b", "c"]
+
+
 def test_the_key_names_the_task_run(special: Any) -> None:
     @flow(task_runner=DaskTaskRunner(cluster=special))
     def keys() -> tuple[str, str]:

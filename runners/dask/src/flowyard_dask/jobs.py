@@ -133,6 +133,18 @@ def annotations_of(call: TaskCall) -> dict[str, Any]:
     return found
 
 
+def annotations_of_chunk(calls: Sequence[TaskCall]) -> dict[str, Any]:
+    """Return the options of calls of one map; its `retries` become those of each call."""
+    first = calls[0].task_run
+    before = first.policy
+    found = annotations_of(calls[0])
+    if first.policy is not before:
+        for call in calls:
+            if call.task_run.policy is before:
+                call.task_run.policy = first.policy
+    return found
+
+
 class Packing:
     """Packs calls into parcels. What calls share is packed once. Safe for several threads."""
 

@@ -20,7 +20,7 @@ from flowyard.logging.loggers import get_logger
 from flowyard.schemas.states import State, StateType
 from flowyard.task_runners.base import Handle, Outcome, TaskCall
 from flowyard.task_runners.outcomes import cancelled, synthesised
-from flowyard_dask.jobs import DaskHandle, Job, Packing, Parcel, annotations_of, key_of
+from flowyard_dask.jobs import DaskHandle, Job, Packing, Parcel, annotations_of, annotations_of_chunk, key_of
 from flowyard_dask.kept import Payload
 from flowyard_dask.listening import Listener
 from flowyard_dask.losses import LossPlugin, forget_flow_run
@@ -100,7 +100,8 @@ class Session:
     def submit_chunk(self, calls: Sequence[tuple[TaskCall, Mapping[int, Handle] | None]]) -> list[Handle]:
         """Queue calls as one Dask task."""
         first = calls[0][0]
-        parcel = Parcel(f"{key_of(first)}x{len(calls)}", annotations_of(first), is_chunk=True)
+        annotations = annotations_of_chunk([call for call, _ in calls])
+        parcel = Parcel(f"{key_of(first)}x{len(calls)}", annotations, is_chunk=True)
         jobs = None
         if not any(upstream for _, upstream in calls):
             jobs = self._packing.add_plain(parcel, [call for call, _ in calls])
