@@ -47,7 +47,7 @@ _SHIM = "flowyard.engine.worker:shim"
 _KEPT_SHARED = 256
 _PROGRESS_SECONDS = 0.1
 """How long what a running call records may wait for company."""
-_COMPANY_SECONDS = 0.25
+_COMPANY_SECONDS = 0.35
 """The same for the calls of a chunk after its first one, which is how the flow's process hears that it has begun."""
 _OUTCOME_SECONDS = 0.002
 _BUSY_SECONDS = 0.025
