@@ -232,7 +232,8 @@ class Task(Generic[P, R]):
             task_runner: where the calls execute, if not where the flow's do.
             window: pull inputs at most this far ahead of what is done, and return a stream that is iterated once; so
                 it is with iterators, which have no length.
-            batch_size: how many calls a cluster executes as one piece of work; "auto" aims at 100 ms.
+            batch_size: how many calls a cluster executes as one piece of work; "auto" aims at 100 ms by what the first
+                ones take, at more where the runner says so and there are many.
             kwargs: keyword arguments of the task.
 
         Raises:
