@@ -20,6 +20,7 @@ from flowyard.logging.filters import ObfuscateApiKeyFilter
 from flowyard.logging.formatters import FLOW_RUN_FORMAT, PREFIX, STANDARD_FORMAT, TASK_RUN_FORMAT, TIME_FORMAT
 from flowyard.logging.handlers import FlowyardConsoleHandler, JournalLogHandler, RootForwarder, writes_to_console
 from flowyard.settings import (
+    BY_NAME,
     FLOWYARD_API_KEY,
     FLOWYARD_LOGGING_EXTRA_LOGGERS,
     FLOWYARD_LOGGING_FORMAT,
@@ -27,6 +28,7 @@ from flowyard.settings import (
     FLOWYARD_LOGGING_LEVEL,
     FLOWYARD_LOGGING_SERVER_LEVEL,
     FLOWYARD_LOGGING_SETTINGS_PATH,
+    Setting,
     Settings,
     get_current_settings,
 )
@@ -35,6 +37,9 @@ ROOT = "flowyard"
 EXTRA = "flowyard.extra"
 _VARIABLE_PREFIX = "FLOWYARD_LOGGING_"
 _LOCK = threading.Lock()
+_LOGGING_SETTINGS: list[Setting[Any]] = [
+    setting for name, setting in BY_NAME.items() if name.startswith(_VARIABLE_PREFIX) or setting is FLOWYARD_API_KEY
+]
 
 
 @dataclass(eq=False, slots=True)
@@ -220,6 +225,9 @@ def setup_logging(incremental: bool | None = None) -> dict[str, Any]:
         if has_file:
             config = load_logging_config(path, settings)
         has_overrides = override_config(config, os.environ)
+        if before is not None and incremental is None and config == before.config and _log_alike(settings, before):
+            before.settings = settings
+            return before.config
         _check_levels(config)
         applied = _Applied(settings, config)
         if before is not None and incremental:
@@ -241,6 +249,14 @@ def setup_logging(incremental: bool | None = None) -> dict[str, Any]:
         logger.removeHandler(forwarder)  # and last again: the console line comes first
         logger.addHandler(forwarder)
         return config
+
+
+def _log_alike(settings: Settings, before: _Applied) -> bool:
+    """Say whether handlers made for these settings would be the same: other threads may be logging to those there are.
+
+    On a worker that several flows share, settings change with each call.
+    """
+    return all(setting.value_from(settings) == setting.value_from(before.settings) for setting in _LOGGING_SETTINGS)
 
 
 def _forwarder(logger: logging.Logger) -> RootForwarder | None:

@@ -57,6 +57,8 @@ def temporary_settings(
 ) -> Generator[Settings]:
     """Let changed settings rule within the block, in every thread of the process.
 
+    In a task on a Dask worker they rule for the task alone: calls of other flows may run beside it.
+
     Args:
         updates: values that rule over the present ones.
         set_defaults: values for settings that are not set.

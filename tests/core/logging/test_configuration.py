@@ -16,6 +16,8 @@ from flowyard.settings import (
     FLOWYARD_LOGGING_INTERNAL_LEVEL,
     FLOWYARD_LOGGING_LEVEL,
     FLOWYARD_LOGGING_SETTINGS_PATH,
+    FLOWYARD_LOGGING_TO_API_MAX_LOG_SIZE,
+    FLOWYARD_RESULTS_SIGNING_KEY,
     temporary_settings,
 )
 
@@ -100,6 +102,17 @@ def test_other_settings_configure_anew_and_the_old_ones_come_back() -> None:
         assert logging.getLogger("flowyard._internal").level == logging.INFO
     setup_logging()
     assert _shape() == before
+
+
+def test_settings_that_differ_elsewhere_leave_the_handlers_to_those_who_log() -> None:
+    setup_logging()
+    handlers = list(logging.getLogger("flowyard.flow_runs").handlers)
+    with temporary_settings({FLOWYARD_RESULTS_SIGNING_KEY: "of another flow"}):
+        setup_logging()
+        assert logging.getLogger("flowyard.flow_runs").handlers == handlers
+    with temporary_settings({FLOWYARD_LOGGING_TO_API_MAX_LOG_SIZE: 1000}):
+        setup_logging()
+        assert logging.getLogger("flowyard.flow_runs").handlers != handlers
 
 
 def test_debug_mode_logs_debug() -> None:

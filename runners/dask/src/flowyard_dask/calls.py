@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import Token
 from typing import Any, cast
 
 from dask.sizeof import sizeof
@@ -111,10 +112,14 @@ def _execute(
     recorder = station.begin(topic, key, index, run)
     if recorder is None:
         return Kept(run.name, StateType.CANCELLED, None, ())
+    ruling: Token[Any] | None = None
     try:
+        # First: a function may read settings while it is rebuilt.
+        context, settings = station.context(topic, context_hash)
+        ruling = station.enter_settings(settings)
         call = arrived.open(
             spec=station.spec(topic, spec_hash, run.task_name),
-            context=station.context(topic, context_hash),
+            context=context,
             shim=station.shim,
             recorder=recorder,
         )
@@ -129,8 +134,11 @@ def _execute(
         outcome = _without_shim(run, _failed(error, run))
     except BaseException as error:  # an interrupt or exit that the shim let pass: the worker itself goes on
         outcome = _without_shim(run, crashed_state(error, now=utcnow(), details=_details(run)))
-    outcome.metrics = meter.read()
-    return _keep(station, recorder, outcome)
+    try:
+        outcome.metrics = meter.read()
+        return _keep(station, recorder, outcome)
+    finally:
+        station.leave_settings(ruling)
 
 
 def _through_shim(station: Station, call: TaskCall) -> Outcome:

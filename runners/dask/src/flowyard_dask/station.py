@@ -11,7 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextvars import Token
 from typing import Any, Final, NamedTuple, cast
 
 from distributed.utils import sync
@@ -20,8 +20,8 @@ from flowyard.logging.configuration import setup_logging
 from flowyard.logging.prints import patch_print
 from flowyard.schemas.events import JournalEvent, LogEmitted, TaskRunEntered
 from flowyard.schemas.runs import TaskRun
-from flowyard.settings import temporary_settings
-from flowyard.settings.model import find_setting
+from flowyard.settings import Settings, find_setting, get_current_settings
+from flowyard.settings.setting import PROCESS
 from flowyard.task_runners.base import CallContext, Outcome, Shim, TaskSpec
 from flowyard.task_runners.metering import Gauge
 from flowyard.task_runners.packing import unpack_context, unpack_spec
@@ -188,7 +188,7 @@ class Station:
         self.worker = worker
         self._lock = threading.Lock()
         self._specs: OrderedDict[bytes, TaskSpec] = OrderedDict()
-        self._contexts: OrderedDict[bytes, CallContext] = OrderedDict()
+        self._contexts: OrderedDict[bytes, tuple[CallContext, Settings]] = OrderedDict()
         self._running: dict[tuple[str, int | None], CallRecorder] = {}
         self._noted: set[str] = set()
         """Keys of running calls that the scheduler was told of."""
@@ -204,8 +204,12 @@ class Station:
         self._channels: OrderedDict[str, UpcallChannel] = OrderedDict()
         self._told: OrderedDict[str, None] = OrderedDict()
         """Flow runs that know what versions this worker runs."""
-        self._settings: Mapping[str, str] = {}
-        self._settings_stack = ExitStack()
+        self._worker_settings = get_current_settings()
+        """What this worker's own environment says."""
+        self._flow_settings: OrderedDict[tuple[tuple[str, str], ...], Settings] = OrderedDict()
+        """The settings of each flow, one object for equal ones: at each call it is only asked whether it is another."""
+        self._ruling = self._worker_settings
+        self._ruling_lock = threading.Lock()
         self.where = f"Dask worker {worker.address}"
         self.is_in_process = worker.address.startswith("inproc:")
         """Values never leave this process: whether they can be pickled does not matter."""
@@ -234,13 +238,25 @@ class Station:
             self._keep(self._specs, key, found)
         return found
 
-    def context(self, topic: str, key: bytes) -> CallContext:
-        """Return the context of a call; it is asked for once."""
+    def context(self, topic: str, key: bytes) -> tuple[CallContext, Settings]:
+        """Return the context of a call, which is asked for once, and the settings that rule in the call."""
         found = self._contexts.get(key)
         if found is None:
-            found = unpack_context(self._fetch(topic, key))
+            context = unpack_context(self._fetch(topic, key))
+            found = context, self._settings_of_flow(context.settings)
             self._keep(self._contexts, key, found)
-            self._use_settings(found.settings)
+        return found
+
+    def _settings_of_flow(self, values: Mapping[str, str]) -> Settings:
+        key = tuple(sorted(values.items()))
+        found = self._flow_settings.get(key)
+        if found is None:
+            found = self._worker_settings
+            if values and not self.is_in_process:
+                wanted: dict[Any, Any] = {find_setting(name): value for name, value in values.items()}
+                made = found.copy_with_update(wanted)
+                found = found if made == found else made
+            self._keep(self._flow_settings, key, found)
         return found
 
     def channel(self, topic: str) -> UpcallChannel:
@@ -264,15 +280,29 @@ class Station:
             raise LookupError(f"the scheduler has forgotten flow run {topic!r}: it has ended")
         return cast("bytes", found)
 
-    def _use_settings(self, values: Mapping[str, str]) -> None:
-        with self._lock:
-            if self.is_in_process or values == self._settings:
-                return
-            self._settings_stack.close()
-            wanted: dict[Any, Any] = {find_setting(name): value for name, value in values.items()}
-            self._settings_stack.enter_context(temporary_settings(wanted))
-            self._settings = values
+    def enter_settings(self, settings: Settings) -> Token[Any] | None:
+        """Let the settings of a flow rule in the call that begins in this thread; returns what ends that.
+
+        Calls of other flows may run in other threads. What is one for the whole process goes by the call that began
+        last: the loggers, and threads that a task starts without a copy of its context.
+        """
+        if self.is_in_process:
+            return None
+        token = PROCESS.enter_call(settings)
+        if settings is not self._ruling:
+            self._let_rule(settings)
+        return token
+
+    def leave_settings(self, token: Token[Any] | None) -> None:
+        """End what `enter_settings` began."""
+        if token is not None:
+            PROCESS.leave_call(token)
+
+    def _let_rule(self, settings: Settings) -> None:
+        with self._ruling_lock:
             setup_logging()
+            PROCESS.let_rule(settings, self._ruling)
+            self._ruling = settings
 
     # --- calls ------------------------------------------------------------------------------------------------
 
