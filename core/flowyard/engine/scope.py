@@ -130,7 +130,7 @@ class Scope:
         self._counts: Counter[StateType] = Counter()
         self._kept: list[State[Any]] = []
         self._idle: list[Completion] = []
-        self._call_contexts: dict[tuple[frozenset[str], bool, str | None], CallContext] = {}
+        self._call_contexts: dict[tuple[frozenset[str], bool, str | None, bool], CallContext] = {}
         self._feeds = 0
         self.feed_errors: list[BaseException] = []
         """What stopped the maps of this run, and no user code has seen yet."""
@@ -211,12 +211,15 @@ class Scope:
         if self.earlier is not None:
             self.earlier.begin_attempt()
 
-    def call_context(self, tags: frozenset[str], *, is_patient: bool, transaction: str | None = None) -> CallContext:
-        """Return what travels with calls made under `tags`; patient ones sleep through every retry delay.
+    def call_context(
+        self, tags: frozenset[str], *, runner: TaskRunner | None, is_patient: bool, transaction: str | None = None
+    ) -> CallContext:
+        """Return what travels to `runner` with calls made under `tags`; patient ones sleep through every retry delay.
 
         Made once: it is the same for all calls of a map, and nobody changes it.
         """
-        context = self._call_contexts.get((tags, is_patient, transaction))
+        leaves = runner is not None and not self.is_remote and runner.capabilities.processes
+        context = self._call_contexts.get((tags, is_patient, transaction, leaves))
         if context is None:
             context = CallContext(
                 flow_run=self.flow_run,
@@ -224,10 +227,10 @@ class Scope:
                 tags=tags,
                 deadline=self.deadline,
                 longest_wait_in_place=float("inf") if is_patient else LONGEST_WAIT_IN_PLACE,
-                settings=self._settings_for_workers(),
+                settings=self._settings_for_workers() if leaves else {},
                 transaction=transaction,
             )
-            self._call_contexts[tags, is_patient, transaction] = context
+            self._call_contexts[tags, is_patient, transaction, leaves] = context
         return context
 
     def _settings_for_workers(self) -> Mapping[str, str]:
@@ -235,8 +238,6 @@ class Scope:
 
         Secrets stay here, but for the key that signs results: these are written and read where tasks run.
         """
-        if self.runner is None or self.is_remote or not self.runner.capabilities.processes:
-            return {}
         chosen = self.settings.to_environment_variables(exclude_unset=True, exclude_secrets=True)
         if self.settings.FLOWYARD_RESULTS_SIGNING_KEY:
             chosen[FLOWYARD_RESULTS_SIGNING_KEY.name] = self.settings.FLOWYARD_RESULTS_SIGNING_KEY

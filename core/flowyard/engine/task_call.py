@@ -127,7 +127,10 @@ async def _call_task(
     )
     staging = prepared.transaction
     context = scope.call_context(
-        prepared.tags, is_patient=is_patient, transaction=None if staging is None else staging.stamp
+        prepared.tags,
+        runner=runner,
+        is_patient=is_patient,
+        transaction=None if staging is None else staging.stamp,
     )
     if TELEMETRY.is_on:
         context = replace(context, trace=TELEMETRY.here(prepared.user_context))

@@ -15,7 +15,12 @@ from flowyard.process.backends import PROCESS
 from flowyard.schemas.filters import LogFilter
 from flowyard.schemas.runs import TaskRun
 from flowyard.schemas.states import State
-from flowyard.settings import FLOWYARD_LOGGING_LEVEL, temporary_settings
+from flowyard.settings import (
+    FLOWYARD_LOGGING_LEVEL,
+    FLOWYARD_RESULTS_SIGNING_KEY,
+    get_current_settings,
+    temporary_settings,
+)
 from flowyard.task_runners.base import TaskRunner
 from flowyard.tasks import task
 from flowyard.testing.runners.fixtures import FlowsUnderTest
@@ -79,6 +84,22 @@ class FlowRecordsContract(FlowsUnderTest):
                 logs = PROCESS.backend().control.read_logs(LogFilter(task_run_id=calls()))
             said[level] = {log.message for log in logs} & {"in detail", "in short"}
         assert said == {"DEBUG": {"in detail", "in short"}, "INFO": {"in short"}, "ERROR": set()}
+
+    def test_settings_go_with_a_task_to_a_runner_of_its_own(self, runner: TaskRunner) -> None:
+        @task
+        def key() -> str | None:
+            return get_current_settings().FLOWYARD_RESULTS_SIGNING_KEY
+
+        @flow
+        def calls() -> list[str | None]:
+            here = key.submit().result()
+            there = key.with_options(task_runner=runner).submit().result()
+            return [here, there, key.submit(task_runner=runner).result(), key.submit().result()]
+
+        # Two flows: what a pool of processes starts with comes from the settings of that moment.
+        for name in ("the first", "the second"):
+            with temporary_settings({FLOWYARD_RESULTS_SIGNING_KEY: name}):
+                assert calls() == [name] * 4
 
     def test_a_task_knows_its_run_and_flow_run(self, runner: TaskRunner) -> None:
         @task(tags=["mine"])
