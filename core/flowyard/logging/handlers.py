@@ -308,3 +308,11 @@ def writes_to_console(handler: logging.Handler) -> bool:
     # rich's handler has its stream inside of a console.
     stream: object = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)
     return stream is not None and stream in (sys.stderr, sys.stdout, sys.__stderr__, sys.__stdout__)
+
+
+def chain_of(logger: logging.Logger) -> list[logging.Logger]:
+    """Return the logger and those whose handlers its records reach."""
+    chain = [logger]
+    while chain[-1].propagate and chain[-1].parent is not None:
+        chain.append(chain[-1].parent)
+    return chain

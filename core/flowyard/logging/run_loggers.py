@@ -121,26 +121,35 @@ def get_run_logger(
         flow_context, task_context = context, None
     else:
         raise TypeError(f"context={context!r} is not the context of a run; use FlowRunContext.get() or leave it out")
-    flow_log = None
-    if flow_context is not None:
-        flow_log = RunLog(flow_context.flow_run, flow_context.recorder, flow_name=_name(flow_context.flow))
-    if task_context is not None:
-        task_run = task_context.task_run
-        if flow_log is not None and task_run.flow_run_id not in (None, flow_log.flow_run_id):
-            flow_log = None  # a task's context that was handed to another flow run's code
-        run = RunLog(task_run, task_context.recorder, flow=flow_log)
-    elif flow_log is not None:
-        run = flow_log
-    elif logging.getLogger(FLOW_RUNS).disabled and logging.getLogger(TASK_RUNS).disabled:
+    run = _run_log(flow_context, task_context)
+    if run is not None:
+        return FlowyardLogAdapter(run.logger, extra, run=run)
+    if logging.getLogger(FLOW_RUNS).disabled and logging.getLogger(TASK_RUNS).disabled:
         disabled = logging.Logger("flowyard.disabled")
         disabled.disabled = True
         return disabled
-    else:
-        raise MissingContextError(
-            "there is no run here to log for: call get_run_logger() inside a flow or task that is running, "
-            "or use get_logger(name); in tests of plain functions, wrap the call in disable_run_logger()"
-        )
-    return FlowyardLogAdapter(run.logger, extra, run=run)
+    raise MissingContextError(
+        "there is no run here to log for: call get_run_logger() inside a flow or task that is running, "
+        "or use get_logger(name); in tests of plain functions, wrap the call in disable_run_logger()"
+    )
+
+
+def run_log_here() -> RunLog | None:
+    """Return the log of the task run, else of the flow run, that is executing here; None outside of runs."""
+    here = current()
+    return _run_log(here.flow_run, here.task_run)
+
+
+def _run_log(flow_context: FlowRunContext | None, task_context: TaskRunContext | None) -> RunLog | None:
+    flow_log = None
+    if flow_context is not None:
+        flow_log = RunLog(flow_context.flow_run, flow_context.recorder, flow_name=_name(flow_context.flow))
+    if task_context is None:
+        return flow_log
+    task_run = task_context.task_run
+    if flow_log is not None and task_run.flow_run_id not in (None, flow_log.flow_run_id):
+        flow_log = None  # a task's context that was handed to another flow run's code
+    return RunLog(task_run, task_context.recorder, flow=flow_log)
 
 
 def flow_run_logger(flow_run: FlowRun, flow: _Named | None = None, **extra: object) -> FlowyardLogAdapter:

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import warnings
 from typing import Any
 from uuid import UUID
 
@@ -84,6 +87,35 @@ class FlowRecordsContract(FlowsUnderTest):
                 logs = PROCESS.backend().control.read_logs(LogFilter(task_run_id=calls()))
             said[level] = {log.message for log in logs} & {"in detail", "in short"}
         assert said == {"DEBUG": {"in detail", "in short"}, "INFO": {"in short"}, "ERROR": set()}
+
+    def test_what_a_task_warns_of_is_recorded_once(self, runner: TaskRunner) -> None:
+        @task
+        def warn(word: str) -> int:
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                warnings.warn(f"beware of {word}", FutureWarning, stacklevel=1)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                warnings.warn("caught", UserWarning, stacklevel=1)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                with contextlib.suppress(UserWarning):
+                    warnings.warn("raised", UserWarning, stacklevel=1)
+            return len(caught)
+
+        @flow(task_runner=runner)
+        def calls() -> list[tuple[int, UUID]]:
+            futures = [warn.submit(word) for word in ("dogs", "cats")]
+            return [(future.result(), future.task_run.id) for future in futures]
+
+        with warnings.catch_warnings(record=True):
+            done = calls()
+        for (count, task_run_id), word in zip(done, ("dogs", "cats"), strict=True):
+            logs = PROCESS.backend().control.read_logs(LogFilter(task_run_id=task_run_id))
+            [found] = [log for log in logs if log.level == logging.WARNING]
+            assert count == 1
+            assert found.message.startswith(__file__)
+            assert found.message.endswith(f": FutureWarning: beware of {word}")
 
     def test_settings_go_with_a_task_to_a_runner_of_its_own(self, runner: TaskRunner) -> None:
         @task
