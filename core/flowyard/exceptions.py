@@ -119,14 +119,16 @@ class WouldDeadlock(FlowyardError, RuntimeError):
         super().__init__(task_name, lacks_place)
         self.task_name = task_name
         self.lacks_place = lacks_place
-        """The task itself does not need the loop: tasks that do hold every place of its runner."""
+        """The task itself does not need the loop, but its runner does: tasks that run there hold every place of it, or
+        the whole cluster runs there."""
 
     def __str__(self) -> str:
         if self.lacks_place:
             return (
-                f"waiting for task {self.task_name!r} here would block the event loop of the async tasks that hold "
-                "every place of its task runner; await those first, wait beside the loop (`await "
-                "asyncio.to_thread(future.result)`), or give the runner more `max_workers`"
+                f"waiting for task {self.task_name!r} here would block an event loop that its task runner needs: async "
+                "tasks there hold every place, or its cluster runs there. Await those first, wait beside the loop "
+                "(`await asyncio.to_thread(future.result)`, `await asyncio.to_thread(task, ...)` for a direct call), "
+                "or give the runner more `max_workers`"
             )
         return (
             f"waiting for task {self.task_name!r} here would block the event loop that runs it; "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 from flowyard.aio import asyncio
 
-_LONGEST_WAIT_SECONDS = 0.5
+_LONGEST_WAIT_SECONDS = 0.2
+"""An exception from another thread, such as that of a timeout, arrives when a wait returns: well within its grace."""
 
 
 class Completion:
@@ -57,16 +59,18 @@ class Completion:
         gate = threading.Lock()
         gate.acquire()
         self.add_done_callback(gate.release)
-        if timeout is None:
-            # Not for ever at once: a signal that comes in the moment before the wait begins wakes nobody, and its
-            # handler runs when this returns.
-            while not gate.acquire(timeout=_LONGEST_WAIT_SECONDS):
-                pass
-            return True
-        if gate.acquire(timeout=max(timeout, 0)):
-            return True
-        self.remove_done_callback(gate.release)
-        return self._is_done
+        # Not for long at once: a signal that comes in the moment before the wait begins wakes nobody, and its handler
+        # runs when this returns.
+        until = None if timeout is None else time.monotonic() + timeout
+        left = _LONGEST_WAIT_SECONDS
+        while True:
+            if until is not None:
+                left = min(max(until - time.monotonic(), 0.0), _LONGEST_WAIT_SECONDS)
+            if gate.acquire(timeout=left):
+                return True
+            if until is not None and time.monotonic() >= until:
+                self.remove_done_callback(gate.release)
+                return self._is_done
 
     async def wait_async(self) -> None:
         """Wait until done without blocking the running event loop."""

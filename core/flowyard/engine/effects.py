@@ -89,7 +89,7 @@ class Call(Effect[Any]):
     An `async def` function needs the async driver, a plain one the blocking driver; generators become lists.
     """
 
-    __slots__ = ("args", "context", "fn", "kind", "kwargs", "timeout")
+    __slots__ = ("args", "context", "fn", "kind", "kwargs", "limit", "timeout")
 
     def __init__(
         self,
@@ -99,6 +99,7 @@ class Call(Effect[Any]):
         kwargs: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
+        limit: float | None = None,
         kind: str = "Task",
     ) -> None:
         self.context = context
@@ -106,6 +107,8 @@ class Call(Effect[Any]):
         self.args = args
         self.kwargs = kwargs or {}
         self.timeout = timeout
+        self.limit = timeout if limit is None else limit
+        """What the user set, where `timeout` is what is left of it: the error names this."""
         self.kind = kind
 
     @override
@@ -134,7 +137,8 @@ class Call(Effect[Any]):
         done = Completion()
         outcome: list[Any] = []
         user_context = copy_context()
-        interruption = _interruption(self.kind, timeout)
+        limit = timeout if self.limit is None else self.limit
+        interruption = _interruption(self.kind, limit)
 
         def work() -> None:
             try:
@@ -148,7 +152,7 @@ class Call(Effect[Any]):
         thread.start()
         if done.block(timeout):
             return outcome[0]
-        error = TaskTimedOut(self.kind, timeout)
+        error = TaskTimedOut(self.kind, limit)
         raise_in_thread(thread, interruption)
         # The exception arrives between two bytecodes; user code may catch it, or be in a C call that never returns.
         is_stuck = not done.block(_GRACE_SECONDS)
@@ -166,8 +170,8 @@ class Call(Effect[Any]):
                 value = await made
                 return list(cast("Generator[Any]", value)) if inspect.isgenerator(value) else value
         except TimeoutError as error:
-            if scope.expired() and self.timeout is not None:
-                return Raised(TaskTimedOut(self.kind, self.timeout), is_timeout=True)
+            if scope.expired() and self.limit is not None:
+                return Raised(TaskTimedOut(self.kind, self.limit), is_timeout=True)
             return Raised(_without_this_frame(error))
         except BaseException as error:
             return Raised(_without_this_frame(error))

@@ -7,11 +7,12 @@ from typing import Any
 
 from typing_extensions import override
 
-from flowyard.aio import asyncio
+from flowyard.aio import asyncio, running_loop
 from flowyard.context import current
 from flowyard.engine.effects import Effect, Resume
 from flowyard.engine.scope import Scope
 from flowyard.engine.submission import Submission
+from flowyard.exceptions import CancelledRun, WouldDeadlock
 from flowyard.task_runners.base import (
     Outcome,
     TaskCall,
@@ -57,6 +58,11 @@ class Execute(Effect[Outcome]):
         return self._through_runner(lambda submission: submission.block_politely())
 
     def _through_runner(self, wait: Callable[[Submission], object]) -> Outcome:
+        runner = self.runner
+        assert runner is not None
+        loop = running_loop()
+        if loop is not None and runner.waits_for_loop(None, loop, _slot_of_caller()):
+            raise WouldDeadlock(self.call.task_run.name, lacks_place=True)
         submission = Submission(self.call.task_run, frozenset())
         got: list[Outcome] = []
 
@@ -64,14 +70,16 @@ class Execute(Effect[Outcome]):
             got.append(outcome)
             submission.finish()
 
-        assert self.runner is not None
-        handle = self.runner.submit(self.call, self.upstream)
+        handle = runner.submit(self.call, self.upstream)
+        submission.runner = runner
         self.scope.live[submission] = handle
         try:
             handle.add_done_callback(done)
             wait(submission)
         finally:
             self.scope.dismiss(submission)
+        if not got:
+            raise CancelledRun("The flow run has ended while the task was under way.")
         return got[0]
 
     @override
@@ -93,7 +101,8 @@ class Execute(Effect[Outcome]):
         try:
             return await waiter
         except asyncio.CancelledError:
-            self.runner.cancel(handle)
+            # Not here: a runner may have to ask its workers, through this very loop even.
+            await asyncio.shield(loop.run_in_executor(None, self.runner.cancel, handle))
             raise
 
     @override

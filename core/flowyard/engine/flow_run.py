@@ -19,6 +19,7 @@ from flowyard.context import FlowRunContext, RunContext, current
 from flowyard.engine.continuation import Continuation
 from flowyard.engine.dependencies import UpstreamFailed, find_dependencies, resolve
 from flowyard.engine.effects import Call, Raised, Record, SleepUntil, WaitFor
+from flowyard.engine.ending import abandon, after_tasks
 from flowyard.engine.final_state import final_state_of, unfinished_in
 from flowyard.engine.flow_template import FlowCall
 from flowyard.engine.local_shim import LocalShim
@@ -26,7 +27,7 @@ from flowyard.engine.mirrors import mirror_run, mirror_state, where_it_starts
 from flowyard.engine.naming import render_name
 from flowyard.engine.replay import Earlier, Fingerprint, reusable_state
 from flowyard.engine.scope import Scope
-from flowyard.engine.task_call import crash_run, run_hooks, settle_with
+from flowyard.engine.task_call import run_hooks, settle_with
 from flowyard.engine.watching import WatchedRecorder
 from flowyard.exceptions import (
     Abort,
@@ -324,18 +325,19 @@ class _Run:
                 value = None
             await self._run_hooks(running)
             if value is None:
-                value = await Call(here, self.template.fn, args, kwargs, timeout=self.scope.seconds_left(), kind="Flow")
+                left, limit = self.scope.seconds_left(), self.scope.timeout_seconds
+                value = await Call(here, self.template.fn, args, kwargs, timeout=left, limit=limit, kind="Flow")
             if isinstance(value, Raised) and isinstance(value.error, TaskTimedOut) and self.scope.is_overdue():
                 # What the flow called ends with the flow's own deadline, and may be the first to say so.
                 value = Raised(value.error, is_timeout=True, is_stuck=value.is_stuck)
+            if isinstance(value, Raised) and not isinstance(value.error, (Exception, Pause)):
+                raise value.error
+            value = await after_tasks(self.scope, value, self._slot)
             if isinstance(value, Raised) and isinstance(value.error, Pause):
                 suspended = await self._suspended(value.error)
                 if suspended.is_paused():
                     return suspended
                 value = Raised(RuntimeError(suspended.message))
-            if isinstance(value, Raised) and not isinstance(value.error, Exception):
-                raise value.error
-            await WaitFor([self.scope.when_idle()], self._slot)
             if not isinstance(value, Raised) and self.scope.feed_errors:
                 value = Raised(self.scope.feed_errors[0])
             if self.scope.exit_request is not None:
@@ -362,9 +364,8 @@ class _Run:
     async def _suspended(self, pause: Pause) -> State[Any]:
         """Leave the process as the flow asked: Paused, or a Failed state that says why not.
 
-        What is under way ends first: a suspended run has no owner who could record it.
+        What was under way has ended: a suspended run has no owner who could record it.
         """
-        await WaitFor([self.scope.when_idle()], self._slot)
         answer = await self._propose(pause.state)
         if answer.status is Verdict.ACCEPT:
             self.log.info("Suspended the flow run: it goes on in a new process when it is resumed")
@@ -419,7 +420,7 @@ class _Run:
             state.data = UnpersistedResult(error)
             if not self.scope.is_cancelling:
                 self.log.error("Crash detected! %s", crash_message(cause))
-        self._abandon_live_runs(cause)
+        await abandon(self.scope, cause)
         answer = await self._propose(state)
         if answer.status is Verdict.ACCEPT:
             await self._run_hooks(state)
@@ -435,16 +436,6 @@ class _Run:
         await self._run_hooks(state, of=StateType.CANCELLING)
         return state
 
-    def _abandon_live_runs(self, cause: BaseException) -> None:
-        """Stop what can be stopped and record the rest as Crashed: nobody waits for threads that will not end."""
-        self.scope.abandon_live()
-        for submission in list(self.scope.live):
-            run = submission.task_run
-            if run.state is not None and not run.state.is_final():
-                submission.settle(crash_run(self.scope, run, cause))
-            self.scope.dismiss(submission)
-        self.scope.is_closed = True
-
     def _set_deadline(self) -> None:
         """Give each attempt the flow's whole timeout, but no more than the flow that called it has left."""
         timeout = self.template.timeout_seconds
@@ -452,6 +443,8 @@ class _Run:
         parents = self.parent.deadline if self.parent is not None else None
         self._ends_with_parent = parents is not None and (own is None or parents < own)
         self.scope.deadline = parents if self._ends_with_parent else own
+        around = self.parent.timeout_seconds if self.parent is not None else None
+        self.scope.timeout_seconds = around if self._ends_with_parent else timeout
 
     def _rename(self) -> None:
         template = self.template.flow_run_name

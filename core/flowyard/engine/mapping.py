@@ -60,6 +60,7 @@ class Feed(Generic[S]):
         self.is_fed = Completion()
         """Done when every row has been submitted, or the feed has failed."""
         self.error: BaseException | None = None
+        self._ticket: object = None
 
     @property
     def runner(self) -> TaskRunner:
@@ -80,7 +81,7 @@ class Feed(Generic[S]):
 
     def start(self) -> None:
         """Begin to feed; the flow does not end before everything is fed and done."""
-        self._submitter.scope.begin_feed()
+        self._ticket = self._submitter.scope.begin_feed()
         staging = current().transaction
         if staging is not None:
             staging.submitted(self.is_fed)
@@ -97,7 +98,7 @@ class Feed(Generic[S]):
             for index, row in enumerate(self._rows):
                 if not self._room.take():
                     self._wait_for_room()
-                if scope.is_closed:
+                if not scope.wants(self._ticket):
                     return
                 if not index % _GIVES_WAY_AFTER:
                     time.sleep(0)
@@ -111,7 +112,7 @@ class Feed(Generic[S]):
         finally:
             if self._batcher is not None:
                 self._batcher.pause()
-            scope.end_feed(self.error)
+            scope.end_feed(self._ticket, self.error)
             self.is_fed.finish()
 
     def _wait_for_room(self) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from copy import copy
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -84,6 +85,8 @@ class Scope:
         self.loop = loop
         """The loop of an async flow; None for a sync one, whose async tasks run on `background`."""
         self.deadline = deadline
+        self.timeout_seconds: float | None = None
+        """What the deadline was made from: the timeout that the user set, for this flow or one around it."""
         self.progress = progress
         self.log = log
         """The log of the flow run."""
@@ -105,6 +108,8 @@ class Scope:
         self.stagings: dict[str, Staging] = {}
         """The open transactions, by their stamp."""
         self.live: dict[Submission, Handle | None] = {}
+        self.dropped: set[TaskRun] = set()
+        """What was let go and may still be executed here: nothing is recorded of it any more."""
         self.is_cancelling = False
         """Somebody wants the flow run to end: what is stopped because of that is Cancelled, not Crashed."""
         self.exit_request: BaseException | None = None
@@ -131,7 +136,7 @@ class Scope:
         self._kept: list[State[Any]] = []
         self._idle: list[Completion] = []
         self._call_contexts: dict[tuple[frozenset[str], bool, str | None, bool], CallContext] = {}
-        self._feeds = 0
+        self._feeds: set[object] = set()
         self.feed_errors: list[BaseException] = []
         """What stopped the maps of this run, and no user code has seen yet."""
 
@@ -208,6 +213,8 @@ class Scope:
         self._counters = {}
         self._counts = Counter()
         self._kept = []
+        self.feed_errors = []
+        self._call_contexts = {}  # they have the deadline
         if self.earlier is not None:
             self.earlier.begin_attempt()
 
@@ -274,6 +281,10 @@ class Scope:
         """Note that a submission is under way."""
         self.live[submission] = None
 
+    def has_let_go(self, submission: Submission | None) -> bool:
+        """Say whether a submitted call was ended from here: whatever becomes of it now is dropped."""
+        return submission is not None and submission not in self.live
+
     def dismiss(self, submission: Submission) -> None:
         """Note that a submission is done; wakes whoever waits for the last one."""
         with self._lock:
@@ -282,15 +293,23 @@ class Scope:
         for completion in waiting:
             completion.finish()
 
-    def begin_feed(self) -> None:
-        """Note that a map is going to submit more."""
+    def begin_feed(self) -> object:
+        """Note that a map is going to submit more; returns what stands for it."""
+        feed = object()
         with self._lock:
-            self._feeds += 1
+            self._feeds.add(feed)
+        return feed
 
-    def end_feed(self, error: BaseException | None) -> None:
+    def wants(self, feed: object) -> bool:
+        """Say whether a map may submit more: the flow run, or this attempt of it, has not ended."""
+        return feed in self._feeds and not self.is_closed
+
+    def end_feed(self, feed: object, error: BaseException | None) -> None:
         """Note that a map has submitted everything, or what stopped it: the flow fails with that, if nobody sees it."""
         with self._lock:
-            self._feeds -= 1
+            if feed not in self._feeds:
+                return
+            self._feeds.discard(feed)
             if error is not None:
                 self.feed_errors.append(error)
             waiting = self._take_idle()
@@ -313,39 +332,67 @@ class Scope:
         completion.finish()
         return completion
 
-    def cancel_live(self) -> None:
-        """Ask the runners to stop everything that is under way."""
+    def withdraw_waiting(self) -> None:
+        """Keep from beginning what has not begun, where that stops nothing that has."""
+        self._cancel(lambda run, runner: not runner.capabilities.kill and run.state_type is StateType.PENDING)
+
+    def abandon_live(self) -> None:
+        """Ask the runners to stop everything that is under way; no slot that comes free now may start any of it."""
+        if self.slots is not None:
+            self.slots.stop()
+        self._cancel(lambda _run, _runner: True)
+
+    def _cancel(self, is_meant: Callable[[TaskRun, TaskRunner], bool]) -> None:
         live: dict[int, tuple[TaskRunner, list[Handle]]] = {}
         for submission, handle in list(self.live.items()):
             runner = submission.runner or self.runner
-            if handle is not None and runner is not None:
-                live.setdefault(id(runner), (runner, []))[1].append(handle)
+            # A call that waits for its chunk to fill is nothing that its runner knows.
+            native = None if handle is None else handle.native
+            if native is not None and runner is not None and is_meant(submission.task_run, runner):
+                live.setdefault(id(runner), (runner, []))[1].append(native)
         for runner, handles in live.values():
             runner.cancel_many(handles)
 
-    def abandon_live(self) -> None:
-        """Do that for runs that get their last states from here: no slot that comes free now may start one."""
-        if self.slots is not None:
-            self.slots.stop()
-        self.cancel_live()
+    def let_go(self, end: Callable[[TaskRun], State[Any]]) -> None:
+        """Give everything that is still under way the state that `end` says, and wait for it no more.
+
+        The last submitted come first: a call that waits for another one must not go on when that has ended.
+        """
+        with self._lock:
+            self._feeds.clear()
+        for submission in reversed(list(self.live)):
+            state = end(submission.task_run)
+            # Whoever has the call enters its own end of it in the run that was handed over, sooner or later.
+            self.dropped.add(submission.task_run)
+            run = submission.task_run = copy(submission.task_run)
+            if self.earlier is not None:
+                self.earlier.runs[run.task_key, run.dynamic_key] = run
+            self.dismiss(submission)
+            submission.settle(state)
 
     # --- runners --------------------------------------------------------------------------------------------
 
     def runner_for(self, wanted: TaskRunner | None) -> TaskRunner | None:
         """Return the runner for a task that asks for one of its own; it is started once and lives as long as the flow.
 
-        A worker, and a task outside of any flow, run everything where they are.
+        A worker, and a task outside of any flow, run everything where they are. Blocks while it is started; without the
+        lock where it is, because an event loop that submits must not wait until another thread has started a cluster.
         """
         if wanted is None or self.runners is None:
             return self.runner
+        found = self._started_runner(wanted)
+        if found is not None:
+            return found
         with self._runner_lock:
-            for runner in self._extra_runners:
-                if runner == wanted:
-                    return runner
-            runner = wanted.duplicate()
-            self.runners.enter_context(runner.start())
-            self._extra_runners.append(runner)
+            runner = self._started_runner(wanted)
+            if runner is None:
+                runner = wanted.duplicate()
+                self.runners.enter_context(runner.start())
+                self._extra_runners.append(runner)
             return runner
+
+    def _started_runner(self, wanted: TaskRunner) -> TaskRunner | None:
+        return next((runner for runner in tuple(self._extra_runners) if runner == wanted), None)
 
     # --- the flow's final state -----------------------------------------------------------------------------
 

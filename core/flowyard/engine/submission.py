@@ -57,9 +57,10 @@ class Submission(Completion):
         return self.handle.when_sent()
 
     def settle(self, state: State[Any]) -> None:
-        """Become done with `state`."""
-        self.settled_state = state
-        self.finish()
+        """Become done with `state`, unless this is done already: its flow did not wait for the end of it."""
+        if not self._is_done:
+            self.settled_state = state
+            self.finish()
 
     def block_politely(self, timeout: float | None = None) -> bool:
         """Block until done, giving the place of the waiting task back meanwhile; False on time-out.
@@ -84,9 +85,11 @@ class Submission(Completion):
         if loop in self.loops:
             raise WouldDeadlock(self.task_run.name)
         state = self.task_run.state
-        if self.runner is None or state is None or not (state.is_pending() or state.is_scheduled()):
+        if self.runner is None or state is None:
             return
         handle = self.handle.native if self.handle is not None and self.handle.outcome is None else None
+        if handle is None and not (state.is_pending() or state.is_scheduled()):
+            return
         if self.runner.waits_for_loop(handle, loop, _slot_here()):
             raise WouldDeadlock(self.task_run.name, lacks_place=True)
 

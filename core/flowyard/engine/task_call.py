@@ -96,6 +96,8 @@ async def _call_task(
             waiting = dependencies.waits(cluster, dependencies.hand_over(cluster))
         if waiting:
             await WaitFor(waiting, prepared.slot if submission is None else None)
+            if scope.has_let_go(submission) and run.state is not None:
+                return run.state
         if cluster is not None:
             held = dependencies.hand_over(cluster)
         try:
@@ -161,12 +163,16 @@ async def _call_task(
                 place = prepared.slot if submission is None else None
                 await TakeSlots(ticket, place, is_sequential=is_patient and not spec.is_async)
                 ticket.require_granted()
+                if scope.has_let_go(submission) and run.state is not None:
+                    return run.state
             handed_over, began = time.time(), time.perf_counter()
             used = {key: held[key].handle for key in held}
             outcome = await Execute(scope, runner, call, submission, held)
         finally:
             if ticket is not None:
                 ticket.give_back()
+        if scope.has_let_go(submission) and run.state is not None:
+            return run.state
         if outcome.metrics is not None:
             elapsed = time.perf_counter() - began
             _record_metrics(run, outcome.metrics.queued(handed_over=handed_over, elapsed=elapsed), scope)
@@ -206,6 +212,8 @@ async def _call_task(
             break
         due = state.state_details.scheduled_time
         await SleepUntil(due if due is not None else utcnow())
+        if scope.has_let_go(submission):
+            return state
     # It is recorded, and a map of a million tasks keeps a million runs.
     run.metrics = None
     fingerprint.keep_for_retry(scope.earlier, run)

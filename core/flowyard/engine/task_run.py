@@ -145,6 +145,9 @@ async def _run_task(
                     if spec.results is None
                     else await _persist(call, value, StateType.COMPLETED, scope)
                 )
+            if scope is not None and run in scope.dropped:
+                assert run.state is not None
+                return Outcome(run, run.state)
             if value.__class__ is Raised:
                 state = await _settle_failure(call, value, facts, here, log)
             else:
