@@ -155,13 +155,15 @@ def _show_workers(run: Invocation, profile: RunProfile) -> None:
 
 def _show_overhead(run: Invocation, profile: RunProfile) -> None:
     overhead: Overhead = profile.overhead
-    text = f"\nOverhead: {_time(overhead.user_seconds)} in the functions of tasks"
-    if overhead.seconds_per_call is not None:
-        text += (
-            f"\n  besides, workers took {_time(overhead.load_seconds)} for loading and "
-            f"{_time(overhead.rest_seconds)} for the rest: {_time(overhead.seconds_per_call)} a call"
-        )
-    say(run, text)
+    say(run, f"\nFunctions of tasks: {_time(overhead.user_seconds)}, all calls added up")
+    if overhead.seconds_per_call is None:
+        say(run, "Overhead: not measured, as no call ran on a worker of its own")
+        return
+    say(
+        run,
+        f"Overhead of workers: {_time(overhead.load_seconds)} for loading and {_time(overhead.rest_seconds)} for the "
+        f"rest, {_time(overhead.seconds_per_call)} a call",
+    )
 
 
 def _show_predictions(run: Invocation, profile: RunProfile) -> None:

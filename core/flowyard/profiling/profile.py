@@ -20,10 +20,13 @@ _DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """Time that was not spent in user code. Sums over the calls of the flow; None where nothing was measured."""
+    """Time that was not spent in user code, and that which was.
+
+    Sums over the calls of the flow; None where nothing was measured.
+    """
 
     user_seconds: float
-    """In the functions of tasks."""
+    """In the functions of tasks: the work itself."""
     measured_calls: int
     """How many calls a worker measured; what follows is about those."""
     load_seconds: float | None

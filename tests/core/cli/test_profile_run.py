@@ -69,8 +69,8 @@ def test_a_profile_is_shown_in_parts_that_fit_the_terminal(run: Any, backend: Ba
     assert "Critical path: 3.0 s in 3 task runs (75%)" in lines
     assert "  besides, 0 ready but not running (0%), 1.0 s in the flow's own code (25%)" in lines
     assert "Workers: 2 slots, 38% busy; no task ran for 1.0 s" in lines
-    assert "Overhead: 2.4 s in the functions of tasks" in lines
-    assert "  besides, workers took 300.0 ms for loading and 300.0 ms for the rest: 200.0 ms a call" in lines
+    assert "Functions of tasks: 2.4 s, all calls added up" in lines
+    assert "Overhead of workers: 300.0 ms for loading and 300.0 ms for the rest, 200.0 ms a call" in lines
     assert any(line.split()[:3] == ["2", "3.0", "s"] and "4.0 s in fact" in line for line in lines)
     assert any(line.split()[:2] == ["work", "3"] for line in lines)
     bars = next(line for line in lines if line.startswith("worker-1 "))
