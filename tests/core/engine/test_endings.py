@@ -228,15 +228,19 @@ def test_the_error_of_a_flow_that_was_too_long_names_what_the_user_set(records):
 def test_each_attempt_of_a_flow_has_the_whole_time_for_its_tasks(records):
     attempts = []
 
+    @task
+    def takes_a_moment():
+        time.sleep(0.1)
+        return 1
+
     @flow(timeout_seconds=1.0, retries=1)
     def run():
         attempts.append(1)
         if len(attempts) == 1:
-            future = one.submit()
-            future.wait()
+            one.submit().wait()
             while True:
                 time.sleep(0.001)
-        return one.submit().result()
+        return takes_a_moment.submit().result()
 
     assert run() == 1
 

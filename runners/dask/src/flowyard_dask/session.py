@@ -33,7 +33,10 @@ from flowyard_dask.versions import VersionCheck
 from flowyard_dask.watching import Watch
 
 _WATCH_SECONDS = 0.1
-_CLOSE_SECONDS = 30.0
+_ANSWER_SECONDS = 2.0
+"""How long workers have to say which calls have begun."""
+_CLOSE_SECONDS = 10.0
+"""How long the scheduler has to answer at the end: values that are asked for later come here then."""
 
 
 class Session:
@@ -54,6 +57,8 @@ class Session:
         self._watch = Watch(client, self._pending, self._sender.queue, self._listener.report)
         self._incoming: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._answers = Answers(client)
+        self._silent_until = 0.0
+        """So long nobody is asked again, who did not answer just now."""
         self._has_plugin = self._install_plugin()
         client.subscribe_topic(self.topic, self._heard)
         self._threads = [
@@ -183,12 +188,7 @@ class Session:
         sent = [(job.handle.key, job.handle.index) for job in jobs if job.handle.future is not None]
         begun: set[tuple[str, int | None]] = set()
         if sent:
-            try:
-                answers = cast("dict[str, Any]", self.client.run(_withdraw, sent, on_error="ignore"))
-            except Exception as error:  # no answer: they may have begun
-                self._log.debug("Dask workers could not be asked to withdraw calls: %s", error)
-                answers = {"": sent}
-            begun = {(key, index) for answer in answers.values() for key, index in answer}
+            begun = self._withdraw(sent)
         done: set[Handle | None] = set()
         futures: list[Any] = []
         for job in jobs:
@@ -203,23 +203,62 @@ class Session:
                 self.client.cancel(futures, force=True)
         return [handle in done for handle in handles]
 
+    def _withdraw(self, calls: list[tuple[str, int | None]]) -> set[tuple[str, int | None]]:
+        """Keep calls from beginning; returns those that have begun, or may have.
+
+        The scheduler may be frozen, and a worker cannot answer while code in C holds its interpreter lock.
+        """
+        if time.monotonic() < self._silent_until:
+            return set(calls)
+        client = self.client
+        try:
+            answers = cast(
+                "dict[str, Any]",
+                client.sync(client._run, _withdraw, calls, on_error="ignore", callback_timeout=_ANSWER_SECONDS),
+            )
+        except Exception as error:  # no answer: they may have begun
+            self._log.debug("Dask workers could not be asked to withdraw calls: %s", error)
+            self._silent_until = time.monotonic() + _CLOSE_SECONDS
+            return set(calls)
+        return {(key, index) for answer in answers.values() for key, index in answer}
+
     def close(self) -> None:
-        """Settle what is left and let go of everything on the cluster."""
+        """Settle what is left and let go of everything on the cluster; a scheduler that is silent is not waited for."""
         jobs = self._pending.close()
         self._sender.stop()
         for job in jobs:
             when = "while the task ran" if job.is_begun else "before the task began"
             self._pending.settle(job, cancelled(job.call, f"The flow run ended {when}."))
         self._incoming.put(None)
+        is_there = self._scheduler_answers()
+        until = time.monotonic() + (_CLOSE_SECONDS if is_there else _ANSWER_SECONDS)
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join(_CLOSE_SECONDS)
+                thread.join(max(until - time.monotonic(), 0.0))
         self._answers.close()
-        self._values.bring_home()
-        self._watch.close()
-        if self.client.status == "running":
+        if is_there:
+            self._values.bring_home()
             with contextlib.suppress(Exception):
-                self.client.run_on_scheduler(forget_flow_run, self.topic)
+                self.client.sync(
+                    self.client._run_on_scheduler, forget_flow_run, self.topic, callback_timeout=_ANSWER_SECONDS
+                )
+        else:
+            self._values.forget_cluster()
+        self._watch.close()
+
+    def _scheduler_answers(self) -> bool:
+        client = self.client
+        if client.status != "running":
+            return False
+        try:
+            client.sync(client.scheduler.echo, data="", callback_timeout=_CLOSE_SECONDS)
+        except Exception as error:
+            self._log.warning(
+                "The Dask scheduler does not answer any more (%s): what tasks left on the cluster stays there",
+                type(error).__name__,
+            )
+            return False
+        return True
 
 
 def _withdraw(calls: list[tuple[str, int | None]], dask_worker: Any = None) -> list[tuple[str, int | None]]:

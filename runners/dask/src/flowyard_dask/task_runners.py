@@ -158,6 +158,11 @@ class DaskTaskRunner(TaskRunner):
     def capacity(self) -> int | None:
         if self._session is None:
             return None
+        cluster: Any = self.cluster
+        if cluster is not None and is_on_foreign_loop(cluster):
+            # What the cluster knows itself: to ask its scheduler would block the loop that it answers on.
+            workers = cast("dict[str, dict[str, Any]]", cluster.scheduler_info["workers"])
+            return sum(worker["nthreads"] for worker in workers.values()) or None
         return sum(cast("dict[str, int]", self._session.client.nthreads()).values()) or None
 
     @override

@@ -17,6 +17,7 @@ from flowyard.upcalls.worker import OpenQuestions
 
 _EXTENSION: Final = "flowyard-upcalls"
 _UPCALL: Final = "upcall"
+_ANSWER_SECONDS = 10.0
 
 
 def channel_of(worker: Any, topic: str) -> UpcallChannel:
@@ -60,7 +61,8 @@ class Answers:
 
     def _reply(self, address: str, key: bytes, answer: bytes) -> None:
         try:
-            self._client.run(_answered, {key: answer}, workers=[address])
+            client = self._client
+            client.sync(client._run, _answered, {key: answer}, workers=[address], callback_timeout=_ANSWER_SECONDS)
         except Exception as error:  # the worker is gone, or the cluster; if it is not, the question times out there
             get_logger("task_runners.dask").debug("An answer did not reach %s: %s", address, error)
 

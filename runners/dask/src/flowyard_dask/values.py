@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import time
 import uuid
 import weakref
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from flowyard_dask.results import DaskResult
 
 _MOST_BROUGHT_HOME = 256 << 20
 """Values that somebody still refers to when the flow ends are brought here, up to this many bytes."""
+_LONGEST_WAY_HOME_SECONDS = 60.0
+"""How long that may take: a worker may be silent."""
 _MOST_TAKEN_ALONG = 4 << 20
 """How many bytes of values that were not asked for come along with one that was."""
 
@@ -30,6 +33,8 @@ class Values:
         self._results: weakref.WeakSet[DaskResult] = weakref.WeakSet()
         self._in_chunks: weakref.WeakValueDictionary[tuple[str, int], DaskResult] = weakref.WeakValueDictionary()
         """By Dask key and place in the chunk."""
+        self._until: float | None = None
+        """When nothing is fetched any more; None for as long as it takes."""
         self._last: tuple[str, int] | None = None
         """The one in a chunk that was asked for last."""
         self._reads_on = False
@@ -53,10 +58,9 @@ class Values:
         Raises:
             MissingResult: it is gone.
         """
-        client = self._client
         try:
             if index is None:
-                return cast("Kept", client.gather(future))
+                return cast("Kept", future.result(timeout=self._seconds_left()))
             mates = self._mates(future.key, index)
             found = self._items(future, [index, *mates])
             for mate, kept in zip(mates.values(), found[1:], strict=True):
@@ -69,7 +73,13 @@ class Values:
 
     def _items(self, future: Any, indices: Sequence[int]) -> list[Kept]:
         key = f"items-{future.key}-{uuid.uuid4().hex}"
-        return cast("list[Kept]", self._client.submit(items_of, future, indices, key=key, pure=False).result())
+        return cast(
+            "list[Kept]",
+            self._client.submit(items_of, future, indices, key=key, pure=False).result(self._seconds_left()),
+        )
+
+    def _seconds_left(self) -> float | None:
+        return None if self._until is None else max(self._until - time.monotonic(), 0.001)
 
     def _mates(self, key: str, index: int) -> dict[int, DaskResult]:
         """Return what comes along with one of a chunk: a hundred values one by one take a second.
@@ -100,9 +110,14 @@ class Values:
             left -= result.nbytes
             if left > 0 and self._client.status == "running":
                 chunks.setdefault(result.key or "", []).append(result)
+        self._until = time.monotonic() + _LONGEST_WAY_HOME_SECONDS
         for results in chunks.values():
             self._bring(results)
-        for result in wanted:
+        self.forget_cluster()
+
+    def forget_cluster(self) -> None:
+        """Let go of the values that are not here."""
+        for result in [result for result in self._results if result.is_on_cluster]:
             result.forget_cluster()
 
     def _bring(self, results: Sequence[DaskResult]) -> None:
