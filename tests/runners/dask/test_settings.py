@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -60,10 +61,18 @@ def under(folder: Path, name: str) -> Any:
     )
 
 
+async def seen_async() -> Seen:
+    return await asyncio.to_thread(seen)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [task(seen), task(timeout_seconds=60)(seen), task(seen_async)],
+    ids=["sync", "in a thread of its own", "async"],
+)
 def test_later_calls_of_a_flow_have_its_settings_after_another_flow_used_the_worker(
-    shared: Any, tmp_path: Path
+    shared: Any, tmp_path: Path, look: Any
 ) -> None:
-    look = task(seen)
     runner = DaskTaskRunner(address=shared.scheduler_address)
 
     @flow(task_runner=runner)
