@@ -45,6 +45,7 @@ class WorkerScope(Scope):
         self._used: ExitStack | None = None
         self.control = control
         self.packs = packs
+        self.dropped = set()
         flow_run = self.flow_run = call.context.flow_run
         self.context = None
         if flow_run is not None:
