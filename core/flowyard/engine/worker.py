@@ -64,8 +64,9 @@ class WorkerScope(Scope):
             raise AttributeError(name)
         with self._making:
             if self._used is None:
-                self._used = ExitStack()
-                self._make_whole(self._used)
+                used = ExitStack()
+                self._make_whole(used)
+                self._used = used
         return object.__getattribute__(self, name)
 
     def _make_whole(self, used: ExitStack) -> None:

@@ -5,26 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from typing import ClassVar, Protocol, TextIO
+from collections.abc import Callable
+from typing import ClassVar, TextIO
 
 from flowyard.logging.handlers import JournalLogHandler, RootForwarder, chain_of, writes_to_console
 from flowyard.logging.run_loggers import run_log_here
 
 WARNINGS = "py.warnings"
 """The logger's name in the records: that of `logging.captureWarnings`."""
-
-
-class _ShowWarning(Protocol):
-    def __call__(
-        self,
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-        /,
-    ) -> None: ...
 
 
 class RunWarnings:
@@ -38,7 +26,7 @@ class RunWarnings:
     _busy: ClassVar[threading.local] = threading.local()
     """Set in a thread that shows a warning. Shared: a user's function around this one may have one around it again."""
 
-    def __init__(self, original: _ShowWarning) -> None:
+    def __init__(self, original: Callable[..., None]) -> None:
         self.original = original
 
     def __call__(
