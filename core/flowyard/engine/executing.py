@@ -70,10 +70,12 @@ class Execute(Effect[Outcome]):
             got.append(outcome)
             submission.finish()
 
-        handle = runner.submit(self.call, self.upstream)
         submission.runner = runner
-        self.scope.live[submission] = handle
+        self.scope.admit(submission)  # before a runner takes its time: this may be a thread beside the flow's function
         try:
+            handle = runner.submit(self.call, self.upstream)
+            if submission in self.scope.live:
+                self.scope.live[submission] = handle
             handle.add_done_callback(done)
             wait(submission)
         finally:

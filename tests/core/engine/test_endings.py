@@ -22,6 +22,8 @@ from flowyard.task_runners.outcomes import crashed
 
 TAKEN = []
 """The calls that such runners took, with their handles."""
+taking = threading.Event()
+"""Such a runner has begun to take a call."""
 
 
 class DeafRunner(TaskRunner):
@@ -41,6 +43,9 @@ class DeafRunner(TaskRunner):
         return {"says_running": self.says_running}
 
     def submit(self, call, upstream=None):
+        self._require_started()
+        taking.set()
+        time.sleep(0.02)  # as for a large argument: the flow's function may return meanwhile
         if self.says_running:
             running = State(StateType.RUNNING)
             enter_state(call.task_run, running)
@@ -56,6 +61,7 @@ class DeafRunner(TaskRunner):
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
     TAKEN.clear()
+    taking.clear()
     monkeypatch.setattr("flowyard.engine.ending._GRACE_SECONDS", 0.05)
     monkeypatch.setattr("flowyard.engine.ending._STOPPED_SECONDS", 0.05)
 
@@ -121,12 +127,13 @@ def test_a_direct_call_in_a_thread_of_the_flows_own_is_let_go(records):
         except Exception as error:
             errors.append(error)
 
-    @flow(task_runner=DeafRunner(), timeout_seconds=0.2)
+    @flow(task_runner=DeafRunner(), timeout_seconds=0.5)
     def run():
         context = contextvars.copy_context()
         thread = threading.Thread(target=context.run, args=(call,))
         thread.start()
         threads.append(thread)
+        assert taking.wait(90)
 
     threads = []
     state = run(return_state=True)
