@@ -43,6 +43,10 @@ from flowyard.settings import (
 ROOT = "flowyard"
 EXTRA = "flowyard.extra"
 _VARIABLE_PREFIX = "FLOWYARD_LOGGING_"
+_LEVEL_SETTINGS = {
+    "flowyard.server": FLOWYARD_LOGGING_SERVER_LEVEL,
+    "flowyard._internal": FLOWYARD_LOGGING_INTERNAL_LEVEL,
+}
 _LOCK = threading.Lock()
 _LOGGING_SETTINGS: list[Setting[Any]] = [
     setting for name, setting in BY_NAME.items() if name.startswith(_VARIABLE_PREFIX) or setting is FLOWYARD_API_KEY
@@ -163,8 +167,8 @@ class _SettingTexts(Mapping[str, str]):
         return 0
 
 
-def override_config(config: dict[str, Any], env: Mapping[str, str]) -> bool:
-    """Replace values that variables `FLOWYARD_LOGGING_<PATH>_<TO>_<KEY>` name; say whether there were any.
+def override_config(config: dict[str, Any], env: Mapping[str, str]) -> dict[str, str]:
+    """Replace values that variables `FLOWYARD_LOGGING_<PATH>_<TO>_<KEY>` name; return those variables.
 
     A value keeps its type: a number must be one, and a list is separated by commas.
 
@@ -172,15 +176,19 @@ def override_config(config: dict[str, Any], env: Mapping[str, str]) -> bool:
         InvalidSetting: the text of a variable is not of that type.
     """
     if not any(name.startswith(_VARIABLE_PREFIX) for name in env):
-        return False
-    changed = False
+        return {}
+    overrides: dict[str, str] = {}
     for mapping, key, path in _leaves(config, ()):
-        name = _VARIABLE_PREFIX + re.sub(r"[^A-Z0-9_]", "_", "_".join(path).upper())
+        name = _variable(path)
         text = env.get(name)
         if text:
             mapping[key] = _typed(name, text, mapping[key])
-            changed = True
-    return changed
+            overrides[name] = text
+    return overrides
+
+
+def _variable(path: tuple[str, ...]) -> str:
+    return _VARIABLE_PREFIX + re.sub(r"[^A-Z0-9_]", "_", "_".join(path).upper())
 
 
 def _leaves(mapping: dict[str, Any], above: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], str, tuple[str, ...]]]:
@@ -232,19 +240,19 @@ def setup_logging(incremental: bool | None = None) -> dict[str, Any]:
         has_file = path.exists()
         if has_file:
             config = load_logging_config(path, settings)
-        has_overrides = override_config(config, os.environ)
+        overrides = override_config(config, os.environ)
         if before is not None and incremental is None and config == before.config and _log_alike(settings, before):
             before.settings = settings
             return before.config
-        _check_levels(config)
+        _check_levels(config, settings, path if has_file else None, overrides)
         applied = _Applied(settings, config)
         if before is not None and incremental:
             applied.handlers = before.handlers
             _set_levels(applied, before)
         else:
             _take_back(before)
-            if has_file or has_overrides:
-                _apply_with_stdlib(applied, before)
+            if has_file or overrides:
+                _apply_with_stdlib(applied, before, path if has_file else None, overrides)
             else:
                 _apply_default(applied, before, settings)
             _attach_to_extra_loggers(applied, before, settings)
@@ -274,15 +282,25 @@ def _forwarder(logger: logging.Logger) -> RootForwarder | None:
     return None
 
 
-def _check_levels(config: Mapping[str, Any]) -> None:
+def _check_levels(
+    config: Mapping[str, Any], settings: Settings, path: Path | None, overrides: Mapping[str, str]
+) -> None:
     """Refuse a level nobody knows before anything is changed: half a configuration would log nowhere."""
     loggers: dict[str, Any] = config.get("loggers") or {}
     known = logging.getLevelNamesMapping()
     for name, options in loggers.items():
         level: object = options.get("level", 0)
-        if not isinstance(level, int) and str(level).upper() not in known and not str(level).isdecimal():
-            variable = f"{_VARIABLE_PREFIX}LEVEL" if name in (ROOT, EXTRA) else f"logging level of {name!r}"
-            raise InvalidSetting(variable, level, f"use one of {', '.join(known)}, or a number")
+        if isinstance(level, int) or str(level).upper() in known or str(level).isdecimal():
+            continue
+        advice = f"use one of {', '.join(known)}, or a number"
+        setting = _LEVEL_SETTINGS.get(name, FLOWYARD_LOGGING_LEVEL)
+        variable = _variable(("loggers", name, "level"))
+        if variable in overrides:
+            raise InvalidSetting(variable, level, advice)
+        if path is None or level == setting.value_from(settings):  # a file may name the setting
+            raise InvalidSetting(setting.name, level, advice)
+        advice = f"it gives logger {name!r} the level {level!r}; {advice}"
+        raise InvalidSetting(FLOWYARD_LOGGING_SETTINGS_PATH.name, str(path), advice)
 
 
 def _number(level: object) -> int:
@@ -350,7 +368,9 @@ def _format_last_resort(settings: Settings) -> None:
         logging.lastResort = handler  # pyright: ignore[reportAttributeAccessIssue]  documented to take any handler
 
 
-def _apply_with_stdlib(applied: _Applied, before: _Applied | None) -> None:
+def _apply_with_stdlib(
+    applied: _Applied, before: _Applied | None, path: Path | None, overrides: Mapping[str, str]
+) -> None:
     # 10 ms to import, and only needed for an override.
     import logging.config  # noqa: PLC0415
 
@@ -366,8 +386,9 @@ def _apply_with_stdlib(applied: _Applied, before: _Applied | None) -> None:
     except (ValueError, TypeError, AttributeError, ImportError) as error:
         cause = error.__cause__ or error
         advice = f"logging.config.dictConfig refuses it: {error} ({cause})"
-        path = FLOWYARD_LOGGING_SETTINGS_PATH
-        raise InvalidSetting(path.name, str(path.value_from(applied.settings)), advice) from error
+        if path is not None:
+            raise InvalidSetting(FLOWYARD_LOGGING_SETTINGS_PATH.name, str(path), advice) from error
+        raise InvalidSetting(", ".join(overrides), ", ".join(overrides.values()), advice) from error
     for name in loggers:
         logger = logging.getLogger(name)
         applied.handlers.extend((logger, handler) for handler in logger.handlers)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from flowyard.exceptions import ProfilesFileError
+from flowyard.exceptions import InvalidSetting, ProfilesFileError
 from flowyard.settings.model import BY_NAME, find_setting, unknown_setting
 from flowyard.settings.setting import Setting
 
@@ -65,12 +65,16 @@ class Profile:
         """Check every value.
 
         Raises:
-            InvalidSetting: a name is no setting, or a value cannot be used.
+            InvalidSetting: a name is no setting, or a value cannot be used; says which profile has it.
         """
-        for name, value in self.unknown.items():
-            raise unknown_setting(name, value)
-        for setting, value in self.settings.items():
-            setting.parse(value)
+        try:
+            for name, value in self.unknown.items():
+                raise unknown_setting(name, value)
+            for setting, value in self.settings.items():
+                setting.parse(value)
+        except InvalidSetting as error:
+            where = f"profile {self.name!r}" + (f" in {str(self.source)!r}" if self.source is not None else "")
+            raise type(error)(error.name, error.value, f"{error.advice} (it is from {where})") from error.__cause__
 
     def with_updates(self, values: ValuesBySetting) -> Profile:
         """Return the profile with some settings changed; those given as None are removed.

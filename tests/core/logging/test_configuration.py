@@ -202,6 +202,7 @@ def test_the_default_file_is_in_the_home_folder(tmp_path: Path) -> None:
         ("l.json", "[]", "must hold a mapping"),
         ("l.toml", "version = 2", "dictConfig refuses it: Unsupported version"),
         ("l.toml", "[handlers.x]\nclass = 'nowhere.Handler'\n", "dictConfig refuses it: .*'x'"),
+        ("l.toml", "[loggers.flowyard]\nlevel = 'LOUD'\n", "l.toml.* logger 'flowyard' the level 'LOUD'; use one of"),
     ],
 )
 def test_a_bad_override_file_is_refused_with_the_reason(name: str, text: str, complaint: str, tmp_path: Path) -> None:
@@ -233,6 +234,26 @@ def test_single_values_are_overridden_by_the_environment(
     get_logger("engine").error("loud")
     assert capsys.readouterr().err == "X loud\n"
     assert [type(h) for h in get_logger("extra").handlers] == [JournalLogHandler, FlowyardConsoleHandler]
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["FLOWYARD_LOGGING_LOGGERS_FLOWYARD_LEVEL", "FLOWYARD_LOGGING_HANDLERS_CONSOLE_LEVEL"],
+    ids=["logger", "handler"],
+)
+def test_a_bad_value_in_the_environment_is_refused_under_the_name_of_its_variable(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "LOUD")
+    with pytest.raises(InvalidSetting, match=f"setting {variable}='LOUD' is invalid"):
+        setup_logging()
+
+
+def test_a_bad_level_that_a_file_takes_from_a_setting_is_refused_as_that_setting(tmp_path: Path) -> None:
+    (tmp_path / "l.toml").write_text("[loggers.flowyard]\nlevel = '${FLOWYARD_LOGGING_LEVEL}'\n")
+    changes = {FLOWYARD_LOGGING_SETTINGS_PATH: tmp_path / "l.toml", FLOWYARD_LOGGING_LEVEL: "LOUD"}
+    with temporary_settings(changes), pytest.raises(InvalidSetting, match="setting FLOWYARD_LOGGING_LEVEL='LOUD'"):
+        setup_logging()
 
 
 def test_the_configuration_that_stdlib_applies_is_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,14 @@ def test_a_bad_value_is_an_error_when_its_profile_is_used(home: Path) -> None:
         get_current_settings()
 
 
+@pytest.mark.parametrize("line", ['FLOWYARD_DEBUG_MODE = "perhaps"', 'FLOWYARD_API_ULR = "x"'], ids=["value", "name"])
+def test_what_a_profile_has_wrong_is_refused_with_the_profile_and_its_file(line: str, home: Path) -> None:
+    path = write(home, f"[profiles.default]\n{line}\n")
+    with pytest.raises(InvalidSetting) as caught:
+        get_settings_from_env()
+    assert str(caught.value).endswith(f"(it is from profile 'default' in {str(path)!r})")
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
