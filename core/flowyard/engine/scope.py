@@ -233,6 +233,7 @@ class Scope:
                 flow_name=self.flow_name,
                 tags=tags,
                 deadline=self.deadline,
+                flow_timeout_seconds=self.timeout_seconds,
                 longest_wait_in_place=float("inf") if is_patient else LONGEST_WAIT_IN_PLACE,
                 settings=self._settings_for_workers() if leaves else {},
                 transaction=transaction,

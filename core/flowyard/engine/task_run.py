@@ -122,12 +122,12 @@ async def _run_task(
         if spec.task_run_name is not None and run.run_count == 1:
             value = await Call(here, _rename, (call, log))
         if not isinstance(value, Raised):
-            timeout = _seconds_left(call)
+            timeout, limit, whose = _time_of(call)
             # In the flow's process no processor time: to ask for it is a system call, 1 to 10 % of a short task.
             if call.meter is not None:
                 call.meter.begin()
             began = perf_counter()
-            value = await Call(here, spec.fn, args, kwargs, timeout=timeout)
+            value = await Call(here, spec.fn, args, kwargs, timeout=timeout, limit=limit, kind=whose)
             seconds = perf_counter() - began
             if call.meter is not None or seconds >= WORTH_MEASURING_SECONDS:
                 _measure(call, seconds, is_timed=timeout is not None)
@@ -370,11 +370,15 @@ def _rename(call: TaskCall, log: RunLog) -> None:
     call.recorder.append(TaskRunRenamed(run.id, name))
 
 
-def _seconds_left(call: TaskCall) -> float | None:
-    """Return the function's own timeout, cut to what the flow's deadline leaves."""
+def _time_of(call: TaskCall) -> tuple[float | None, float | None, str]:
+    """Return how many seconds the function may take, the timeout that says so, and whose that is.
+
+    That is the task's own or, where less is left of that, its flow's.
+    """
     deadline = call.context.deadline
     timeout = call.spec.timeout_seconds
-    if deadline is None:
-        return timeout
-    left = max((deadline - utcnow()) / timedelta(seconds=1), 0.001)
-    return left if timeout is None else min(left, timeout)
+    if deadline is not None:
+        left = max((deadline - utcnow()) / timedelta(seconds=1), 0.001)
+        if timeout is None or left < timeout:
+            return left, call.context.flow_timeout_seconds, "Flow"
+    return timeout, timeout, "Task"

@@ -85,6 +85,7 @@ class WorkerScope(Scope):
             packs=self.packs,
             control=self.control,
         )
+        self.timeout_seconds = call.context.flow_timeout_seconds
         inner.scope = self
         self.context = context
 

@@ -87,6 +87,8 @@ class CallContext:
     tags: frozenset[str] = frozenset()
     deadline: datetime | None = None
     """When the enclosing flow times out; None for never."""
+    flow_timeout_seconds: float | None = None
+    """What the user set, that the deadline was made from."""
     longest_wait_in_place: float = LONGEST_WAIT_IN_PLACE
     """A retry delay up to this many seconds is slept in the slot; a longer one ends the call as AwaitingRetry."""
     settings: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)

@@ -77,6 +77,7 @@ def pack_context(context: CallContext) -> Shared:
         dict(context.settings),
         context.transaction,
         context.trace,
+        context.flow_timeout_seconds,
     ]
     return _shared(packb(wire))
 
@@ -93,6 +94,7 @@ def unpack_context(data: Buffer) -> CallContext:
         settings=wire[6],
         transaction=wire[7],
         trace=wire[8],
+        flow_timeout_seconds=wire[9],
     )
 
 

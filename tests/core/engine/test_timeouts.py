@@ -153,7 +153,8 @@ def test_the_timeout_of_a_flow_reaches_its_tasks(records, how, body):
 
     state = run(return_state=True)
     assert state.is_failed()
-    assert records.task_runs(state)["slow-0"].state.name == "TimedOut"
+    ended = records.task_runs(state)["slow-0"].state
+    assert (ended.name, ended.message) == ("TimedOut", "Flow run exceeded timeout of 0.15 seconds")
 
 
 def test_the_timeout_of_a_flow_reaches_its_subflows(records):

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
+from flowyard import task
 from flowyard.engine.worker import WorkerScope, WorkerShim
+from flowyard.schemas.runs import utcnow
 from flowyard.testing.runners import make_call
 
 
@@ -19,3 +26,24 @@ def test_for_a_task_that_calls_no_other_nothing_is_made_that_only_those_need(mon
     outcome = WorkerShim().execute(make_call(double, x=21).call)
     assert outcome.state.result() == 42
     assert not made
+
+
+def busy() -> None:
+    while True:
+        time.sleep(0.001)
+
+
+def calls_busy() -> None:
+    task(busy)()
+
+
+@pytest.mark.parametrize("fn", [busy, calls_busy])
+def test_a_call_that_its_flows_time_ends_names_the_timeout_that_the_user_set(fn: Callable[..., None]) -> None:
+    call = make_call(fn).call
+    deadline = utcnow() + timedelta(seconds=0.1)
+    call.context = replace(call.context, deadline=deadline, flow_timeout_seconds=5.0)
+    call.spec = replace(call.spec, timeout_seconds=60)
+    state = WorkerShim().execute(call).state
+    assert (state.name, state.message) == ("TimedOut", "Flow run exceeded timeout of 5.0 seconds")
+    with pytest.raises(TimeoutError, match=r"5\.0 seconds$"):
+        state.result()

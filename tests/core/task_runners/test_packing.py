@@ -135,6 +135,7 @@ def test_every_field_of_the_context_travels():
         flow_name="flow",
         tags=frozenset({"a", "b"}),
         deadline=datetime(2030, 1, 1, tzinfo=UTC),
+        flow_timeout_seconds=1.5,
         longest_wait_in_place=7.5,
         transaction="1/key:orders",
         trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
