@@ -42,6 +42,46 @@ async def main():
 
 print(asyncio.run(main(return_state=True)).name, flush=True)
 """,
+    "nests": """
+import time
+from flowyard import flow, task
+
+@task
+def step():
+    print("under way", flush=True)
+    time.sleep(60)
+
+@flow(on_cancellation=[lambda flow, run, state: print("inner hook", state.name, flush=True)])
+def inner():
+    step(return_state=True)
+
+@flow
+def main():
+    try:
+        inner(return_state=True)
+    except Exception:
+        print("swallowed", flush=True)
+
+print(main(return_state=True).name, flush=True)
+""",
+    "swallows": """
+import time
+from flowyard import flow, task
+
+@task
+def step():
+    print("under way", flush=True)
+    time.sleep(60)
+
+@flow(on_cancellation=[lambda flow, run, state: print("hook", state.name, flush=True)])
+def main():
+    try:
+        step()
+    except:
+        return "done"
+
+print(main(return_state=True).name, flush=True)
+""",
     "asks": """
 from flowyard import flow, pause_flow_run
 
@@ -99,6 +139,25 @@ def test_a_flow_run_is_cancelled_by_the_command_line(start: Callable[[str], subp
     found = json.loads(run_cli("flow-run", "inspect", run_id, "--output", "json"))
     assert found["state"]["type"] == "CANCELLED"
     assert {run["state_name"] for run in found["task_runs"]} <= {"Completed", "Cancelled"}
+
+
+@pytest.mark.parametrize(("name", "hook"), [("nests", "inner hook Cancelled"), ("swallows", "hook Cancelled")])
+def test_what_a_cancelled_flow_called_directly_is_cancelled_too(
+    start: Callable[[str], subprocess.Popen[str]], name: str, hook: str
+) -> None:
+    process = start(name)
+    runs = json.loads(run_cli("flow-run", "ls", "--output", "json"))
+    root = next(run["id"] for run in runs if run["parent_task_run_id"] is None)
+
+    run_cli("flow-run", "cancel", root)
+    output, errors = process.communicate(timeout=90)
+
+    assert output.splitlines() == [hook, "Cancelled"], errors
+    assert "Crash" not in errors
+    for run in runs:
+        found = json.loads(run_cli("flow-run", "inspect", run["id"], "--output", "json"))
+        assert found["state"]["type"] == "CANCELLED"
+        assert {task_run["state_name"] for task_run in found["task_runs"]} == {"Cancelled"}
 
 
 def test_what_dies_while_it_is_cancelled_is_cancelled(start: Callable[[str], subprocess.Popen[str]]) -> None:

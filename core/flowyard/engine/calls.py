@@ -154,12 +154,16 @@ async def _task_async(
     return _answer(prepared, state, return_state)
 
 
+def _is_stopped(state: State[Any]) -> bool:
+    return state.is_crashed() or state.is_cancelled()
+
+
 def _answer(prepared: PreparedCall, state: State[Any], return_state: bool) -> Any:
     if not return_state:
         value = state.result()
         prepared.scope.lineage.add(value, prepared.run.id)
         return value
-    if state.is_crashed():
+    if _is_stopped(state):
         # A cancellation or Ctrl-C must reach who waits, or the loop could not be left any more.
         error = state.result(raise_on_failure=False)
         if isinstance(error, BaseException) and not isinstance(error, Exception):
@@ -233,7 +237,7 @@ class Submitter(Generic[S]):
 
         run_detached(_follow(prepared, scope, runner or self.runner, future), failed)
         signal = scope.interrupts.signal
-        if signal is not None and future.settled_state is not None and future.settled_state.is_crashed():
+        if signal is not None and future.settled_state is not None and _is_stopped(future.settled_state):
             # Ctrl-C hit the task while a sequential runner executed it right here: the flow is what it was meant for.
             raise signal
         return future

@@ -227,7 +227,7 @@ class _Run:
         return state
 
     def _cancel(self) -> None:
-        self.scope.is_cancelling = True
+        self.call.interrupts.is_cancelling = True
         self.log.info("Somebody wants this flow run to end: stopping it")
         self.call.interrupts.stop()
 
@@ -316,6 +316,8 @@ class _Run:
             if answer.status is Verdict.ABORT:
                 raise Abort(answer.reason)
             running = answer.state
+            if running is not None and running.is_cancelling():
+                return await self._cancelled()
             if running is None or not running.is_running():
                 return running or State(StateType.PENDING)
             if self.flow_run.run_count == 1 and self.template.flow_run_name is not None:
@@ -352,6 +354,8 @@ class _Run:
                 self.log.log(level, "Finished in state %s", str(state))
                 await self._run_hooks(state)
                 return state
+            if state.is_cancelling():  # the flow's function has caught what was to stop it
+                return await self._cancelled()
             self.log.info(
                 "Received non-final state %r when proposing final state %r and will attempt to run again...",
                 state.name,
@@ -412,6 +416,10 @@ class _Run:
     async def _crash(self, error: BaseException) -> State[Any] | None:
         """Record that something from outside ended the run; return the state of one that was cancelled."""
         cause = error if isinstance(error, Exception) else self.call.interrupts.signal or error
+        if self.scope.is_cancelling and self.parent is not None:
+            await abandon(self.scope, cause)
+            await self._cancelled()
+            return None  # what stopped this one stops its parent, too
         if isinstance(error, TaskTimedOut):
             # The timeout of the flow that called this one arrived between the steps.
             state = self._failed(Raised(error, is_timeout=True))

@@ -110,8 +110,6 @@ class Scope:
         self.live: dict[Submission, Handle | None] = {}
         self.dropped: set[TaskRun] = set()
         """What was let go and may still be executed here: nothing is recorded of it any more."""
-        self.is_cancelling = False
-        """Somebody wants the flow run to end: what is stopped because of that is Cancelled, not Crashed."""
         self.exit_request: BaseException | None = None
         """A KeyboardInterrupt or SystemExit of a task, raised again when the flow has ended."""
         self.interrupts = Interrupts()
@@ -139,6 +137,11 @@ class Scope:
         self._feeds: set[object] = set()
         self.feed_errors: list[BaseException] = []
         """What stopped the maps of this run, and no user code has seen yet."""
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether somebody wants the root flow run to end, and so this one."""
+        return self.interrupts.is_cancelling
 
     def seconds_left(self) -> float | None:
         """Return how long the flow may still run, a moment at least; None for as long as it wants."""

@@ -29,6 +29,8 @@ class Interrupts:
     def __init__(self) -> None:
         self.signal: BaseException | None = None
         """The first signal, as the exception it raises. An async flow sees only that it is cancelled; this says why."""
+        self.is_cancelling = False
+        """Somebody wants the root flow run to end: what is stopped because of that is Cancelled, not Crashed."""
         self._thread = threading.current_thread()
         self._task: asyncio.Task[Any] | None = None
         self._handles_sigterm = False

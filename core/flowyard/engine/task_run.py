@@ -211,6 +211,11 @@ async def _settle_failure(
     details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
     error = raised.error
     if not isinstance(error, Exception):
+        scope = _scope_of(here)
+        if scope is not None and scope.is_cancelling:
+            data = UnpersistedResult(error)
+            message = "The flow run was cancelled."
+            return _enter(call, State(StateType.CANCELLED, message=message, data=data, state_details=details))
         state = State(
             StateType.CRASHED,
             message=crash_message(error),
