@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Body, Depends, Header, HTTPException, Request, status
+from starlette.requests import HTTPConnection
 
 from flowyard.server.gateway import Gateway
 from flowyard.store.ordering import Page
@@ -17,6 +18,7 @@ from flowyard.store.ordering import Page
 API_VERSION = "0.8.4"
 """The version of Prefect 2's REST API that this server speaks."""
 _OLDEST = (0, 8, 0)
+_FOR_ANY_VERSION = ("/api/health", "/api/version")
 
 
 async def gateway_of(request: Request) -> Gateway:
@@ -51,9 +53,11 @@ PageOf = Annotated[Page, Depends(_page)]
 """Which part of a list the client wants. What comes after an object is found without reading what came before."""
 
 
-async def check_api_version(x_prefect_api_version: Annotated[str | None, Header()] = None) -> None:
-    """Refuse a client that is older than the API."""
-    if x_prefect_api_version is None:
+async def check_api_version(
+    request: HTTPConnection, x_prefect_api_version: Annotated[str | None, Header()] = None
+) -> None:
+    """Refuse a client that is older than the API, but tell everybody that the server answers, and which API it has."""
+    if x_prefect_api_version is None or request.url.path in _FOR_ANY_VERSION:
         return
     match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", x_prefect_api_version)
     if match is None:

@@ -76,7 +76,7 @@ class _Reader:
             _Unusual: it has not all that is needed, or something else.
         """
         # In the order in which FastAPI looks at them: the first that is refused is answered.
-        await check_api_version(request.headers.get("x-prefect-api-version"))
+        await check_api_version(request, request.headers.get("x-prefect-api-version"))
         await check_csrf(request)
         values: dict[str, Any] = {}
         for name, find in self._of_request.items():

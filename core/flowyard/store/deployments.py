@@ -164,6 +164,14 @@ def delete(connection: Connection, deployment_id: UUID) -> None:
     connection.execute(delete_from(deployment_schedule).where(deployment_schedule.c.deployment_id == deployment_id))
 
 
+def delete_of_flow(connection: Connection, flow_id: UUID) -> None:
+    """Delete the deployments of a flow with their schedules; runs stay."""
+    of_flow = deployment.c.flow_id == flow_id
+    ids = select(deployment.c.id).where(of_flow)
+    connection.execute(delete_from(deployment_schedule).where(deployment_schedule.c.deployment_id.in_(ids)))
+    connection.execute(delete_from(deployment).where(of_flow))
+
+
 def has_flow(connection: Connection, flow_id: UUID) -> bool:
     """Say whether there is a flow of that id."""
     return connection.execute(select(flow.c.id).where(flow.c.id == flow_id)).first() is not None

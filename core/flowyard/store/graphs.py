@@ -18,7 +18,7 @@ from flowyard.schemas.states import StateType
 from flowyard.store.answers import task_run_answer
 from flowyard.store.artifacts import artifact, artifact_collection
 from flowyard.store.served_task_runs import select_task_runs
-from flowyard.store.tables import flow_run, flow_run_state, task_run
+from flowyard.store.tables import flow, flow_run, flow_run_state, task_run
 
 
 def dependencies(connection: Connection, flow_run_id: UUID, *, now: datetime) -> list[DependencyResult]:
@@ -119,12 +119,16 @@ def _nodes(connection: Connection, flow_run_id: UUID, since: datetime, limit: in
             task_run.c.id,
             task_run.c.task_inputs,
             subflow.c.id.label("subflow_id"),
-            func.coalesce(subflow.c.name, task_run.c.name).label("label"),
+            func.coalesce(flow.c.name + " / " + subflow.c.name, task_run.c.name).label("label"),
             func.coalesce(subflow.c.state_type, task_run.c.state_type).label("state_type"),
             began.label("began"),
             ended.label("ended"),
         )
-        .select_from(task_run.outerjoin(subflow, subflow.c.parent_task_run_id == task_run.c.id))
+        .select_from(
+            task_run.outerjoin(subflow, subflow.c.parent_task_run_id == task_run.c.id).outerjoin(
+                flow, flow.c.id == subflow.c.flow_id
+            )
+        )
         .where(
             task_run.c.flow_run_id == flow_run_id,
             # What is only submitted has nothing to show yet.

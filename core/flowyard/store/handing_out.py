@@ -45,9 +45,9 @@ def of_pool(
     was due first comes first.
     """
     free = _free(connection, pool.concurrency_limit, flow_run.c.work_queue_id.in_(_ids_of(connection, pool)))
-    if pool.is_paused or free == 0:
-        return []
     most = limit if free is None else min(limit, free)
+    if pool.is_paused or most == 0:
+        return []
     found: list[tuple[int, datetime, UUID, Row[Any]]] = []
     for queue in sorted(queues, key=lambda queue: queue.priority):
         if len(found) >= most and queue.priority > found[-1][0]:

@@ -18,7 +18,7 @@ from flowyard.schemas.ids import new_id
 from flowyard.store.dialects import Dialect
 from flowyard.store.filtering.related import Filters, of_flows
 from flowyard.store.ordering import Order, Page
-from flowyard.store.tables import flow
+from flowyard.store.tables import flow, flow_run
 
 _ORDERS = {
     FlowSort.CREATED_DESC: Order(flow.c.created, is_descending=True),
@@ -88,8 +88,13 @@ def change(connection: Connection, flow_id: UUID, changes: dict[str, Any], *, no
         raise ObjectNotFound("flow", flow_id)
 
 
+def some_runs_of(connection: Connection, flow_id: UUID, *, limit: int) -> Sequence[UUID]:
+    """Return the ids of at most so many runs of a flow."""
+    return connection.execute(select(flow_run.c.id).where(flow_run.c.flow_id == flow_id).limit(limit)).scalars().all()
+
+
 def delete(connection: Connection, flow_id: UUID) -> None:
-    """Delete a flow.
+    """Delete a flow, which must have no runs and no deployments any more.
 
     Raises:
         ObjectNotFound: there is none of that id.

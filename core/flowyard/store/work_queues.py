@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete as delete_from
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.sql import Select
 
@@ -208,13 +209,16 @@ def _lock_pool(connection: Connection, work_pool_id: UUID) -> None:
 def _make_place(
     connection: Connection, work_pool_id: UUID, priority: int | None, *, besides: UUID | None = None
 ) -> int:
-    """Return the place that a queue gets; whoever is there moves back, with all behind it."""
+    """Return the place that a queue gets: by default the first free one.
+
+    Whoever is at a certain place moves back, with all behind it.
+    """
     others = work_queue.c.work_pool_id == work_pool_id
     if besides is not None:
         others &= work_queue.c.id != besides
     if priority is None:
-        last = connection.execute(select(func.max(work_queue.c.priority)).where(others)).scalar()
-        return (last or 0) + 1
+        taken = set(connection.execute(select(work_queue.c.priority).where(others)).scalars())
+        return next(place for place in itertools.count(1) if place not in taken)
     if connection.execute(select(work_queue.c.id).where(others, work_queue.c.priority == priority)).first():
         behind = update(work_queue).where(others, work_queue.c.priority >= priority)
         connection.execute(behind.values(priority=work_queue.c.priority + 1))

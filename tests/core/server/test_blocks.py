@@ -42,6 +42,8 @@ def test_a_block_type_is_made_read_changed_and_deleted(api: httpx.Client) -> Non
     kind = _type(api)
     assert api.post("/block_types/", json={"name": "Again", "slug": "database"}).status_code == 409
     assert api.post("/block_types/", json={"name": "Prefect Thing", "slug": "thing"}).status_code == 403
+    assert api.post("/block_types/", json={"name": "Thing", "slug": "Some Thing"}).status_code == 422
+    assert api.post("/block_types/", json={"name": "a/b", "slug": "thing"}).status_code == 422
     assert api.patch(f"/block_types/{kind['id']}", json={"description": "Rows."}).status_code == 204
     assert api.get("/block_types/slug/database").json()["description"] == "Rows."
     _document(api, _schema(api, kind), "one", url="x")

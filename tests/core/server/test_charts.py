@@ -105,7 +105,7 @@ def test_the_graph_of_a_flow_run_has_its_task_runs_and_its_subflow_runs(api: htt
     nodes = dict(graph["nodes"])
     assert [(node["kind"], node["label"]) for node in nodes.values()] == [
         ("task-run", "first"),
-        ("flow-run", "sub"),
+        ("flow-run", "etl / sub"),
         ("task-run", "last"),
     ]
     assert graph["root_node_ids"] == [first]

@@ -190,6 +190,24 @@ def test_parameters_are_held_to_the_schema_when_that_is_enforced(api: httpx.Clie
     assert api.patch(url, json={"parameters": {"label": "b"}}).status_code == 204
 
 
+def test_a_deployment_with_parameters_that_do_not_fit_is_not_made(api: httpx.Client) -> None:
+    flow_id = api.post("/flows/", json={"name": "etl"}).json()["id"]
+    body = {"name": "nightly", "flow_id": flow_id, "parameter_openapi_schema": SCHEMA, "enforce_parameter_schema": True}
+    refused = api.post("/deployments/", json={**body, "parameters": {"x": "one"}})
+    assert refused.status_code == 422
+    assert "x: 'one' is not of type 'integer'" in refused.json()["detail"]
+    assert api.post("/deployments/count").json() == 0
+    assert api.post("/deployments/", json=body).status_code == 201
+
+
+def test_a_worker_that_asks_for_no_runs_gets_none(api: httpx.Client) -> None:
+    make_pool(api)
+    deployment = make(api, work_pool_name="pool")
+    api.post(f"/deployments/{deployment['id']}/create_flow_run", json={})
+    answer = api.post("/work_pools/pool/get_scheduled_flow_runs", json={"limit": 0})
+    assert (answer.status_code, answer.json()) == (200, [])
+
+
 def test_job_variables_are_held_to_the_schema_of_the_pool(api: httpx.Client) -> None:
     variables = {"properties": {"cpu": {"type": "integer"}, "image": {"type": "string"}}, "required": ["image"]}
     make_pool(api, base_job_template={"job_configuration": {}, "variables": variables})

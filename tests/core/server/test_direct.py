@@ -122,3 +122,8 @@ def test_what_is_not_there_is_said_in_the_words_of_each_route(api: httpx.Client,
     assert api.post(f"/flow_runs/{nobody}/set_state", json=_STATE).json().keys() == {"exception_message"}
     assert api.post("/flow_runs/", json={"flow_id": str(nobody)}).status_code == 409
     assert answers == [True]  # the others were ended by what they raised
+
+
+@pytest.mark.parametrize(("path", "status"), [("/health", 200), ("/version", 200), ("/hello", 400)])
+def test_a_client_of_any_version_learns_that_the_server_answers(api: httpx.Client, path: str, status: int) -> None:
+    assert api.get(path, headers={"x-prefect-api-version": "0.1.0"}).status_code == status

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 import httpx
+import pytest
 
 
 def test_a_flow_is_made_once_and_found_again(api: httpx.Client) -> None:
@@ -48,6 +49,34 @@ def test_a_flow_is_deleted_once(api: httpx.Client) -> None:
     made = api.post("/flows/", json={"name": "etl"}).json()
     assert api.delete(f"/flows/{made['id']}").status_code == 204
     assert api.delete(f"/flows/{made['id']}").status_code == 404
+
+
+def test_a_flow_goes_with_its_deployments_and_runs(api: httpx.Client) -> None:
+    ids = {name: api.post("/flows/", json={"name": name}).json()["id"] for name in ("etl", "other")}
+    kept = api.post("/flow_runs/", json={"flow_id": ids["other"]}).json()["id"]
+    run = api.post("/flow_runs/", json={"flow_id": ids["etl"], "state": {"type": "RUNNING"}}).json()["id"]
+    task_run = {"flow_run_id": run, "task_key": "extract", "dynamic_key": "0"}
+    task_run_id = api.post("/task_runs/", json=task_run).json()["id"]
+    child = {"flow_id": ids["other"], "parent_task_run_id": task_run_id}
+    child_id = api.post("/flow_runs/", json=child).json()["id"]
+    schedules = [{"schedule": {"interval": 60}}]
+    deployment = {"name": "nightly", "flow_id": ids["etl"], "schedules": schedules}
+    deployment_id = api.post("/deployments/", json=deployment).json()["id"]
+    api.post(f"/deployments/{deployment_id}/schedule", json={})
+
+    assert api.delete(f"/flows/{ids['etl']}").status_code == 204
+
+    for gone in (f"/flow_runs/{run}", f"/task_runs/{task_run_id}", f"/deployments/{deployment_id}"):
+        assert api.get(gone).status_code == 404, gone
+    assert {found["id"] for found in api.post("/flow_runs/filter").json()} == {kept, child_id}
+    assert api.get(f"/flow_runs/{child_id}").json()["parent_task_run_id"] is None
+
+
+@pytest.mark.parametrize("name", ["a/b", "50%", "a&b", "<a>"])
+def test_a_name_that_cannot_stand_in_an_address_is_refused(api: httpx.Client, name: str) -> None:
+    answer = api.post("/flows/", json={"name": name})
+    assert answer.status_code == 422
+    assert "may not contain" in answer.json()["exception_detail"][0]["msg"]
 
 
 def test_a_flow_that_is_not_there_is_not_found(api: httpx.Client) -> None:

@@ -139,6 +139,12 @@ def test_queues_make_place_for_each_other(api: httpx.Client) -> None:
     assert len({priority for _, priority in order()}) == 3
 
 
+def test_a_queue_without_a_priority_gets_the_first_free_one(api: httpx.Client) -> None:
+    make_pool(api)
+    make_queue(api, "last", priority=100)
+    assert [make_queue(api, name)["priority"] for name in ("second", "third")] == [2, 3]
+
+
 def test_queues_are_found_by_the_beginning_of_their_names(api: httpx.Client) -> None:
     make_pool(api)
     for name in ("etl-a", "ETL_b", "other"):

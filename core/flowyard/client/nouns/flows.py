@@ -80,7 +80,7 @@ class FlowCalls(Noun):
 
     @call
     async def delete_flow(self, flow_id: UUID) -> None:
-        """Delete a flow; its runs stay.
+        """Delete a flow with its deployments and its runs.
 
         Raises:
             ObjectNotFound: there is no such flow.

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from flowyard.schemas.api.base import Body, DateTime, Model, Operator
 from flowyard.schemas.api.criteria import AnyId, AnyText, AnyTextOrLike, IsTrue
+from flowyard.schemas.api.names import Name
 from flowyard.schemas.blocks import BlockDocumentRecord, BlockSchemaRecord, BlockTypeRecord, referred_id
 from flowyard.schemas.ids import new_id
 
@@ -224,8 +225,9 @@ def _filled(value: Any, documents: Mapping[str, BlockDocumentRecord]) -> Any:
 class BlockTypeCreate(Body):
     """What creates a block type."""
 
-    name: str
-    slug: str
+    name: Name
+    slug: Annotated[str, Field(pattern="^[a-z0-9-]+$")]
+    """Lowercase letters, digits and dashes."""
     logo_url: Annotated[str, Field(min_length=1, max_length=2083)] | None = None
     documentation_url: Annotated[str, Field(min_length=1, max_length=2083)] | None = None
     description: str | None = None

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from flowyard.schemas.api.base import Body, DateTime, Model
+from flowyard.schemas.api.names import Name
 from flowyard.schemas.ids import new_id
 
 
@@ -23,7 +24,7 @@ class Flow(Model):
 class FlowCreate(Body):
     """What creates a flow."""
 
-    name: str
+    name: Name
     tags: list[str] = Field(default_factory=list[str])
 
 

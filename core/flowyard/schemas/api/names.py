@@ -21,4 +21,4 @@ def check_name(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(check_name)]
-"""The name of a deployment, work pool, work queue or worker."""
+"""The name of a flow, block type, deployment, work pool, work queue or worker."""

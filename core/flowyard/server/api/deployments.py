@@ -60,7 +60,11 @@ def create(body: DeploymentCreate, database: Database, maker: Maker) -> Response
         else:
             planned_runs.remove(connection, made, auto_scheduled_only=True)
         schedules.replace(connection, made, schedules_of(body), now=now)
-        return deployments.read(connection, made), is_new
+        found = deployments.read(connection, made)
+        if found.enforce_parameter_schema:
+            with refusals(invalid=status.HTTP_422_UNPROCESSABLE_CONTENT):
+                deployment_runs.check_parameters(found, found.parameters, ignore_required=True)
+        return found, is_new
 
     made, is_new = database.change(make)
     return answers.created(made, is_new=is_new)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Body, Response, status
+from sqlalchemy.engine import Connection
 
+from flowyard.exceptions import ObjectNotFound
 from flowyard.schemas.api.flows import Flow, FlowCreate, FlowUpdate
 from flowyard.schemas.api.sorting import FlowSort
 from flowyard.schemas.runs import utcnow
@@ -14,9 +18,10 @@ from flowyard.server import answers
 from flowyard.server.dependencies import Database, PageOf, changes_of
 from flowyard.server.filters import FlowsFiltered
 from flowyard.server.routes import Routes
-from flowyard.store import registered_flows
+from flowyard.store import deployments, registered_flows
 
 router = Routes(prefix="/flows", tags=["Flows"])
+_RUNS_AT_A_TIME = 200
 
 
 @router.post("/", operation_id="create_flow", response_model=Flow)
@@ -69,5 +74,17 @@ def read_many(
 
 @router.delete("/{id}", operation_id="delete_flow", status_code=status.HTTP_204_NO_CONTENT)
 def delete(id: UUID, database: Database) -> None:
-    """Delete a flow; its runs stay."""
+    """Delete a flow with its deployments and with all that its runs recorded; their subflow runs stay."""
+    database.read(lambda connection: registered_flows.read(connection, id))
+
+    def some_runs(connection: Connection) -> Sequence[UUID]:
+        return registered_flows.some_runs_of(connection, id, limit=_RUNS_AT_A_TIME)
+
+    # The flow goes last: runs without one could be neither moved nor deleted.
+    database.change(lambda connection: deployments.delete_of_flow(connection, id))
+    while run_ids := database.read(some_runs):
+        for run_id in run_ids:
+            # Somebody else may delete it at the same time.
+            with suppress(ObjectNotFound):
+                database.control.delete_flow_run(run_id)
     database.change(lambda connection: registered_flows.delete(connection, id))
