@@ -42,7 +42,7 @@ def map_calls(
             f"task {submitter.template.spec.name!r} cannot be mapped: none of its arguments is iterable; pass a list, "
             "or call it directly"
         )
-    shared = {**defaults, **static}
+    shared = {**signature.explode_variadic(defaults), **static}  # a `**kwargs` that nothing was given for is empty
     waits = waited_for(wait_for) if wait_for is not None else None
 
     def row(items: Sequence[Any]) -> dict[str, Any]:

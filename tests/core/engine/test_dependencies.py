@@ -326,6 +326,13 @@ class TestMap:
         got = run(lambda: {"v": keywords.map(a=[1, 2], b=3).result()}).result()
         assert got == {"v": [{"a": 1, "b": 3}, {"a": 2, "b": 3}]}
 
+    def test_keyword_arguments_that_are_not_given_are_none(self, records):
+        @task
+        def keywords(value, **kwargs):
+            return value, kwargs
+
+        assert run(lambda: {"v": keywords.map([1, 2]).result()}).result() == {"v": [(1, {}), (2, {})]}
+
     def test_unequal_lengths_are_refused_with_each_length(self, records):
         with pytest.raises(MappingLengthMismatch, match=r"value: 2, other: 3"):
             run(lambda: give.map([1, 2], [1, 2, 3])).result()
