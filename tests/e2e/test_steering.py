@@ -82,6 +82,16 @@ def main():
 
 print(main(return_state=True).name, flush=True)
 """,
+    "waits": """
+from flowyard import flow
+
+@flow(retries=1, retry_delay_seconds=3600, on_cancellation=[lambda flow, run, state: print("hook", state.name)])
+def main():
+    print("under way", flush=True)
+    raise ValueError("not yet")
+
+print(main(return_state=True).name, flush=True)
+""",
     "asks": """
 from flowyard import flow, pause_flow_run
 
@@ -90,7 +100,8 @@ def main():
     print("under way", flush=True)
     return pause_flow_run(wait_for_input=int, timeout=90)
 
-print(main(), flush=True)
+state = main(return_state=True)
+print(state.result() if state.is_completed() else state.name, flush=True)
 """,
 }
 
@@ -125,9 +136,17 @@ def newest() -> dict[str, Any]:
     return json.loads(run_cli("flow-run", "ls", "--limit", "1", "--output", "json"))[0]
 
 
-@pytest.mark.parametrize("name", ["sleeps", "awaits"])
+def wait_until(state_type: str) -> None:
+    deadline = time.monotonic() + 90
+    while newest()["state"]["type"] != state_type:
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("name", ["sleeps", "awaits", "asks"])
 def test_a_flow_run_is_cancelled_by_the_command_line(start: Callable[[str], subprocess.Popen[str]], name: str) -> None:
     process = start(name)
+    if name == "asks":
+        wait_until("PAUSED")
     run_id = newest()["id"]
 
     assert "is being cancelled" in run_cli("flow-run", "cancel", run_id)
@@ -160,6 +179,17 @@ def test_what_a_cancelled_flow_called_directly_is_cancelled_too(
         assert {task_run["state_name"] for task_run in found["task_runs"]} == {"Cancelled"}
 
 
+def test_a_flow_that_waits_to_be_retried_ends_when_it_is_cancelled(
+    start: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    process = start("waits")
+    wait_until("SCHEDULED")
+
+    assert "was cancelled" in run_cli("flow-run", "cancel", newest()["id"])
+
+    assert process.communicate(timeout=90)[0] == "hook Cancelled\nCancelled\n"
+
+
 def test_what_dies_while_it_is_cancelled_is_cancelled(start: Callable[[str], subprocess.Popen[str]]) -> None:
     process = start("sleeps")
     run_id = newest()["id"]
@@ -185,9 +215,7 @@ def test_a_paused_run_goes_on_with_what_the_command_line_gives_it(
     start: Callable[[str], subprocess.Popen[str]],
 ) -> None:
     process = start("asks")
-    deadline = time.monotonic() + 90
-    while newest()["state"]["type"] != "PAUSED":
-        assert time.monotonic() < deadline
+    wait_until("PAUSED")
     run_id = newest()["id"]
 
     assert "--input" in run_cli("flow-run", "resume", run_id, expected_code=1)

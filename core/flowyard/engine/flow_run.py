@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -57,6 +57,9 @@ from flowyard.schemas.states import State, StateDetails, StateType
 from flowyard.settings import get_current_settings
 from flowyard.task_runners.base import TaskRunner
 from flowyard.telemetry import TELEMETRY
+
+_LONGEST_SLEEP = timedelta(seconds=1)
+"""How often a flow that waits to be retried looks whether it is still wanted."""
 
 
 async def run_flow(call: FlowCall) -> State[Any]:
@@ -319,6 +322,9 @@ class _Run:
             if running is not None and running.is_cancelling():
                 return await self._cancelled()
             if running is None or not running.is_running():
+                if running is not None and running.is_cancelled():
+                    self.log.info("The flow run was cancelled")
+                    await self._run_hooks(running, of=StateType.CANCELLING)
                 return running or State(StateType.PENDING)
             if self.flow_run.run_count == 1 and self.template.flow_run_name is not None:
                 renamed = await Call(here, self._rename)
@@ -336,6 +342,8 @@ class _Run:
                 raise value.error
             value = await after_tasks(self.scope, value, self._slot)
             if isinstance(value, Raised) and isinstance(value.error, Pause):
+                if value.error.state is not None and value.error.state.is_cancelling():
+                    return await self._cancelled()
                 suspended = await self._suspended(value.error)
                 if suspended.is_paused():
                     return suspended
@@ -362,8 +370,23 @@ class _Run:
                 proposed.name,
             )
             if state.state_details.scheduled_time is not None:
-                await SleepUntil(state.state_details.scheduled_time)
+                await self._wait_for_retry(state.state_details.scheduled_time)
             self.scope.begin_attempt()
+
+    async def _wait_for_retry(self, due: datetime) -> None:
+        """Sleep until the next attempt is due, or until somebody has ended the run."""
+        # A run that waits is Cancelled at once, as one that nobody executes: no command comes to its process.
+        while (now := utcnow()) < due:
+            await SleepUntil(min(due, now + _LONGEST_SLEEP))
+            if now + _LONGEST_SLEEP < due and await Record(self._is_over):
+                return
+
+    def _is_over(self) -> bool:
+        try:
+            state = self.backend.control.read_flow_run(self.flow_run.id).state
+        except BackendError:  # away for a moment: the attempt will be asked for
+            return False
+        return state is not None and state.is_final()
 
     async def _suspended(self, pause: Pause) -> State[Any]:
         """Leave the process as the flow asked: Paused, or a Failed state that says why not.

@@ -136,6 +136,9 @@ def _pause(draft: _Draft) -> Decision | None:
 
 def _resume(draft: _Draft) -> Decision | None:
     run, current, to_type = draft.run, draft.current, draft.proposed.type
+    if to_type is S.CANCELLING:
+        # Prefect refuses this; whoever pauses for an answer must be able to get a no. (Suspended: `_BYPASS`.)
+        return None
     if to_type not in (S.RUNNING, S.SCHEDULED) and to_type not in FINAL_TYPES:
         return keep(f"this run is paused and cannot become {to_type}")
     details = current.state_details
