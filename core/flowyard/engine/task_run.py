@@ -210,6 +210,10 @@ async def _settle_failure(
     run = call.task_run
     details = StateDetails(flow_run_id=run.flow_run_id, task_run_id=run.id)
     error = raised.error
+    deadline = call.context.deadline
+    if isinstance(error, TaskTimedOut) and error.kind == "Flow" and deadline is not None and utcnow() >= deadline:
+        # What the function calls ends with the flow's time too, and may be the first to say so.
+        raised = Raised(error, is_timeout=True, is_stuck=raised.is_stuck)
     if not isinstance(error, Exception):
         scope = _scope_of(here)
         if scope is not None and scope.is_cancelling:
