@@ -41,7 +41,7 @@ def calls_busy() -> None:
 
 
 async def is_told_first_by_what_it_called() -> None:
-    time.sleep(0.2)  # the loop is blocked: its timer comes later
+    time.sleep(0.2)  # noqa: ASYNC251  the loop is blocked: its timer comes later
     raise TaskTimedOut("Flow", 5.0)
 
 
