@@ -804,9 +804,12 @@ class SlotsOverLimit(ConcurrencySlotAcquisitionError, ValueError):
         self.slots = slots
 
     def __str__(self) -> str:
+        command = f"gcl update {self.limit_name} --limit {self.slots}"
+        if self.limit_name.startswith("tag:"):
+            command = f"concurrency-limit create {self.limit_name.removeprefix('tag:')} {self.slots}"
         return (
             f"{self.slots} slots of concurrency limit {self.limit_name!r} were asked for, and it has {self.limit}; "
-            f"occupy fewer, or raise it: flowyard gcl update {self.limit_name} --limit {self.slots}"
+            f"occupy fewer, or raise it: flowyard {command}"
         )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import re
 import sys
+import unicodedata
 from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self, cast
@@ -124,9 +126,12 @@ class Block(BaseModel, ABC):
 
     @classmethod
     def get_block_type_slug(cls) -> str:
-        """Return the name in lowercase letters, digits and dashes; blocks are loaded by it: `slug/name`."""
+        """Return the name in lowercase letters, digits and dashes; blocks are loaded by it: `slug/name`.
+
+        Letters lose their accents. A name with others than Latin ones gets a checksum, so that no two have one slug.
+        """
         text = declared(cls, "_block_type_slug", own=True) or cls.get_block_type_name()
-        return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+        return _slug_of(text)
 
     @classmethod
     def get_block_capabilities(cls) -> frozenset[str]:
@@ -231,6 +236,7 @@ class Block(BaseModel, ABC):
         Raises:
             BlockNameTaken: another block of its type has the name, and `overwrite` is not set.
             ValueError: there is no name, or it has other characters than lowercase letters, digits and dashes.
+            InvalidBlockRegistration: it is a `Block` itself.
             BlockCycle: through the blocks it refers to it would contain itself.
         """
         del client
@@ -333,6 +339,16 @@ class Block(BaseModel, ABC):
         if not isinstance(other, Block):
             return NotImplemented
         return type(other) is type(self) and other.__dict__ == self.__dict__
+
+
+def _slug_of(text: str) -> str:
+    if text.isascii():
+        return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    spelled = unicodedata.normalize("NFKD", text.casefold())
+    lost = any(letter.isalnum() and not letter.isascii() for letter in spelled)
+    accents = {ord(letter): None for letter in spelled if unicodedata.combining(letter)}
+    checksum = f" {hashlib.sha256(text.encode()).hexdigest()[:8]}" if lost else ""
+    return re.sub(r"[^a-z0-9]+", "-", spelled.translate(accents) + checksum).strip("-")
 
 
 def _text(value: object) -> str | None:

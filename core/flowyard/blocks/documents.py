@@ -78,8 +78,7 @@ def register_with_inner(store: BlockStore, kind: type[Block]) -> None:
     Raises:
         InvalidBlockRegistration: it is `Block` itself or abstract.
     """
-    if kind is kind.root():
-        raise InvalidBlockRegistration(kind.__name__, "it is the base of all blocks; register a class derived from it")
+    _refuse_base(kind)
     if not is_concrete(kind):
         missing = ", ".join(sorted(getattr(kind, "__abstractmethods__", ())))
         raise InvalidBlockRegistration(kind.__name__, f"it is abstract ({missing}); register a class derived from it")
@@ -93,9 +92,15 @@ def register_with_inner(store: BlockStore, kind: type[Block]) -> None:
             seen |= inner
 
 
+def _refuse_base(kind: type[Block]) -> None:
+    if kind is kind.root():
+        raise InvalidBlockRegistration(kind.__name__, "it is the base of all blocks; register a class derived from it")
+
+
 def save(store: BlockStore, block: Block, name: str | None, *, overwrite: bool) -> UUID:
     """Save a block and return the id of its document; without a name anonymously."""
     kind = type(block)
+    _refuse_base(kind)
     block_type, schema = register(store, kind)
     dump = Dump(_identity)
     data = dump.model(block)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from pydantic import SecretStr
+from pydantic import ConfigDict, SecretStr, field_validator
 
 from flowyard.blocks.core import Block
 
@@ -36,13 +36,15 @@ class String(Block):
         greeting = String.load("greeting").value
     """
 
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
     _is_protected: ClassVar[bool] = True
 
     value: str
 
 
 class DateTime(Block):
-    """A moment.
+    """A moment; one without a time zone is in UTC.
 
     Example:
         from flowyard.blocks.system import DateTime
@@ -56,6 +58,11 @@ class DateTime(Block):
 
     value: datetime
 
+    @field_validator("value")
+    @classmethod
+    def _aware(cls, value: datetime) -> datetime:
+        return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+
 
 class Secret(Block):
     """A text that is encrypted where it is kept, and shown nowhere.
@@ -66,6 +73,8 @@ class Secret(Block):
         Secret(value="s3cr3t").save("database-password")
         password = Secret.load("database-password").get()
     """
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     _is_protected: ClassVar[bool] = True
 

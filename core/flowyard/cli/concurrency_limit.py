@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flowyard.cli.invocation import Invocation, Output, OutputFormat, Yes
+from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFormat, Yes
 from flowyard.cli.lazy import command_group
 from flowyard.cli.output import ago, say, write_json, write_list, write_table
 from flowyard.exceptions import ObjectNotFound
@@ -30,6 +30,8 @@ def create(
 ) -> None:
     """Make the limit of a tag, or change it."""
     run = Invocation(context)
+    if not tag.strip():
+        raise CommandFailed("A tag needs a name.")
     name = TAG_PREFIX + tag
     with run.control() as control:
         try:

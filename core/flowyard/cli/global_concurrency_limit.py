@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +12,7 @@ from flowyard.cli.invocation import CommandFailed, Invocation, Output, OutputFor
 from flowyard.cli.lazy import command_group
 from flowyard.cli.output import ago, say, write_json, write_list, write_table
 from flowyard.cli.records import fields_of
+from flowyard.exceptions import FlowyardError
 from flowyard.schemas.limits import TAG_PREFIX, ConcurrencyLimit, SlotHolder
 
 app = command_group("Manage the limits that code names with `concurrency` and `rate_limit`.")
@@ -72,16 +75,15 @@ def create(
 ) -> None:
     """Make a limit."""
     run = Invocation(context)
-    with run.control() as control:
-        control.limits.create(
-            ConcurrencyLimit(
-                name=name,
-                limit=limit,
-                active=not disable,
-                active_slots=active_slots,
-                slot_decay_per_second=slot_decay_per_second,
-            )
-        )
+    made = ConcurrencyLimit(
+        name=name,
+        limit=limit,
+        active=not disable,
+        active_slots=active_slots,
+        slot_decay_per_second=slot_decay_per_second,
+    )
+    with run.control() as control, _refusing():
+        control.limits.create(made)
     say(run, f"Created concurrency limit '{name}' with {limit} slots.", colour="green")
 
 
@@ -110,7 +112,7 @@ def update(
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if not changes:
         raise CommandFailed("Nothing to change: give --limit, --active-slots, --slot-decay-per-second, --enable ...")
-    with run.control() as control:
+    with run.control() as control, _refusing():
         control.limits.update(name, **changes)
     say(run, f"Updated concurrency limit '{name}'.", colour="green")
 
@@ -136,6 +138,17 @@ def delete(context: typer.Context, name: Name, yes: Yes = False) -> None:
         run.confirm(f"Delete concurrency limit '{name}'?", yes=yes)
         control.limits.delete(name)
     say(run, f"Deleted concurrency limit '{name}'.", colour="green")
+
+
+@contextmanager
+def _refusing() -> Generator[None]:
+    """Say what is wrong with a limit that cannot be."""
+    try:
+        yield
+    except FlowyardError:  # its message stands for itself
+        raise
+    except ValueError as error:
+        raise CommandFailed(f"{error}.") from error
 
 
 def _switch(run: Invocation, name: str, *, is_active: bool) -> None:

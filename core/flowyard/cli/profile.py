@@ -49,6 +49,8 @@ def create(
     """Make a profile."""
     run = Invocation(context)
     profiles = load_profiles()
+    if not name.strip():
+        raise CommandFailed("A profile needs a name.")
     if name in profiles:
         raise CommandFailed(
             f"Profile {name!r} already exists. Delete it with `flowyard profile delete {name}`, or choose another name."
@@ -104,6 +106,8 @@ def rename(context: typer.Context, name: Name, new_name: Annotated[str, typer.Ar
     run = Invocation(context)
     profiles = load_profiles()
     profile = _existing(profiles, name)
+    if not new_name.strip():
+        raise CommandFailed("A profile needs a name.")
     if new_name in profiles:
         raise CommandFailed(f"Profile {new_name!r} already exists.")
     profiles.add_profile(Profile(new_name, profile.settings, profile.source, profile.unknown))

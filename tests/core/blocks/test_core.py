@@ -10,6 +10,7 @@ import re
 import traceback
 from abc import abstractmethod
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
@@ -337,6 +338,32 @@ def test_capabilities_are_those_of_all_bases():
     assert Child.get_block_type_slug() == "child"
     assert Block.is_block_class(Child)
     assert not Block.is_block_class(Child(user="a", password="b"))
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [("My Block", "my-block"), ("Größe", "grosse"), ("Café", "cafe"), ("Валюта", "6aa14ce3"), ("РынокA", "a-718fb632")],
+)
+def test_a_slug_has_plain_letters_and_is_never_empty(name, slug):
+    class Named(Block):
+        _block_type_name: ClassVar[str | None] = name
+
+    assert Named.get_block_type_slug() == slug
+
+
+def test_a_block_that_is_no_class_of_its_own_cannot_be_saved():
+    with pytest.raises(InvalidBlockRegistration, match="base of all blocks"):
+        Block().save("it")
+
+
+def test_a_moment_without_a_time_zone_is_in_utc():
+    assert DateTime(value="2026-01-01T00:00:00").value == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("kind", [String, Secret])
+def test_a_number_is_taken_for_a_text(kind):
+    kind(value=42).save("answer")
+    assert kind.load("answer") == kind(value="42")
 
 
 def test_a_slug_makes_a_block_of_its_class():

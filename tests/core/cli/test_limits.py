@@ -32,11 +32,14 @@ def test_mistakes_end_with_one_line_and_exit_code_1(run: Any) -> None:
         (("gcl", "update", "none", "--limit", "1"), "no concurrency limit 'none'"),
         (("gcl", "update", "none"), "Nothing to change"),
         (("gcl", "update", "none", "--enable", "--disable"), "not both"),
+        (("gcl", "create", "", "--limit", "1"), "cannot be the name of a concurrency limit"),
         (("concurrency-limit", "reset", "none"), "no concurrency limit 'tag:none'"),
+        (("concurrency-limit", "create", "", "1"), "needs a name"),
     ]:
         done = run(*command)
         assert done.code == 1, command
         assert message in done.stdout + done.stderr, command
+        assert "Traceback" not in done.stdout + done.stderr, command
 
 
 def test_the_limit_of_a_tag_is_made_changed_and_deleted(run: Any) -> None:

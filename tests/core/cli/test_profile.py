@@ -37,6 +37,13 @@ def test_create_makes_an_empty_profile_or_a_copy(run: Any) -> None:
     assert made.active_name == "team"
 
 
+def test_a_profile_has_a_name(run: Any) -> None:
+    run("profile", "create", "night")
+    for command in (("create", ""), ("create", " "), ("rename", "night", "")):
+        done = run("profile", *command)
+        assert (done.code, "needs a name" in done.stdout) == (1, True), command
+
+
 def test_use_makes_a_profile_active(run: Any) -> None:
     done = run("profile", "use", "other")
     assert done.code == 0

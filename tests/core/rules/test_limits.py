@@ -42,6 +42,11 @@ def test_an_inactive_limit_lets_everybody_pass() -> None:
     assert decide_slots(request(5), [use(limit=1, taken=9, active=False)]).is_granted
 
 
+def test_too_many_slots_are_refused_with_the_command_that_makes_them() -> None:
+    assert str(SlotsOverLimit("db", 2, 3)).endswith("flowyard gcl update db --limit 3")
+    assert str(SlotsOverLimit("tag:db", 0, 1)).endswith("flowyard concurrency-limit create db 1")
+
+
 def test_more_slots_than_there_are_can_never_be_granted() -> None:
     with pytest.raises(SlotsOverLimit, match="3 slots of concurrency limit 'db' were asked for, and it has 2"):
         decide_slots(request(3), [use()])
