@@ -25,6 +25,8 @@ from flowyard.schemas.requests import ApiAnswer, ApiRequest
 from flowyard.settings import Settings
 from flowyard.telemetry import TELEMETRY
 
+JOURNAL = "/journal"
+"""Where batches go; everything else is a call of the control plane."""
 _GZIP = 16 + zlib.MAX_WBITS
 _WORTH_COMPRESSING = 1000
 _TOKENS_AT_MOST = 3  # others of this client can be given a new one in between
@@ -105,13 +107,23 @@ class Connection:
             raise self._away(_cause(error), may_have_arrived=not has_surely_not_arrived(error)) from error
         except (httpx.InvalidURL, UnicodeError) as error:
             raise self._away(f"it is no address: {error}") from error
-        status = answer.status_code
-        if status in _TAKEN:
+        status, kind = answer.status_code, _media_type(answer)
+        if status in _TAKEN and kind == ("application/json" if path == JOURNAL else "application/msgpack"):
             self.has_answered = True
             return answer.content
         said = f"it answers {status} {answer.reason_phrase} to POST {path}"
-        if status in _UNREADABLE:
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            way = "FLOWYARD_SERVER_API_MAX_BODY_BYTES, or a proxy on the way, lets no request of that size through"
+            raise RequestRefused(self.url, f"{said} of {len(packed):,} bytes: {way}")
+        if status in _UNREADABLE and kind == "application/json":
             raise RequestRefused(self.url, f"{said}: {answer.text[:500]}")
+        if status in _TAKEN | _UNREADABLE:
+            raise self.foreign(f"{said} with {kind or 'no content type'}")
+        if answer.has_redirect_location:
+            said = (
+                f"{said} and points to {answer.headers['location']!r}: give FLOWYARD_API_URL the server's own address"
+            )
+            raise self._away(said, is_passing=False)
         if status in self._passing:
             raise self._away(said, retry_after_seconds=retry_after_of(answer))
         if status == HTTPStatus.FORBIDDEN and "CSRF" in answer.text:
@@ -122,6 +134,11 @@ class Connection:
         if status == HTTPStatus.NOT_FOUND:
             raise self._away(f"{said}: there is no Flowyard server at this address", is_passing=False)
         raise self._away(said)
+
+    def foreign(self, said: str) -> ServerAway:
+        """Return the error for what no Flowyard server answers: a proxy did, and the server has not taken anything."""
+        said = f"{said}, which is no answer of a Flowyard server; a proxy on the way may have given it"
+        return self._away(said, is_passing=False)
 
     def _post(self, path: str, packed: bytes, headers: Mapping[str, str]) -> httpx.Response:
         for tokens in range(_TOKENS_AT_MOST + 1):
@@ -139,7 +156,10 @@ class Connection:
                 answer = self._client.get(self.url + self._csrf.path)
                 if answer.status_code != HTTPStatus.OK:
                     return False
-                self._csrf.take(answer.content)
+                try:
+                    self._csrf.take(answer.content)
+                except ValueError:
+                    return False
         return True
 
     def forward(self, request: ApiRequest) -> ApiAnswer:
@@ -192,6 +212,10 @@ def compressed(body: bytes) -> bytes:
 def decompressed(packed: bytes) -> bytes:
     """Return what `compressed` was given."""
     return zlib.decompress(packed, _GZIP) if packed[:2] == b"\x1f\x8b" else packed
+
+
+def _media_type(answer: httpx.Response) -> str:
+    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _cause(error: httpx.HTTPError) -> str:

@@ -22,7 +22,7 @@ from typing_extensions import override
 from flowyard.exceptions import LeaseLost, RecordsNotDurable, RequestRefused, ServerAway
 from flowyard.journal.batches import Group, Operation, Segment, Source, cause_of, not_durable
 from flowyard.journal.write_behind import Transactions
-from flowyard.remote.connection import Connection, compressed, decompressed
+from flowyard.remote.connection import JOURNAL, Connection, compressed, decompressed
 from flowyard.remote.refused import put_aside
 from flowyard.remote.spool import Frame, Spool, spool_files, spool_path
 from flowyard.schemas.events import JournalEvent
@@ -33,7 +33,6 @@ from flowyard.upcalls.calls import Question, open_answer
 from flowyard.upcalls.values import pack_value, unpack_value
 
 _logger = logging.getLogger("flowyard.journal")
-JOURNAL = "/journal"
 _EVENTS_IN_A_BATCH = 1000
 _LARGEST_REQUEST = 4_000_000
 # 20 MB; what a process recorded under older ones ended long ago.
@@ -238,7 +237,10 @@ class Delivery(Transactions):
                 _logger.error("what was kept while the server was away came too late: %s", error)
                 self._put_aside(frame, f"{error}")
             return
-        refusals: list[dict[str, Any]] = json.loads(content)["refused"]
+        try:
+            refusals: list[dict[str, Any]] = json.loads(content)["refused"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise self._connection.foreign(f"it answers {content[:200]!r} to POST {JOURNAL}") from error
         if refusals:
             batches = self._batches_in(frame)
             for refused in refusals:

@@ -19,6 +19,7 @@ class Server:
 
     def __init__(self) -> None:
         self.statuses: list[int] = [200]
+        self.kind: str | None = None
         self.requests: list[dict[str, Any]] = []
         self.url = ""
 
@@ -35,6 +36,10 @@ def server() -> Iterator[Server]:
             self.send_response(status)
             if status == 503:
                 self.send_header("Retry-After", "0")
+            kind = "application/json" if self.path == "/api/journal" or status != 200 else "application/msgpack"
+            self.send_header("Content-Type", service.kind or kind)
+            if status == 302:
+                self.send_header("Location", "https://flows.example/api/journal")
             self.send_header("Content-Length", "2")
             self.end_headers()
             self.wfile.write(b"ok")
@@ -75,7 +80,14 @@ def test_a_request_is_not_sent_again_for_ever(server: Server, connection: Connec
 
 @pytest.mark.parametrize(
     ("status", "says"),
-    [(401, "FLOWYARD_API_KEY"), (403, "FLOWYARD_API_KEY"), (404, "no Flowyard server"), (422, "422")],
+    [
+        (302, "https://flows.example"),
+        (401, "FLOWYARD_API_KEY"),
+        (403, "FLOWYARD_API_KEY"),
+        (404, "no Flowyard server"),
+        (413, "FLOWYARD_SERVER_API_MAX_BODY_BYTES"),
+        (422, "422"),
+    ],
 )
 def test_what_would_be_answered_in_the_same_way_is_asked_once(
     server: Server, connection: Connection, status: int, says: str
@@ -85,6 +97,16 @@ def test_what_would_be_answered_in_the_same_way_is_asked_once(
         connection.ask("/journal", b"body")
     assert len(server.requests) == 1
     assert "fy_key" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [200, 400, 422])
+@pytest.mark.parametrize("path", ["/journal", "/control/runs/forks"])
+def test_a_page_of_a_proxy_is_no_answer(server: Server, connection: Connection, status: int, path: str) -> None:
+    server.statuses, server.kind = [status], "text/html; charset=utf-8"
+    with pytest.raises(ServerAway, match=f"{status}.* with text/html, which is no answer of a Flowyard server"):
+        connection.ask(path, b"body")
+    assert len(server.requests) == 1
+    assert not connection.has_answered
 
 
 def test_large_bodies_travel_compressed(server: Server, connection: Connection) -> None:

@@ -259,18 +259,21 @@ def report(tmp_path: Path) -> Iterator[Callable[..., RemoteBackend]]:
 
 
 class Gate:
-    """Lets requests to a server through, or answers that it is not there."""
+    """Lets requests to a server through, or answers that it is not there, or what a proxy does."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
         self.is_open = True
+        self.answer: tuple[int, bytes, bytes] = (503, b"text/plain", b"")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self.is_open or scope["type"] != "http" or scope["path"] == "/api/health":
             await self._app(scope, receive, send)
             return
-        await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
+        status, kind, body = self.answer
+        headers = [(b"retry-after", b"0"), (b"content-type", kind)]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 @pytest.fixture
@@ -308,6 +311,33 @@ def test_what_a_process_could_not_send_the_next_one_does(
     assert [line.message for line in second.control.read_logs(LogFilter(flow_run_id=run.id))] == ["the last line"]
     second.close()
     assert list(tmp_path.glob("spool/*")) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, b"text/html", b"<html>Please log in.</html>"),
+        (200, b"application/json", b'{"status": "ok"}'),
+        (400, b"text/html; charset=utf-8", b"<html>Bad Request</html>"),
+        (302, b"text/html", b""),
+    ],
+    ids=["a page", "JSON", "an error page", "a redirect"],
+)
+def test_what_a_proxy_answers_in_the_place_of_the_server_loses_nothing(
+    shared_server: Any, gate: Gate, report: Callable[[str], RemoteBackend], answer: tuple[int, bytes, bytes]
+) -> None:
+    backend = report(shared_server.address)
+    run, lease = begin(backend)
+    gate.answer, gate.is_open = answer, False
+    recorder = backend.journal.recorder(lease)
+    for number in range(3):
+        record(recorder, make_task_run(run.id, number))
+        backend.journal.flush()
+    assert backend.journal.delivery.is_behind
+    gate.is_open = True
+    assert backend.journal.delivery.wait_until_caught_up(DEADLINE)
+    backend.control.propose_flow_run_state(run.id, State(COMPLETED), lease=lease)
+    assert backend.control.task_run_counts(run.id) == {("work", "Completed"): 3}
 
 
 def test_the_command_line_shows_what_is_kept_and_sends_it(
