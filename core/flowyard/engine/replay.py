@@ -10,6 +10,7 @@ from uuid import UUID
 from flowyard.logging.run_log import RunLog
 from flowyard.results.fingerprints import fingerprint_of
 from flowyard.results.handles import UnpersistedResult
+from flowyard.results.records import loss_of
 from flowyard.rules.decision import has_persisted_result, revised
 from flowyard.schemas.recorded_result import RecordedResult
 from flowyard.schemas.runs import TaskRun
@@ -153,6 +154,8 @@ def reusable_state(earlier: Earlier | None, run: TaskRun, fingerprint: Fingerpri
         return None
     # Nothing is hashed in a first attempt.
     kept, refusal = (None, None) if earlier.is_empty else earlier.claim(run, fingerprint)
+    if kept is not None and (loss := loss_of(kept.state.data)) is not None:
+        kept, refusal = None, loss
     if kept is not None:
         log.info("Task run '%s' is already completed; its persisted result is used", run.name)
         return kept.state

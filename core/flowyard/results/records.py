@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from flowyard.exceptions import MissingResult
+from flowyard.exceptions import CorruptResult, MissingResult
 from flowyard.filesystems.contract import ListedFiles, ReadableFiles
 from flowyard.filesystems.folder import Folder, LocalFiles
 from flowyard.results.blob import BlobHeader
@@ -20,6 +20,7 @@ from flowyard.results.handles import ONLY_HERE, LiteralResult, PersistedResult, 
 from flowyard.results.packs import SUFFIX, iter_frames
 from flowyard.results.reading import BinaryFile, Opened
 from flowyard.results.storage import list_files, location_of, open_file
+from flowyard.schemas.recorded_result import RecordedResult
 from flowyard.schemas.states import ResultHandle
 from flowyard.schemas.unknown_result import UnknownResult
 from flowyard.settings import get_current_settings
@@ -76,6 +77,36 @@ def recorded_value(record: Mapping[str, Any]) -> Any:
         MissingResult: it was not persisted, or its file is gone or damaged.
     """
     return result_from_record(record, _folder(str(get_current_settings().FLOWYARD_LOCAL_STORAGE_PATH))).get()
+
+
+def loss_of(data: object) -> str | None:
+    """Return what became of a value that was kept in a folder, if it cannot be read any more; None if it can.
+
+    Only folders are looked into, a few microseconds each. Elsewhere a value is missed when it is asked for.
+    """
+    try:
+        handle = data
+        if type(data) is RecordedResult:  # one that was read ahead is there
+            block_id = data.record.get("storage_block_id")
+            if block_id is not None and not isinstance(_block(block_id), LocalFiles):
+                return None
+            handle = result_from_record(data.record, _folder(str(get_current_settings().FLOWYARD_LOCAL_STORAGE_PATH)))
+        if isinstance(handle, PersistedResult) and isinstance(handle.storage, LocalFiles):
+            if handle.has_cached_object():
+                return None
+            handle.header()
+    except FileNotFoundError as error:
+        return f"its result is gone: {error}"
+    except CorruptResult as error:
+        return str(error)
+    except (MissingResult, ValueError, TypeError):  # not to be had now, but perhaps when it is needed
+        return None
+    return None
+
+
+@lru_cache(8)
+def _block(block_id: str) -> ReadableFiles:
+    return load_storage(UUID(block_id), "the record of a result")  # a query, for each of ten thousand results
 
 
 @lru_cache(8)

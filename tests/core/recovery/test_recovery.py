@@ -22,6 +22,7 @@ from flowyard import flow, task
 from flowyard.exceptions import CannotContinue, ObjectNotFound
 from flowyard.recovery import fork_flow_run, resume_flow_run, retry_flow_run
 from flowyard.schemas.ids import new_id
+from flowyard.settings import get_current_settings
 from flowyard.task_runners import ConcurrentTaskRunner, ProcessPoolTaskRunner, SequentialTaskRunner
 
 calls: list[Any] = []
@@ -89,6 +90,41 @@ def test_a_run_can_be_resumed_more_than_once() -> None:
     # 4 had completed, so it is not asked again; the flow now fails nowhere.
     assert resume_flow_run(flow_run_id, flow=steps).result() == 80
     assert 4 not in calls
+
+
+@pytest.mark.parametrize("size", [10, 100_000], ids=["in a pack", "in files"])
+@pytest.mark.parametrize("harm", ["gone", "cut off"])
+def test_what_was_lost_of_the_results_is_made_again(harm: str, size: int, records: Any) -> None:
+    trouble.fails_at = 1
+
+    @task(persist_result=True)
+    def make(letter: str) -> str:
+        calls.append(letter)
+        return letter * size
+
+    @flow
+    def both() -> int:
+        made = make("a") + make("b")
+        if trouble.fails_at:
+            raise RuntimeError("trouble")
+        return len(made)
+
+    failed = both(return_state=True)
+    trouble.fails_at = None
+    calls.clear()
+    run_id = failed.state_details.flow_run_id
+    folder = get_current_settings().FLOWYARD_LOCAL_STORAGE_PATH / "runs" / str(run_id)
+    last = max(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size >= 20)
+    if harm == "gone":
+        last.unlink()
+    else:
+        last.write_bytes(last.read_bytes()[:-5])
+
+    assert resume_flow_run(run_id, flow=both).result() == 2 * size
+
+    assert calls == (["a", "b"] if harm == "gone" and size == 10 else ["b"])  # a pack has both
+    lines = [line for line in records.logs(run_id) if "is executed again: " in line]
+    assert len(lines) == len(calls)
 
 
 def test_a_task_without_persisted_results_is_executed_again() -> None:
