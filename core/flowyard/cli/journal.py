@@ -76,14 +76,23 @@ def replay(
     run = Invocation(context)
     settings = run.settings()
     count = 0
+    kept: list[str] = []
     for path in spool_files(spool_folder(settings)):
         spool = Spool.adopt(path)
         if spool is None:
             continue
         try:
             count += _send(spool, settings, url or spool.url)
+        except ServerAway as error:
+            # What is for other servers shall not wait for this one.
+            kept.append(
+                f"{spool.count} requests are still kept in {spool.path}: {error.where!r} is away: {error.cause}"
+            )
         finally:
             spool.close()
+    if kept:
+        advice = "start the server there, or say where it is now: flowyard journal replay --url URL"
+        raise CommandFailed("\n".join([*kept, *([f"Sent {count} others."] if count else []), advice]))
     say(run, f"Sent {count} requests." if count else "Nothing waits: servers have everything.", colour="green")
 
 
@@ -129,8 +138,6 @@ def _send(spool: Spool, settings: Settings, url: str) -> int:
     connection = Connection(settings.copy_with_update({FLOWYARD_API_URL: url}))
     try:
         return send(spool, connection)
-    except ServerAway as error:
-        raise CommandFailed(f"{spool.count} requests are still kept in {spool.path}: {error}") from error
     finally:
         connection.close()
 

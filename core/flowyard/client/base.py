@@ -93,7 +93,20 @@ def _status_error(message: str, request: httpx.Request, response: httpx.Response
 
 
 class FlowyardResponse(httpx.Response):
-    """An answer whose `raise_for_status` raises `FlowyardHTTPStatusError`."""
+    """An answer whose `raise_for_status` raises `FlowyardHTTPStatusError`, as its `json` does where it is none."""
+
+    @override
+    def json(self, **kwargs: Any) -> Any:
+        try:
+            return super().json(**kwargs)
+        except ValueError as error:
+            kind = self.headers.get("content-type", "no content type")
+            said = (
+                f"The answer {self.status_code} {self.reason_phrase} for url '{self.request.url}' is no JSON ({kind})"
+            )
+            hint = "a Flowyard server did not give it; see FLOWYARD_API_URL"
+            message = f"{said}: {hint}\nResponse: {self.text[:_SHOWN]}"
+            raise FlowyardHTTPStatusError(message, request=self.request, response=self) from error
 
     @override
     def raise_for_status(self) -> Self:

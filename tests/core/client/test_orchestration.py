@@ -270,6 +270,19 @@ def test_a_busy_server_is_asked_again_when_it_said(home: Path, is_blocking: bool
     assert asked[0].headers["Authorization"] == "Bearer k1"
 
 
+def test_a_page_in_the_place_of_an_answer_is_an_error_that_shows_it(home: Path) -> None:
+    page = httpx.Response(200, html="<html>Please log in.</html>")
+    options: dict[str, Any] = {"transport": httpx.MockTransport(lambda _: page)}
+    with (
+        temporary_settings({FLOWYARD_HOME: home, FLOWYARD_API_URL: "http://h/api"}),
+        get_client(options, sync_client=True) as client,
+        pytest.raises(FlowyardHTTPStatusError, match="'http://h/api/flows/filter' is no JSON .text/html") as caught,
+    ):
+        client.read_flows()
+    assert "FLOWYARD_API_URL" in f"{caught.value}"
+    assert "Please log in." in f"{caught.value}"
+
+
 def test_what_may_have_arrived_is_sent_again_only_if_that_does_nothing_twice(home: Path) -> None:
     asked: list[str] = []
 

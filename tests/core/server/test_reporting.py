@@ -24,6 +24,7 @@ from flowyard.local.backend import LocalBackend
 from flowyard.logging import get_run_logger
 from flowyard.process.backends import PROCESS, close_backends
 from flowyard.remote import RemoteBackend
+from flowyard.remote.spool import Spool, frames_of, summary_of
 from flowyard.schemas.filters import ArtifactFilter, FlowRunFilter, LogFilter, TaskRunFilter
 from flowyard.schemas.policies import RetryPolicy
 from flowyard.schemas.runs import FlowRun, utcnow
@@ -350,11 +351,37 @@ def test_the_command_line_shows_what_is_kept_and_sends_it(
     backend.close()
     with temporary_settings({FLOWYARD_HOME: tmp_path, FLOWYARD_CLIENT_MAX_RETRIES: 0}):
         invoke_and_assert(["journal", "status"], expected_output_contains=["has ended", "1"])
-        invoke_and_assert(["journal", "replay"], expected_code=1, expected_output_contains="still kept")
+        still = ["still kept", "503", "flowyard journal replay --url URL"]
+        invoke_and_assert(["journal", "replay"], expected_code=1, expected_output_contains=still)
         gate.is_open = True
         invoke_and_assert(["journal", "replay"], expected_output_contains="Sent 1 request")
         invoke_and_assert(["journal", "status"], expected_output_contains="Nothing waits")
     assert report(shared_server.address).control.task_run_counts(run.id) == {("work", "Completed"): 1}
+
+
+def test_records_for_a_server_that_has_moved_keep_no_others_back_and_can_be_sent_where_it_is(
+    shared_server: Any, gate: Gate, report: Callable[[str], RemoteBackend], tmp_path: Path
+) -> None:
+    backend = report(shared_server.address)
+    run, lease = begin(backend)
+    gate.is_open = False
+    record(backend.journal.recorder(lease), make_task_run(run.id))
+    backend.close()
+    gate.is_open = True
+    [path] = (tmp_path / "spool").glob("*.spool")
+    kept = summary_of(path)
+    assert kept is not None
+    with socket.socket() as gone, temporary_settings({FLOWYARD_HOME: tmp_path, FLOWYARD_CLIENT_MAX_RETRIES: 0}):
+        gone.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{gone.getsockname()[1]}/api"
+        moved = Spool(path.with_name("0.spool"), address, kept.reporter)
+        for frame in frames_of(path):
+            moved.append(frame)
+        moved.close()
+        invoke_and_assert(["journal", "replay"], expected_code=1, expected_output_contains=[address, "Sent 1 others"])
+        assert [left.name for left in path.parent.glob("*.spool")] == ["0.spool"]
+        invoke_and_assert(["journal", "replay", "--url", kept.url], expected_output_contains="Sent 1 requests")
+    assert list(path.parent.glob("*.spool")) == []
 
 
 def test_a_full_disk_while_the_server_is_away_stops_the_flow_and_loses_nothing_that_was_accepted(
