@@ -233,8 +233,9 @@ def _store(artifact: Artifact, data: Any) -> ArtifactRecord:
     here = current()
     flow_run_id, task_run_id = artifact.flow_run_id, artifact.task_run_id
     if flow_run_id is None and task_run_id is None:
-        if here.task_run is not None:
-            task_run_id, flow_run_id = here.task_run.task_run.id, here.task_run.task_run.flow_run_id
+        task_context = here.shown_task_run
+        if task_context is not None:
+            task_run_id, flow_run_id = task_context.task_run.id, task_context.task_run.flow_run_id
         elif here.flow_run is not None:
             flow_run_id = here.flow_run.flow_run.id
     record = ArtifactRecord(

@@ -85,7 +85,20 @@ class TaskRunContext:
     @classmethod
     def get(cls) -> Self | None:
         """Return the context of the task run that is executing here, or None."""
-        return current().task_run  # pyright: ignore[reportReturnType]
+        return current().shown_task_run  # pyright: ignore[reportReturnType]
+
+
+@dataclass(frozen=True, slots=True)
+class HookContext:
+    """What tells a hook from the function of the run around it."""
+
+    is_async: bool
+    entry_loop: Any = None
+    """The event loop that was running in the thread when the hook was entered, and that stands still until it ends;
+    None for none."""
+    task_run: TaskRunContext | None = None
+    """The task run that the hook is about: its code sees it, and what it logs is the task run's. What it calls is
+    called by the flow, as the task run has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,18 @@ class RunContext:
     """On a remote worker: what stands for the control plane of the flow's process. None where the settings tell."""
     transaction: Any = None
     """What takes the tasks that are called here together (`engine.staging.Staging`); None for nothing."""
+    hook: HookContext | None = None
+    """The hook that executes here; None in the function of a run."""
+
+    @property
+    def shown_task_run(self) -> TaskRunContext | None:
+        """The task run that user code sees here: the one that calls what is called here, or that a hook is about."""
+        return self.task_run if self.hook is None or self.task_run is not None else self.hook.task_run
+
+    @property
+    def colour(self) -> HookContext | TaskRunContext | FlowRunContext | None:
+        """Whose function executes here, which is sync or async; None outside of runs."""
+        return self.hook or self.task_run or self.flow_run
 
 
 _NOWHERE = RunContext()
@@ -161,7 +186,7 @@ def get_run_context() -> FlowRunContext | TaskRunContext:
         MissingContextError: this is not inside a run.
     """
     here = current()
-    found = here.task_run or here.flow_run
+    found = here.shown_task_run or here.flow_run
     if found is None:
         raise MissingContextError("there is no run here: call this inside a flow or task that is running")
     return found

@@ -26,7 +26,7 @@ def returns_awaitable(is_async: bool) -> bool:
     if not is_async:
         return False
     here = current()
-    run = here.task_run or here.flow_run
+    run = here.colour
     if run is None:
         return True
     loop = running_loop()

@@ -519,4 +519,5 @@ class _Run:
         hooks = self.template.hooks.get(of or state.type, ())
         if hooks:
             here = RunContext(self.context, None, current().tags)
-            await run_hooks(hooks, (self.template.flow, self.flow_run, state), self.log, here)
+            arguments = {"flow": self.template.flow, "flow_run": self.flow_run, "state": state}
+            await run_hooks(hooks, arguments, self.log, here)

@@ -156,10 +156,12 @@ class Scope:
         if not is_async:
             return None
         loop = self.loop if self.loop is not None else self.background.get()
+        hook = current().hook
+        if hook is not None and hook.entry_loop is loop:
+            return self._loop_beside(loop)
         if loop is not running_loop():
             return loop
-        here = current()
-        caller = here.task_run or here.flow_run
+        caller = current().colour
         return loop if caller is None or caller.is_async else self._loop_beside(loop)
 
     def _loop_beside(self, blocked: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:

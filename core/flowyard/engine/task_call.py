@@ -17,7 +17,7 @@ from flowyard.engine.caching import Claim, cached_state, claim_of, releasing
 from flowyard.engine.dependencies import UpstreamFailed, resolve
 from flowyard.engine.effects import Effect, Raised, SleepUntil, WaitFor
 from flowyard.engine.executing import Execute
-from flowyard.engine.invoke import Invoke
+from flowyard.engine.invoke import Invoke, by_name
 from flowyard.engine.lost_values import regain
 from flowyard.engine.prepared import Hook, PreparedCall, warn_if_slow
 from flowyard.engine.replay import Fingerprint, reusable_state
@@ -230,7 +230,7 @@ async def _call_task(
             scope.earlier.forget(run)
     hooks = template.on_completion if state.is_completed() else template.on_failure if state.is_failed() else ()
     if hooks:
-        await run_hooks(hooks, (spec.task, run, state), log, RunContext(scope.context, None, prepared.tags))
+        await _run_task_hooks(hooks, prepared, _context_of(prepared, parameters), state)
     return state
 
 
@@ -262,7 +262,7 @@ def _context_of(prepared: PreparedCall, parameters: Mapping[str, Any]) -> TaskRu
 
 async def _look_up(prepared: PreparedCall, claim: Claim, submission: Submission | None) -> State[Any] | None:
     """Return the state Cached of a call whose value is in the cache, else None."""
-    scope, template, run = prepared.scope, prepared.template, prepared.run
+    scope, template = prepared.scope, prepared.template
     here = RunContext(scope.context, claim.context, prepared.tags, transaction=prepared.transaction)
     flow_run_count = scope.flow_run.run_count if scope.flow_run is not None else 0
     state = await cached_state(claim, here, scope, prepared.slot if submission is None else None, flow_run_count)
@@ -271,18 +271,31 @@ async def _look_up(prepared: PreparedCall, claim: Claim, submission: Submission 
     prepared.parameters = {}
     scope.note(state)
     if template.on_completion and template.spec.cache.runs_hooks:
-        log = scope.log if scope.log is not None else run_log_for_task(run, scope.recorder)
-        outside = RunContext(scope.context, None, prepared.tags)
-        await run_hooks(template.on_completion, (template.spec.task, run, state), log, outside)
+        await _run_task_hooks(template.on_completion, prepared, claim.context, state)
     return state
 
 
-async def run_hooks(hooks: Sequence[Hook], args: Sequence[Any], log: RunLog, here: RunContext) -> None:
+async def _run_task_hooks(
+    hooks: Sequence[Hook], prepared: PreparedCall, context: TaskRunContext, state: State[Any]
+) -> None:
+    scope, run = prepared.scope, context.task_run
+    arguments = {"task": context.task, "task_run": run, "state": state}
+    log = run_log_for_task(run, scope.recorder, scope.log)
+    await run_hooks(hooks, arguments, log, RunContext(scope.context, None, prepared.tags), context)
+
+
+async def run_hooks(
+    hooks: Sequence[Hook],
+    arguments: Mapping[str, Any],
+    log: RunLog,
+    here: RunContext,
+    task_run: TaskRunContext | None = None,
+) -> None:
     """Run state hooks in order; what one raises is logged and hurts nobody."""
     for hook in hooks:
         name = getattr(hook, "__name__", None) or getattr(getattr(hook, "func", None), "__name__", repr(hook))
-        log.info("Running hook '%s' in response to entering state '%s'", name, args[-1].name)
-        outcome = await Invoke(here, hook, args)
+        log.info("Running hook '%s' in response to entering state '%s'", name, arguments["state"].name)
+        outcome = await Invoke(here, by_name(hook, arguments), (), task_run)
         if isinstance(outcome, Raised):
             log.error("An error was encountered while running hook '%s'", name, exc_info=outcome.error)
         else:

@@ -56,11 +56,12 @@ def emit_event(
 
 def _related_here() -> list[RelatedResource]:
     here = current()
+    task_context = here.shown_task_run
     found: list[RelatedResource] = []
     tags = set(here.tags)
     for kind, run in (
         ("flow-run", None if here.flow_run is None else here.flow_run.flow_run),
-        ("task-run", None if here.task_run is None else here.task_run.task_run),
+        ("task-run", None if task_context is None else task_context.task_run),
     ):
         if run is not None:
             tags.update(run.tags)

@@ -196,7 +196,7 @@ class JournalLogHandler(logging.Handler):
         recorder = run.recorder if run is not None else None
         if run is None or recorder is None:
             here = current()
-            innermost = here.task_run or here.flow_run
+            innermost = here.shown_task_run or here.flow_run
             if innermost is None:
                 self._refuse(record)
                 return
@@ -247,7 +247,8 @@ _PLAIN = logging.Formatter()
 def _owner(attributes: Mapping[str, Any]) -> tuple[UUID | None, UUID | None]:
     """Return the ids of flow run and task run for a record that no logger of a run made."""
     here = current()
-    task_run = here.task_run.task_run if here.task_run is not None else None
+    innermost = here.shown_task_run
+    task_run = innermost.task_run if innermost is not None else None
     flow_run_id = here.flow_run.flow_run.id if here.flow_run is not None else None
     task_run_id = None
     if task_run is not None:

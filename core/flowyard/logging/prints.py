@@ -32,7 +32,7 @@ class RunPrint:
     def __call__(self, *args: object, **kwargs: Any) -> None:
         """Print, or log at INFO when the innermost run logs its prints and this goes to stdout or stderr."""
         here = current()
-        innermost = here.task_run or here.flow_run
+        innermost = here.shown_task_run or here.flow_run
         if innermost is None or not innermost.log_prints or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
             self.original(*args, **kwargs)
             return

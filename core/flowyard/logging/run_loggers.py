@@ -114,7 +114,7 @@ def get_run_logger(
     """
     if context is None:
         here = current()
-        flow_context, task_context = here.flow_run, here.task_run
+        flow_context, task_context = here.flow_run, here.shown_task_run
     elif isinstance(context, TaskRunContext):
         flow_context, task_context = current().flow_run, context
     elif isinstance(context, FlowRunContext):  # pyright: ignore[reportUnnecessaryIsInstance]  users pass anything
@@ -137,7 +137,7 @@ def get_run_logger(
 def run_log_here() -> RunLog | None:
     """Return the log of the task run, else of the flow run, that is executing here; None outside of runs."""
     here = current()
-    return _run_log(here.flow_run, here.task_run)
+    return _run_log(here.flow_run, here.shown_task_run)
 
 
 def _run_log(flow_context: FlowRunContext | None, task_context: TaskRunContext | None) -> RunLog | None:
@@ -182,8 +182,9 @@ def _name(flow: _Named | None) -> str | None:
 def _recorder_of(run: FlowRun | TaskRun) -> Any:
     """Return the recorder of the run that is executing here, if `run` is that or belongs to it."""
     here = current()
-    if here.task_run is not None and here.task_run.task_run.id == run.id:
-        return here.task_run.recorder
+    innermost = here.shown_task_run
+    if innermost is not None and innermost.task_run.id == run.id:
+        return innermost.recorder
     flow_run_id = run.flow_run_id if isinstance(run, TaskRun) else run.id
     if here.flow_run is not None and here.flow_run.flow_run.id == flow_run_id:
         return here.flow_run.recorder

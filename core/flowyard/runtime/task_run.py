@@ -19,37 +19,37 @@ __all__ = ["id", "name", "parameters", "run_count", "tags", "task_name"]
 
 def get_id() -> str | None:
     """Return the id of the task run."""
-    here = current().task_run
+    here = current().shown_task_run
     return str(here.task_run.id) if here is not None else None
 
 
 def get_tags() -> list[str]:
     """Return the tags of the task run."""
-    here = current().task_run
+    here = current().shown_task_run
     return list(here.task_run.tags) if here is not None else []
 
 
 def get_run_count() -> int:
     """Return how many times the task run has been started, this time included."""
-    here = current().task_run
+    here = current().shown_task_run
     return here.task_run.run_count if here is not None else 0
 
 
 def get_name() -> str | None:
     """Return the name of the task run."""
-    here = current().task_run
+    here = current().shown_task_run
     return here.task_run.name if here is not None else None
 
 
 def get_task_name() -> str | None:
     """Return the name of the task."""
-    here = current().task_run
+    here = current().shown_task_run
     return here.task_run.task_name if here is not None else None
 
 
 def get_parameters() -> dict[str, Any]:
     """Return the parameters of the task run, every future in them replaced by its value."""
-    here = current().task_run
+    here = current().shown_task_run
     return dict(here.parameters) if here is not None else {}
 
 

@@ -9,8 +9,12 @@ import functools
 import pytest
 
 from flowyard import flow, get_run_logger, task
+from flowyard.context import get_run_context
+from flowyard.runtime import flow_run, task_run
+from flowyard.schemas.filters import LogFilter
 from flowyard.states import Cancelled
 from flowyard.task_runners import ConcurrentTaskRunner, SequentialTaskRunner
+from flowyard.variables import Variable
 
 
 class Calls(list):
@@ -122,6 +126,147 @@ def test_a_partial_is_a_hook(records, calls):
 
     run()
     assert calls.names == ["hello"]
+
+
+def test_a_hook_takes_what_it_is_given_by_name_in_any_order(records):
+    seen = []
+
+    def turned(state, flow_run, flow):
+        seen.append((flow.name, flow_run.name, state.name))
+
+    def any_of_it(**told):
+        seen.append(tuple(told[name].name for name in ("flow", "flow_run", "state")))
+
+    def keywords(*, flow, state, flow_run):
+        seen.append((flow.name, flow_run.name, state.name))
+
+    def other_names(subject, run, state):
+        seen.append((subject.name, run.name, state.name))
+
+    def in_order(*given):
+        seen.append(tuple(one.name for one in given))
+
+    @flow(flow_run_name="named", on_completion=[turned, any_of_it, keywords, other_names, in_order])
+    def run():
+        return 5
+
+    run()
+    assert seen == [("run", "named", "Completed")] * 5
+
+
+@pytest.mark.parametrize("runner", [ConcurrentTaskRunner(), SequentialTaskRunner()], ids=repr)
+@pytest.mark.parametrize("how", ["call", "submit"])
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_hook_of_a_task_sees_its_task_run(records, runner, how, colour):
+    seen = []
+
+    def note():
+        get_run_logger().info("from %s", task_run.name)
+        seen.append((task_run.name, task_run.parameters, get_run_context().parameters, flow_run.flow_name))
+
+    def hook(task, task_run, state):
+        note()
+
+    async def async_hook(task, task_run, state):
+        note()
+
+    @task(on_completion=[hook, async_hook])
+    def work(x):
+        return x
+
+    def body():
+        return work.submit(7).result() if how == "submit" else work(7)
+
+    async def body_async():
+        return body()
+
+    run = flow(name="f", task_runner=runner)(body if colour == "sync" else body_async)
+    state = run(return_state=True) if colour == "sync" else asyncio.run(run(return_state=True))
+    assert state.result() == 7
+    assert seen == [("work-0", {"x": 7}, {"x": 7}, "f")] * 2
+    (made,) = records.task_runs(state).values()
+    lines = records.control.read_logs(LogFilter(task_run_id=made.id))
+    of_the_task = [line.message for line in lines]
+    assert of_the_task.count("from work-0") == 2
+    assert "Running hook 'hook' in response to entering state 'Completed'" in of_the_task
+
+
+def test_what_the_hook_of_a_task_calls_is_called_by_the_flow(records):
+    @task
+    def tell():
+        pass
+
+    def hook(task, task_run, state):
+        tell()
+
+    @task(on_completion=[hook])
+    def work():
+        tell()
+
+    @flow
+    def run():
+        work()
+
+    runs = records.all_task_runs(run(return_state=True))
+    assert sorted((made.task_name, made.parent_task_run_id is not None) for made in runs) == [
+        ("tell", False),
+        ("tell", True),
+        ("work", False),
+    ]
+
+
+def test_a_hook_that_holds_the_loop_of_its_flow_may_call_async_tasks(records):
+    seen = []
+
+    @task
+    async def tell(x):
+        await asyncio.sleep(0)
+        return x
+
+    def hook(task, task_run, state):
+        seen.append((tell(1), tell.submit(2).result()))
+
+    async def async_hook(task, task_run, state):
+        future = await tell.submit(2)
+        seen.append((await tell(1), await future.result()))
+
+    @task(on_completion=[hook, async_hook])
+    def work():
+        pass
+
+    @flow
+    async def run():
+        work()
+
+    assert asyncio.run(run(return_state=True)).is_completed()
+    assert seen == [(1, 2)] * 2
+
+
+def test_what_has_both_colours_goes_by_the_hook_not_by_the_run(records):
+    seen = []
+
+    def hook(task, task_run, state):
+        seen.append(Variable.get("missing", default="sync"))
+
+    async def async_hook(task, task_run, state):
+        seen.append(await Variable.get("missing", default="async"))
+
+    @task(on_completion=[hook, async_hook])
+    def work():
+        pass
+
+    @task(on_completion=[hook, async_hook])
+    async def work_async():
+        pass
+
+    @flow
+    async def run():
+        work()
+        await work_async()
+        work.submit().wait()
+
+    assert asyncio.run(run(return_state=True)).is_completed()
+    assert seen == ["sync", "async"] * 3
 
 
 def test_a_hook_gets_the_run_as_it_is_and_may_log(records):
