@@ -11,7 +11,7 @@ import pytest
 PINNED = {
     "flowyard": {
         *("Flow", "State", "Task", "__version__", "allow_failure", "flow", "get_run_logger", "quote", "tags", "task"),
-        *("pause_flow_run", "resume_flow_run", "suspend_flow_run", "unmapped"),
+        *("get_client", "pause_flow_run", "resume_flow_run", "suspend_flow_run", "unmapped"),
     },
     "flowyard.input": {
         *("AutomaticRunInput", "GetAutomaticInputHandler", "GetInputHandler", "RunInput", "RunInputMetadata"),
@@ -69,6 +69,8 @@ def test_a_module_offers_exactly_these_names(module, names):
     [
         ("flowyard.client.base", "PrefectHTTPStatusError"),
         ("flowyard.client.collections", "get_collections_metadata_client"),
+        ("flowyard.client.schemas", "FlowRun"),
+        ("flowyard.client.schemas", "State"),
         ("flowyard.client.schemas.actions", "DeploymentScheduleCreate"),
         ("flowyard.client.schemas.filters", "FlowRunFilter"),
         ("flowyard.client.schemas.objects", "FlowRun"),
@@ -104,6 +106,27 @@ def test_a_module_offers_exactly_these_names(module, names):
 )
 def test_users_of_prefect_2_find_a_name_where_it_was(module, name):
     assert hasattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("artifacts.create_table_artifact", "blocks.system.Secret", "client.get_client", "context.get_run_context"),
+        *("exceptions.MissingContextError", "filesystems.LocalFileSystem", "futures.PrefectFuture", "get_client"),
+        *("results.PersistedResult", "runtime.flow_run.name", "serializers.JSONSerializer", "settings.FLOWYARD_HOME"),
+        *("states.Completed", "task_runners.SequentialTaskRunner", "utilities.annotations.unmapped"),
+        "variables.Variable",
+    ],
+)
+def test_import_flowyard_is_enough_to_reach_a_public_module(path):
+    program = f"import flowyard; flowyard.{path}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'flowyard' has no attribute 'nothing'"):
+        importlib.import_module("flowyard").nothing  # noqa: B018
 
 
 @pytest.mark.parametrize(
