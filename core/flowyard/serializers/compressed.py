@@ -21,6 +21,14 @@ class CompressedSerializer(Serializer):
     compressionlib: str = "lzma"
 
     def __post_init__(self) -> None:
+        if isinstance(self.serializer, str):  # pyright: ignore[reportUnnecessaryIsInstance]  Prefect 2 takes names
+            kind = {"pickle": PickleSerializer, "json": JSONSerializer}.get(self.serializer)
+            if kind is None:
+                raise ValueError(
+                    f"serializer={self.serializer!r} of a CompressedSerializer is neither 'pickle' nor 'json': "
+                    "pass a serializer object"
+                )
+            self.serializer = kind()
         import_library(self.compressionlib, "compressionlib", "compress", "decompress")
 
     @override

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import cloudpickle
@@ -111,11 +111,22 @@ def test_pickle_uses_the_library_that_is_named():
             lambda: CompressedSerializer(serializer=JSONSerializer(), compressionlib="math"),
             "has no function 'compress'",
         ),
+        (
+            lambda: CompressedSerializer(serializer=cast("Any", "no_such")),
+            "neither 'pickle' nor 'json': pass a serializer object",
+        ),
     ],
 )
 def test_wrong_options_are_refused_by_name(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", ["pickle", "json"])
+def test_what_is_compressed_can_be_named(name):
+    serializer = CompressedSerializer(serializer=name, compressionlib="bz2")
+    assert serializer.loads(serializer.dumps([1, "a"])) == [1, "a"]
+    assert serializer.to_record()["serializer"]["type"] == name
 
 
 JSON_OBJECTS = {

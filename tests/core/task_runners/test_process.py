@@ -192,6 +192,21 @@ def test_settings_of_the_call_rule_in_the_worker(one_worker: ProcessPoolTaskRunn
         assert outcome_of(one_worker.submit(call)).state.result() == int(value or 0)
 
 
+def test_variables_that_are_no_settings_are_the_same_in_the_worker(monkeypatch: pytest.MonkeyPatch):
+    names = ["FLOWYARD_LOGGING_HANDLERS_CONSOLE_LEVEL", "FLOWYARD_MINE", "FLOWYARD_PROFILE"]
+    for name in names:
+        monkeypatch.setenv(name, "ERROR")
+
+    def look() -> Any:
+        import logging
+
+        return [os.environ.get(name) for name in names], logging.getLogger("flowyard").handlers[0].level
+
+    runner = ProcessPoolTaskRunner(max_workers=1)
+    with runner.start():
+        assert run(runner, look).state.result() == (["ERROR", "ERROR", None], 40)
+
+
 def test_temporary_settings_of_the_flow_rule_in_the_worker():
     from flowyard.settings import FLOWYARD_TASK_DEFAULT_RETRIES, temporary_settings
 

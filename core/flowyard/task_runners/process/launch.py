@@ -11,7 +11,8 @@ import sys
 from contextlib import suppress
 from multiprocessing import spawn
 
-from flowyard.settings import get_current_settings
+from flowyard.settings import BY_NAME, get_current_settings
+from flowyard.settings.current import PROFILE_VARIABLE
 from flowyard.task_runners.process.channel import FrameReader, FrameWriter
 
 SHIM = "flowyard.engine.worker:shim"
@@ -44,7 +45,10 @@ class WorkerProcess:
             "argv": sys.argv,
             "shim": shim,
         }
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("FLOWYARD_")}
+        # Other variables are the user's own, or change one value of the logging configuration.
+        environment = {
+            key: value for key, value in os.environ.items() if key not in BY_NAME and key != PROFILE_VARIABLE
+        }
         # What the flow's process goes by, whether it comes from the environment, a profile or `temporary_settings`.
         environment |= get_current_settings().to_environment_variables(exclude_unset=True)
         environment[_START_VARIABLE] = json.dumps(start)
