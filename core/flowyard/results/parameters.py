@@ -14,20 +14,28 @@ from flowyard.results.reading import Opened
 from flowyard.results.storage import location_of, open_file, write_parts
 from flowyard.serializers.pickle import PickleSerializer
 
+_PLAIN = (str, int, float, bool, type(None))
+
 
 def is_json(value: Any, as_json: Any) -> bool:
     """Say whether a value is the same when it comes back from JSON, where it looks like `as_json`."""
-    kind = value.__class__
-    if kind in (str, int, float, bool, type(None)):
-        return kind is as_json.__class__ and (value == as_json)
-    if kind is list:
-        return isinstance(as_json, list) and all(map(is_json, value, as_json))  # pyright: ignore[reportUnknownArgumentType]
-    if kind is dict:
-        return isinstance(as_json, dict) and all(
-            name.__class__ is str and is_json(item, as_json.get(name))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-            for name, item in value.items()
-        )
-    return False
+    left: list[tuple[Any, Any]] = [(value, as_json)]  # a stack of our own: depth is the user's
+    while left:
+        value, as_json = left.pop()
+        kind = value.__class__
+        if kind is not as_json.__class__:
+            return False
+        if kind is list:
+            if len(value) != len(as_json):
+                return False
+            left.extend(zip(value, as_json, strict=True))
+        elif kind is dict:
+            if not all(name.__class__ is str for name in value):
+                return False
+            left.extend((item, as_json.get(name)) for name, item in value.items())
+        elif kind not in _PLAIN or value != as_json:
+            return False
+    return True
 
 
 def keep_parameters(results: ResultFactory, flow_run_id: UUID, parameters: Mapping[str, Any]) -> str | None:

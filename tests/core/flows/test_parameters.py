@@ -59,6 +59,19 @@ def test_positional_keyword_and_default_arguments_become_parameters_by_name(reco
     assert records.flow_run(state).parameters == {"a": 1, "b": 2, "rest": [], "c": 3, "extra": {"d": 4}}
 
 
+@pytest.mark.parametrize("depth", [100, 350, 5000])
+def test_a_parameter_may_be_nested_deeply(records, depth):
+    value = 1
+    for _ in range(depth):
+        value = {"inner": [value]}
+
+    @flow
+    def take(value):
+        return value
+
+    assert take(value) is value
+
+
 def test_a_parameter_that_json_cannot_carry_is_recorded_by_its_type(records):
     @flow
     def take(a, b, c):
