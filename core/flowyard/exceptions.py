@@ -422,6 +422,8 @@ class ServerAway(BackendUnavailable):
     """Whether the server may have done what was asked: only the answer was lost."""
     is_passing: bool = True
     """Whether it may answer a moment later, without anybody doing anything about it."""
+    is_forbidden: bool = False
+    """Whether the server knows the key, and that it may never do this."""
 
 
 class RequestRefused(BackendError):

@@ -8,6 +8,7 @@ import urllib.request
 from http import HTTPStatus
 
 from flowyard.settings import Settings
+from flowyard.settings.credentials import authorization
 
 TIMEOUT_SECONDS = 5.0
 """A person waits; `FLOWYARD_API_REQUEST_TIMEOUT` is for programs."""
@@ -15,7 +16,7 @@ TIMEOUT_SECONDS = 5.0
 
 def find_problem(settings: Settings) -> str | None:
     """Ask the server for its health; return what is wrong as the end of a sentence, None if nothing is."""
-    headers = {"Authorization": f"Bearer {settings.FLOWYARD_API_KEY}"} if settings.FLOWYARD_API_KEY else {}
+    headers = authorization(settings.FLOWYARD_API_KEY, settings.FLOWYARD_API_AUTH_STRING)
     url = f"{settings.FLOWYARD_API_URL}".rstrip("/") + "/health"
     try:
         if not url.startswith(("http://", "https://")):

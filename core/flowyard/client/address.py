@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import enum
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,7 +15,8 @@ from flowyard.process.backends import PROCESS
 from flowyard.process.control import control_plane
 from flowyard.remote.backend import RemoteBackend
 from flowyard.remote.retrying import CONNECT_SECONDS, KEEP_ALIVE_SECONDS, trusted
-from flowyard.settings import Settings, get_current_settings
+from flowyard.settings import get_current_settings
+from flowyard.settings.credentials import authorization
 
 SERVER_API_VERSION = "0.8.4"
 """The version of Prefect 2's REST API that the clients speak."""
@@ -58,7 +58,7 @@ class Address:
         self._headers = {
             "User-Agent": f"flowyard/{__version__}",
             "X-PREFECT-API-VERSION": api_version or SERVER_API_VERSION,
-            **_authorization(api_key, self.settings),
+            **authorization(api_key, self.settings.FLOWYARD_API_AUTH_STRING),
             **given.pop("headers", {}),
         }
         self._given = given
@@ -103,15 +103,6 @@ class Address:
         backend = PROCESS.opened(self.settings)
         if isinstance(backend, RemoteBackend):
             backend.settle()
-
-
-def _authorization(api_key: str | None, settings: Settings) -> dict[str, str]:
-    if api_key:
-        return {"Authorization": f"Bearer {api_key}"}
-    if settings.FLOWYARD_API_AUTH_STRING:
-        pair = base64.b64encode(settings.FLOWYARD_API_AUTH_STRING.encode()).decode()
-        return {"Authorization": f"Basic {pair}"}
-    return {}
 
 
 class Life:

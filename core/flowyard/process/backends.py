@@ -80,8 +80,9 @@ class Process:
 
 
 def _key_of(settings: Settings) -> tuple[str, ...]:
-    where = (settings.FLOWYARD_API_URL, settings.FLOWYARD_API_KEY, settings.FLOWYARD_API_DATABASE_CONNECTION_URL)
-    return (str(settings.FLOWYARD_HOME), *map(str, where))
+    who = (settings.FLOWYARD_API_KEY, settings.FLOWYARD_API_AUTH_STRING)
+    where = (settings.FLOWYARD_API_URL, settings.FLOWYARD_API_DATABASE_CONNECTION_URL)
+    return (str(settings.FLOWYARD_HOME), *map(str, (*where, *who)))
 
 
 PROCESS = Process()

@@ -23,6 +23,7 @@ from flowyard.remote.retrying import (
 )
 from flowyard.schemas.requests import ApiAnswer, ApiRequest
 from flowyard.settings import Settings
+from flowyard.settings.credentials import authorization
 from flowyard.telemetry import TELEMETRY
 
 JOURNAL = "/journal"
@@ -30,6 +31,7 @@ JOURNAL = "/journal"
 _GZIP = 16 + zlib.MAX_WBITS
 _WORTH_COMPRESSING = 1000
 _TOKENS_AT_MOST = 3  # others of this client can be given a new one in between
+_KEY = "set it to a key that may, from `flowyard server key create NAME` at the server, or unset FLOWYARD_API_URL"
 _TAKEN = frozenset({HTTPStatus.OK, HTTPStatus.CONFLICT})
 _UNREADABLE = frozenset(
     {
@@ -51,9 +53,8 @@ class Connection:
         self._passing = PASSING | settings.FLOWYARD_CLIENT_RETRY_EXTRA_CODES
         self._csrf = CsrfToken(settings)
         self._renewing = threading.Lock()
-        headers = {"Content-Type": "application/msgpack"}
-        if settings.FLOWYARD_API_KEY:
-            headers["Authorization"] = f"Bearer {settings.FLOWYARD_API_KEY}"
+        who = authorization(settings.FLOWYARD_API_KEY, settings.FLOWYARD_API_AUTH_STRING)
+        headers = {"Content-Type": "application/msgpack", **who}
         try:
             self._client = httpx.Client(
                 headers=headers,
@@ -130,7 +131,11 @@ class Connection:
             said = f"{said}: {answer.text[:200]}; see FLOWYARD_CLIENT_CSRF_SUPPORT_ENABLED"
             raise self._away(said, is_passing=False)
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise self._away(f"{said}: it does not accept FLOWYARD_API_KEY", is_passing=False)
+            why = answer.text[:500] if status == HTTPStatus.FORBIDDEN and kind == "application/json" else ""
+            cause = f"{said}: it does not accept FLOWYARD_API_KEY{f': {why}' if why else ''}"
+            error = self._away(cause, _KEY, is_passing=False)
+            error.is_forbidden = "needs the scope" in why
+            raise error
         if status == HTTPStatus.NOT_FOUND:
             raise self._away(f"{said}: there is no Flowyard server at this address", is_passing=False)
         raise self._away(said)
@@ -189,12 +194,12 @@ class Connection:
     def _away(
         self,
         cause: str,
+        advice: str = "start the server there (`flowyard server start`), or unset FLOWYARD_API_URL",
         *,
         retry_after_seconds: float | None = None,
         may_have_arrived: bool = False,
         is_passing: bool = True,
     ) -> ServerAway:
-        advice = "start the server there (`flowyard server start`), or unset FLOWYARD_API_URL"
         error = ServerAway(self.url, cause, advice)
         error.retry_after_seconds = retry_after_seconds
         error.may_have_arrived = may_have_arrived

@@ -186,6 +186,8 @@ class RemoteControlPlane(AskedControlPlane):
             try:
                 return self._answer_to(question)
             except ServerAway as error:
+                if error.is_forbidden:
+                    raise  # nothing that this process keeps would ever be taken
                 away = error
         else:
             away = ServerAway(self._connection.url, "it does not answer", "start it")

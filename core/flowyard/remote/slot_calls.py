@@ -119,7 +119,8 @@ class SlotCalls:
         with connect(
             self._url, subprotocols=[_SUBPROTOCOL], ssl=certificates, open_timeout=CONNECT_SECONDS, close_timeout=1.0
         ) as socket:
-            socket.send(json.dumps({"type": "auth", "token": self._settings.FLOWYARD_API_KEY or ""}))
+            token = self._settings.FLOWYARD_API_KEY or self._settings.FLOWYARD_API_AUTH_STRING or ""
+            socket.send(json.dumps({"type": "auth", "token": token}))
             socket.recv(CONNECT_SECONDS)
             yield socket
 

@@ -135,11 +135,11 @@ def _listen(place: Place) -> socket.socket:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((place.host, place.port))
         listening.listen(2048)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         listening.close()
         raise ServerNotStarted(
             f"{place.host}:{place.port}",
-            error.strerror or str(error),
+            getattr(error, "strerror", None) or str(error),
             "stop what listens there (flowyard server stop), or choose another place with --host and --port",
         ) from error
     listening.set_inheritable(True)

@@ -16,6 +16,7 @@ from typing import Any
 
 from flowyard.services.lease_children import LeaseChild, renew_until_the_parent_ends
 from flowyard.settings import Settings
+from flowyard.settings.credentials import authorization
 
 _TARGET_VARIABLE = "FLOWYARD_LEASE_KEEPER_TARGET"
 _TIMEOUT_SECONDS = 10.0
@@ -36,7 +37,7 @@ class RemoteLeaseKeeper(LeaseChild):
         target = {
             "url": url,
             "tokens": f"{api}/csrf-token?client=" if settings.FLOWYARD_CLIENT_CSRF_SUPPORT_ENABLED else None,
-            "key": settings.FLOWYARD_API_KEY,
+            "authorization": authorization(settings.FLOWYARD_API_KEY, settings.FLOWYARD_API_AUTH_STRING),
             "certificates": settings.FLOWYARD_API_SSL_CERT_FILE,
             "is_unchecked": settings.FLOWYARD_API_TLS_INSECURE_SKIP_VERIFY,
             "body": body.hex(),
@@ -91,9 +92,7 @@ class Renewal:
 
     def _send(self, url: str, body: bytes | None) -> bytes:
         target = self._target
-        headers = {"Content-Type": "application/msgpack", **self._token}
-        if target["key"]:
-            headers["Authorization"] = f"Bearer {target['key']}"
+        headers = {"Content-Type": "application/msgpack", **target["authorization"], **self._token}
         # The standard library's client: loading httpx would take longer than all that this process does.
         request = urllib.request.Request(url, body, headers)
         tls = ssl.create_default_context(cafile=target["certificates"])

@@ -18,6 +18,7 @@ from flowyard.settings.kinds import (
     PATH,
     STATUSES,
     STR,
+    TOKEN,
     WORDS,
     at_least,
     choice,
@@ -173,7 +174,7 @@ class EngineFields(SettingFields):
         optional(STR), None, "Address of the server's API; none uses the embedded state backend."
     )
     FLOWYARD_API_KEY: Setting[str | None] = Setting(
-        optional(STR), None, "Key that is sent to the server.", is_secret=True
+        optional(TOKEN), None, "Key that is sent to the server.", is_secret=True
     )
     FLOWYARD_API_AUTH_STRING: Setting[str | None] = Setting(
         optional(STR), None, "`user:password` that is sent to the server when there is no key.", is_secret=True

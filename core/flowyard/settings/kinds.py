@@ -65,6 +65,14 @@ def _parse_str(value: object) -> str:
     return value
 
 
+def _parse_token(value: object) -> str:
+    # A file or secret that a key comes from often ends with a line break.
+    token = _parse_str(value).strip()
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise ValueError(token)
+    return token
+
+
 def _parse_path(value: object) -> Path:
     if isinstance(value, str) and value:
         return Path(value).expanduser()
@@ -91,6 +99,7 @@ BOOL = Kind("one of true, false, 1, 0, yes, no, on, off", _parse_bool, lambda va
 INT = Kind("a whole number", _parse_int, str)
 FLOAT = Kind("a number", _parse_float, _render_number)
 STR = Kind("text", _parse_str, str)
+TOKEN = Kind("text of ASCII characters, without spaces and line breaks", _parse_token, str)
 PATH = Kind("the path of a file or folder", _parse_path, str)
 DURATION = Kind(
     "a number of seconds, or `[D days, ]HH:MM:SS`",

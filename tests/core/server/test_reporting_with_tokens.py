@@ -107,7 +107,7 @@ def test_leases_are_renewed_with_tokens(guarded: RunningServer, tmp_path: Path) 
         target = {
             "url": f"{guarded.address}/api{address_of(question)}",
             "tokens": f"{guarded.address}/api/csrf-token?client=",
-            "key": None,
+            "authorization": {},
             "certificates": None,
             "is_unchecked": True,
             "body": backend.journal.delivery.body_of(question).hex(),

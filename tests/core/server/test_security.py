@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +16,7 @@ import pytest
 
 from flowyard.exceptions import ServerNotStarted
 from flowyard.schemas.keys import Scope
+from flowyard.server.security.authentication import Authenticator
 from flowyard.server.security.rates import Rates
 from flowyard.server.security.scopes import needed_scope
 from flowyard.server.serve import Place, check_open_to_whom
@@ -173,3 +178,46 @@ def test_a_server_without_keys_listens_on_the_loopback_interface_only() -> None:
         check_open_to_whom(open_settings, Place("0.0.0.0", 1))
     check_open_to_whom(Settings.from_env({"FLOWYARD_SERVER_API_AUTH": "true"}), Place("0.0.0.0", 1))
     check_open_to_whom(Settings.from_env({"FLOWYARD_SERVER_API_AUTH": "false"}), Place("0.0.0.0", 1))
+
+
+def flow_reporting_to(server: RunningServer, home: Path, **who: str) -> subprocess.CompletedProcess[str]:
+    """Run a flow that takes and gives back a slot of a limit, and says so."""
+    program = """
+from flowyard import flow
+from flowyard.concurrency.sync import concurrency
+
+@flow
+def nightly():
+    with concurrency("limit"):
+        return 42
+
+print(nightly())
+"""
+    names = {"FLOWYARD_API_URL": f"{server.address}/api", "FLOWYARD_HOME": f"{home}", **who}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, env={**os.environ, **names}, capture_output=True, text=True, timeout=90, check=False)
+
+
+def test_flows_report_with_a_password(
+    serve: Callable[[Settings], RunningServer], home: Path, database_url: str, tmp_path: Path
+) -> None:
+    server = serve(settings_with(home, database_url, FLOWYARD_SERVER_API_AUTH_STRING="me:secret"))
+    done = flow_reporting_to(server, tmp_path, FLOWYARD_API_AUTH_STRING="me:secret")
+    assert done.stdout.strip() == "42", done.stderr
+    basic = {"Authorization": "Basic " + base64.b64encode(b"me:secret").decode()}
+    runs = httpx.post(f"{server.address}/api/flow_runs/filter", headers=basic, timeout=20).json()
+    assert [run["state_type"] for run in runs] == ["COMPLETED"]
+
+
+def test_a_key_that_may_only_read_begins_no_flow(guarded: RunningServer, database_url: str, tmp_path: Path) -> None:
+    done = flow_reporting_to(guarded, tmp_path, FLOWYARD_API_KEY=key_in(database_url, Scope.READ))
+    assert done.returncode == 1
+    assert "needs the scope `run`" in done.stderr
+    assert "flowyard server key create" in done.stderr
+    assert list(tmp_path.glob("spool/*.spool")) == []
+
+
+@pytest.mark.parametrize(("token", "is_allowed"), [("me:secret", True), ("", None), ("me:", None), ("\ud800", None)])
+def test_the_password_opens_sockets(token: str, is_allowed: bool | None) -> None:
+    authenticator = Authenticator(lambda _: None, auth_string="me:secret", is_required=True)
+    assert asyncio.run(authenticator.is_allowed(token, Scope.ADMIN)) is is_allowed

@@ -98,6 +98,17 @@ def test_a_bad_secret_is_refused_without_showing_it() -> None:
     assert "12345" not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["fyd_a b", "fyd_a\nb", "schlüssel"])
+def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(key: str) -> None:
+    with pytest.raises(InvalidSetting, match="FLOWYARD_API_KEY") as caught:
+        read(FLOWYARD_API_KEY=key)
+    assert key not in f"{caught.value}"
+
+
+def test_a_key_loses_the_line_break_of_the_file_that_it_came_from() -> None:
+    assert read(FLOWYARD_API_KEY="fyd_a\n").FLOWYARD_API_KEY == "fyd_a"
+
+
 def test_an_empty_variable_counts_as_unset_and_strange_ones_are_not_looked_at() -> None:
     settings = read(FLOWYARD_SERVER_API_PORT="", FLOWYARD_NO_SUCH_THING="1", FLOWYARD_PROFILE="x")
     assert settings == get_default_settings()
