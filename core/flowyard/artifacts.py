@@ -293,6 +293,8 @@ def _cell(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if type(value).__name__ in ("NaTType", "NAType"):  # what pandas has in place of a moment or a value
+        return None
     if isinstance(value, (datetime, date)):
         return value.isoformat()
     if isinstance(value, Mapping):

@@ -47,8 +47,10 @@ class Variable:
 
         Raises:
             ValueError: there is one of that name and it must not be overwritten, or the name or value cannot be.
-            TypeError: JSON has no word for the value; names the place.
+            TypeError: JSON has no word for the value; names the place. The tags are one string, not several.
         """
+        if isinstance(tags, str):
+            raise TypeError(f"tags={tags!r} of variable {name!r} is one string; pass a list of them: [{tags!r}]")
         record = VariableRecord(name, value, list(tags or ()))
         store = control_plane().variables
         try:

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
+import pandas
 import pytest
 
 from flowyard import flow, task
@@ -54,6 +55,13 @@ def test_a_link_is_stored_as_markdown(text: str | None, expected: str) -> None:
 class Odd:
     def __str__(self) -> str:
         return "odd"
+
+
+def test_what_is_missing_in_a_data_frame_is_null() -> None:
+    rows: Any = [{"when": pandas.NaT, "what": pandas.NA, "n": pandas.Timestamp("2026-01-02")}]
+    assert json.loads(read(create_table_artifact(rows)).data) == [
+        {"when": None, "what": None, "n": "2026-01-02T00:00:00"}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,12 @@ def test_overwriting_without_tags_keeps_the_tags() -> None:
     assert Variable.set("over", 3, tags=[], overwrite=True) == Variable("over", 3, [])
 
 
+def test_one_string_is_no_list_of_tags() -> None:
+    with pytest.raises(TypeError, match=r"pass a list of them: \['ab'\]"):
+        Variable.set("tagged", 1, tags="ab")
+    assert Variable.get("tagged") is None
+
+
 def test_an_unset_variable_is_gone() -> None:
     Variable.set("unset", 1)
     assert Variable.unset("unset") is True
