@@ -141,7 +141,10 @@ class Inputs(CachePolicy):
 
 @dataclass(frozen=True)
 class TaskSource(CachePolicy):
-    """The task's own code: instructions, constants and outer variables, not comments, nor the functions it calls."""
+    """The task's own code: instructions, constants and outer variables, not comments, nor the functions it calls.
+
+    Outer variables are those of functions around the task; globals of its module do not count.
+    """
 
     @override
     def components(
