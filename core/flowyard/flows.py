@@ -16,6 +16,7 @@ from flowyard.annotations import NotSet
 from flowyard.context import current
 from flowyard.engine.calls import call_flow
 from flowyard.engine.flow_template import FlowTemplate
+from flowyard.engine.tracebacks import hide_engine
 from flowyard.engine.visualization import visualize_call
 from flowyard.entrypoints import (
     load_flow_from_entrypoint,
@@ -169,7 +170,11 @@ class Flow(Generic[P, R]):
         tracker = current().tracker
         if tracker is not None:
             return tracker.call(self.name, parameters, is_async=self.isasync, wait_for=wait_for, is_flow=True)
-        return call_flow(self._template(), parameters, wait_for, return_state=return_state)
+        try:
+            return call_flow(self._template(), parameters, wait_for, return_state=return_state)
+        except Exception as error:
+            hide_engine(error)
+            raise
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         """Run the flow and return its final state: what code for early versions of Prefect 2 calls."""

@@ -17,6 +17,7 @@ from flowyard.duality import returns_awaitable
 from flowyard.engine.batching import BatchSize
 from flowyard.engine.calls import Submitter, call_task_now
 from flowyard.engine.prepared import TaskTemplate
+from flowyard.engine.tracebacks import hide_engine
 from flowyard.futures.future import AsyncFlowyardFuture, FlowyardFuture
 from flowyard.futures.sequences import states_of, states_of_async
 from flowyard.options import (
@@ -176,7 +177,11 @@ class Task(Generic[P, R]):
         tracker = current().tracker
         if tracker is not None:
             return tracker.call(self.name, parameters, **self._drawn(wait_for))
-        return call_task_now(self._template(), parameters, wait_for, return_state=return_state)
+        try:
+            return call_task_now(self._template(), parameters, wait_for, return_state=return_state)
+        except Exception as error:
+            hide_engine(error)
+            raise
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task and return its final state: what code for early versions of Prefect 2 calls."""

@@ -20,6 +20,7 @@ from flowyard.engine.scope import Scope
 from flowyard.engine.signals import listening
 from flowyard.engine.submission import Revival, Submission
 from flowyard.engine.task_call import call_task, can_be_made_again, crash_run
+from flowyard.engine.tracebacks import hide_engine
 from flowyard.engine.tracing import run_traced_flow
 from flowyard.exceptions import MissingContextError, TerminationSignal
 from flowyard.process.backends import PROCESS
@@ -98,7 +99,11 @@ async def _flow_async(
                 if isinstance(interrupts.signal, TerminationSignal):
                     raise interrupts.signal from error
                 raise
-    return _flow_answer(state, parent, return_state)
+    try:
+        return _flow_answer(state, parent, return_state)
+    except Exception as error:
+        hide_engine(error)
+        raise
 
 
 # --- tasks ------------------------------------------------------------------------------------------------------
@@ -151,7 +156,11 @@ async def _task_async(
         except BaseException as error:
             crash_run(scope, prepared.run, error)
             raise
-    return _answer(prepared, state, return_state)
+    try:
+        return _answer(prepared, state, return_state)
+    except Exception as error:
+        hide_engine(error)
+        raise
 
 
 def _is_stopped(state: State[Any]) -> bool:

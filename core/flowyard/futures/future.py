@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 from flowyard.containers import rebuild
 from flowyard.context import current
 from flowyard.engine.submission import Submission
+from flowyard.engine.tracebacks import hide_engine
 from flowyard.schemas.states import State, StateType
 
 R = TypeVar("R", default=Any)
@@ -56,7 +57,11 @@ class FlowyardFuture(Submission, Generic[R]):
         """
         if not self.block_politely(timeout):
             raise TimeoutError(f"task run {self.name!r} did not finish within {timeout} seconds")
-        return _value(self, raise_on_failure)
+        try:
+            return _value(self, raise_on_failure)
+        except Exception as error:
+            hide_engine(error)
+            raise
 
     def get_state(self) -> State[R]:
         """Return the state the run is in now, without waiting."""
@@ -99,7 +104,11 @@ class AsyncFlowyardFuture(FlowyardFuture[R]):
         """Wait for the value and return it; see `FlowyardFuture.result`."""
         if not await wait_async(self, timeout):
             raise TimeoutError(f"task run {self.name!r} did not finish within {timeout} seconds")
-        return _value(self, raise_on_failure)
+        try:
+            return _value(self, raise_on_failure)
+        except Exception as error:
+            hide_engine(error)
+            raise
 
     async def get_state(self) -> State[R]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the state the run is in now, without waiting."""
