@@ -86,7 +86,7 @@ def _guarded(function: Callable[[], T]) -> T | Thrown:
 class Call(Effect[Any]):
     """Call a user's function in a run context; gives its value or `Raised`. About 1 microsecond around the function.
 
-    An `async def` function needs the async driver, a plain one the blocking driver; generators become lists.
+    An `async def` function needs the async driver, which calls a plain one on the loop; generators become lists.
     """
 
     __slots__ = ("args", "context", "fn", "kind", "kwargs", "limit", "timeout")
@@ -167,7 +167,7 @@ class Call(Effect[Any]):
                 made = self.fn(*self.args, **self.kwargs)
                 if inspect.isasyncgen(made):
                     return [item async for item in cast("AsyncGenerator[Any]", made)]
-                value = await made
+                value = await made if inspect.isawaitable(made) else made
                 return list(cast("Generator[Any]", value)) if inspect.isgenerator(value) else value
         except TimeoutError as error:
             if scope.expired() and self.limit is not None:

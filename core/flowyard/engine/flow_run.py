@@ -22,6 +22,7 @@ from flowyard.engine.effects import Call, Raised, Record, SleepUntil, WaitFor
 from flowyard.engine.ending import abandon, after_tasks
 from flowyard.engine.final_state import final_state_of, unfinished_in
 from flowyard.engine.flow_template import FlowCall
+from flowyard.engine.invoke import Invoke
 from flowyard.engine.local_shim import LocalShim
 from flowyard.engine.mirrors import mirror_run, mirror_state, where_it_starts
 from flowyard.engine.naming import render_name
@@ -327,7 +328,7 @@ class _Run:
                     await self._run_hooks(running, of=StateType.CANCELLING)
                 return running or State(StateType.PENDING)
             if self.flow_run.run_count == 1 and self.template.flow_run_name is not None:
-                renamed = await Call(here, self._rename)
+                renamed = await Invoke(here, self._rename, ())  # it waits for the state backend
                 value = renamed if isinstance(renamed, Raised) else None
             else:
                 value = None

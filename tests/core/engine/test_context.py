@@ -147,6 +147,28 @@ class TestNames:
         assert state.result() == name
         assert records.flow_run(state).name == name
 
+    @pytest.mark.parametrize("how", ["call", "submit"])
+    @pytest.mark.parametrize("template", ["of-{x}", lambda: "of-4"], ids=["template", "function"])
+    def test_async_flows_and_tasks_have_such_names_too(self, records, template, how):
+        @task(task_run_name=template)
+        async def work(x):
+            return runtime.task_run.name
+
+        @flow(flow_run_name=template)
+        async def run(x):
+            name = await (work(x) if how == "call" else work.submit(x).result())
+            return [name, runtime.flow_run.name]
+
+        @flow
+        def run_sync(x):
+            return work(x) if how == "call" else work.submit(x).result()
+
+        state = asyncio.run(run(4, return_state=True))  # pyright: ignore[reportArgumentType]  typed as a state
+        assert state.result() == ["of-4", "of-4"]
+        assert records.flow_run(state).name == "of-4"
+        assert set(records.task_runs(state)) == {"of-4"}
+        assert run_sync(4) == "of-4"
+
     def test_without_a_template_it_is_two_words(self, records):
         assert len(Flow(lambda: runtime.flow_run.name, name="x")().split("-")) == 2
 
