@@ -127,11 +127,14 @@ def call_task_now(
                 raise
     else:
         prepared = PreparedCall(scope, template, parameters, wait_for)
+        scope.enter_call(prepared.run)
         try:
             state = run_blocking(call_task(prepared, scope.runner_for(template.runner), None))
         except BaseException as error:  # an interrupt between the steps, or a wait that would never end
             crash_run(scope, prepared.run, error)
             raise
+        finally:
+            scope.leave_call(prepared.run)
     return _answer(prepared, state, return_state)
 
 
@@ -150,12 +153,15 @@ async def _task_async(
                 raise
     else:
         prepared = PreparedCall(scope, template, parameters, wait_for)
+        scope.enter_call(prepared.run)
         try:
             runner = await asyncio.to_thread(scope.runner_for, template.runner) if template.runner else scope.runner
             state = await run_async(call_task(prepared, runner, None))
         except BaseException as error:
             crash_run(scope, prepared.run, error)
             raise
+        finally:
+            scope.leave_call(prepared.run)
     try:
         return _answer(prepared, state, return_state)
     except Exception as error:

@@ -18,7 +18,7 @@ from flowyard.engine.completion import Completion
 from flowyard.engine.effects import Effect, Raised, Record
 from flowyard.engine.scope import Scope
 from flowyard.engine.task_call import crash_run
-from flowyard.exceptions import BackendError, Pause, TaskTimedOut
+from flowyard.exceptions import BackendError, CrashedRun, Pause, TaskTimedOut
 from flowyard.results.handles import UnpersistedResult
 from flowyard.rules.bookkeeping import enter_state
 from flowyard.schemas.events import TaskRunEntered
@@ -79,6 +79,9 @@ async def after_tasks(scope: Scope, value: Any, slot: Slot | None) -> Any:
     """
     if not isinstance(value, Raised) or not value.is_timeout:
         if await WaitAtMost(scope.when_idle(), scope.seconds_left(), slot):
+            # A task that timed out, and could not be stopped, leaves what it had called.
+            left = CrashedRun("the task that called this one has ended, and so has the flow")
+            scope.let_go_of_nested(lambda run: crash_run(scope, run, left))
             return value
         if not isinstance(value, Raised) or isinstance(value.error, Pause):
             value = Raised(_error_of(scope), is_timeout=True)

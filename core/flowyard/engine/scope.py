@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from copy import copy
@@ -108,6 +108,8 @@ class Scope:
         self.stagings: dict[str, Staging] = {}
         """The open transactions, by their stamp."""
         self.live: dict[Submission, Handle | None] = {}
+        self.nested: dict[TaskRun, None] = {}
+        """Calls that tasks made directly and that are under way: those of a task that is let go are let go with it."""
         self.dropped: set[TaskRun] = set()
         """What was let go and may still be executed here: nothing is recorded of it any more."""
         self.exit_request: BaseException | None = None
@@ -281,6 +283,18 @@ class Scope:
                 self.slots = self.slots or SlotQueue(control_plane().limits, self.sent_task_run_id)
         return self.slots
 
+    # --- calls ---------------------------------------------------------------------------------------------
+
+    def enter_call(self, run: TaskRun) -> None:
+        """Note that a direct call is under way, if a task made it: the flow's own end with the flow's function."""
+        if run.parent_task_run_id is not None:
+            self.nested[run] = None
+
+    def leave_call(self, run: TaskRun) -> None:
+        """Note that a direct call is done."""
+        if run.parent_task_run_id is not None:
+            self.nested.pop(run, None)
+
     # --- submissions ---------------------------------------------------------------------------------------
 
     def admit(self, submission: Submission) -> None:
@@ -340,24 +354,26 @@ class Scope:
 
     def withdraw_waiting(self) -> None:
         """Keep from beginning what has not begun, where that stops nothing that has."""
-        self._cancel(lambda run, runner: not runner.capabilities.kill and run.state_type is StateType.PENDING)
+        for runner, handles in self._native_handles(lambda run: run.state_type is StateType.PENDING):
+            runner.withdraw_many(handles)
 
     def abandon_live(self) -> None:
         """Ask the runners to stop everything that is under way; no slot that comes free now may start any of it."""
         if self.slots is not None:
             self.slots.stop()
-        self._cancel(lambda _run, _runner: True)
+        for runner, handles in self._native_handles(lambda _run: True):
+            runner.cancel_many(handles)
 
-    def _cancel(self, is_meant: Callable[[TaskRun, TaskRunner], bool]) -> None:
+    def _native_handles(self, is_meant: Callable[[TaskRun], bool]) -> Iterable[tuple[TaskRunner, list[Handle]]]:
+        """Return the handles of what is under way, by their runners."""
         live: dict[int, tuple[TaskRunner, list[Handle]]] = {}
         for submission, handle in list(self.live.items()):
             runner = submission.runner or self.runner
             # A call that waits for its chunk to fill is nothing that its runner knows.
             native = None if handle is None else handle.native
-            if native is not None and runner is not None and is_meant(submission.task_run, runner):
+            if native is not None and runner is not None and is_meant(submission.task_run):
                 live.setdefault(id(runner), (runner, []))[1].append(native)
-        for runner, handles in live.values():
-            runner.cancel_many(handles)
+        return live.values()
 
     def let_go(self, end: Callable[[TaskRun], State[Any]]) -> None:
         """Give everything that is still under way the state that `end` says, and wait for it no more.
@@ -375,6 +391,13 @@ class Scope:
                 self.earlier.runs[run.task_key, run.dynamic_key] = run
             self.dismiss(submission)
             submission.settle(state)
+        self.let_go_of_nested(end)
+
+    def let_go_of_nested(self, end: Callable[[TaskRun], State[Any]]) -> None:
+        """Do the same for direct calls of tasks, in threads that nobody waits for and nothing could stop."""
+        for run in reversed(list(self.nested)):
+            end(run)
+            self.dropped.add(run)
 
     # --- runners --------------------------------------------------------------------------------------------
 

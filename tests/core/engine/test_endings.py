@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import signal
 import threading
 import time
 from copy import copy
@@ -22,6 +23,7 @@ from flowyard.task_runners.outcomes import crashed
 
 TAKEN = []
 """The calls that such runners took, with their handles."""
+CANCELLED = []
 taking = threading.Event()
 """Such a runner has begun to take a call."""
 
@@ -55,12 +57,14 @@ class DeafRunner(TaskRunner):
         return handle
 
     def cancel(self, handle):
+        CANCELLED.append(handle)
         return False
 
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
     TAKEN.clear()
+    CANCELLED.clear()
     taking.clear()
     monkeypatch.setattr("flowyard.engine.ending._GRACE_SECONDS", 0.05)
     monkeypatch.setattr("flowyard.engine.ending._STOPPED_SECONDS", 0.05)
@@ -141,6 +145,48 @@ def test_a_direct_call_in_a_thread_of_the_flows_own_is_let_go(records):
     assert state.name == "TimedOut"
     assert [type(error) for error in errors] == [CancelledRun]
     assert records.task_runs(state)["one-0"].state.is_final()
+
+
+@pytest.mark.parametrize("of", ["flow", "task"])
+def test_what_a_task_called_ends_with_the_flow_at_the_latest(records, of):
+    release = threading.Event()
+
+    @task
+    def inner():
+        while not release.is_set():
+            try:
+                release.wait(60)
+            except BaseException:
+                continue
+
+    @task(timeout_seconds=0.5 if of == "task" else None)
+    def outer():
+        inner()
+
+    @flow(timeout_seconds=0.5 if of == "flow" else None)
+    def ends():
+        outer.submit().wait()
+
+    try:
+        state = ends(return_state=True)
+        names = {name: run.state.name for name, run in records.task_runs(state).items()}
+        assert names == {"outer-0": "TimedOut", "inner-0": "TimedOut" if of == "flow" else "Crashed"}
+    finally:
+        release.set()
+
+
+def test_what_stops_a_flow_stops_its_direct_call_too(records):
+    @flow(name="stopped", task_runner=DeafRunner())
+    def run():
+        one()
+
+    stop = threading.Thread(target=lambda: taking.wait(90) and (time.sleep(0.1), signal.raise_signal(signal.SIGINT)))
+    stop.start()
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    stop.join()
+    assert CANCELLED == [handle for _, handle in TAKEN]
+    assert records.newest_flow_run("stopped").state.name == "Crashed"
 
 
 def test_an_outcome_that_comes_late_is_dropped(records):
