@@ -20,9 +20,9 @@ from typing_extensions import override
 from flowyard.aio import asyncio
 from flowyard.context import RunContext, Slot, enter, leave
 from flowyard.engine.completion import Completion, when_all_done
-from flowyard.engine.interrupts import raise_in_thread
 from flowyard.engine.submission import Submission
 from flowyard.exceptions import TaskTimedOut
+from flowyard.process.interrupts import StopSwitch, raise_in_thread
 from flowyard.schemas.runs import utcnow
 
 T = TypeVar("T")
@@ -89,7 +89,7 @@ class Call(Effect[Any]):
     An `async def` function needs the async driver, which calls a plain one on the loop; generators become lists.
     """
 
-    __slots__ = ("args", "context", "fn", "kind", "kwargs", "limit", "timeout")
+    __slots__ = ("args", "context", "fn", "kind", "kwargs", "limit", "stop", "timeout")
 
     def __init__(
         self,
@@ -101,6 +101,7 @@ class Call(Effect[Any]):
         timeout: float | None = None,
         limit: float | None = None,
         kind: str = "Task",
+        stop: StopSwitch | None = None,
     ) -> None:
         self.context = context
         self.fn = fn
@@ -110,6 +111,8 @@ class Call(Effect[Any]):
         self.limit = timeout if limit is None else limit
         """What the user set, where `timeout` is what is left of it: the error names this."""
         self.kind = kind
+        self.stop = stop
+        """Stops the function from outside; None where nobody will."""
 
     @override
     def block(self) -> Any:
@@ -117,9 +120,15 @@ class Call(Effect[Any]):
             return self._block_with_timeout(self.timeout)
         token = enter(self.context)
         try:
-            value = self.fn(*self.args, **self.kwargs)
-            if inspect.isgenerator(value):
-                return list(cast("Generator[Any]", value))
+            try:
+                if self.stop is not None:
+                    self.stop.entered()
+                value = self.fn(*self.args, **self.kwargs)
+                if inspect.isgenerator(value):
+                    value = list(cast("Generator[Any]", value))
+            finally:
+                if self.stop is not None:
+                    self.stop.left()
         except BaseException as error:  # the steps decide what it means
             return Raised(_without_this_frame(error))
         else:
@@ -133,7 +142,7 @@ class Call(Effect[Any]):
         On time-out the function is interrupted where it executes Python code. One that is blocked in a C call cannot
         be; it is abandoned (its thread is a daemon) and the state says so.
         """
-        untimed = Call(self.context, self.fn, self.args, self.kwargs)
+        untimed = Call(self.context, self.fn, self.args, self.kwargs, stop=self.stop)
         done = Completion()
         outcome: list[Any] = []
         user_context = copy_context()
@@ -163,6 +172,8 @@ class Call(Effect[Any]):
         token = enter(self.context)
         scope = asyncio.timeout(self.timeout)
         try:
+            if self.stop is not None:
+                self.stop.entered(asyncio.current_task())
             async with scope:
                 made = self.fn(*self.args, **self.kwargs)
                 if inspect.isasyncgen(made):
@@ -176,6 +187,8 @@ class Call(Effect[Any]):
         except BaseException as error:
             return Raised(_without_this_frame(error))
         finally:
+            if self.stop is not None:
+                self.stop.left()
             # A generator-based runner may finish this coroutine in another context; the variable dies with it then.
             with contextlib.suppress(ValueError):
                 leave(token)

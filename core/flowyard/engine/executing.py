@@ -77,7 +77,12 @@ class Execute(Effect[Outcome]):
             if submission in self.scope.live:
                 self.scope.live[submission] = handle
             handle.add_done_callback(done)
-            wait(submission)
+            try:
+                wait(submission)
+            except BaseException as error:
+                if not isinstance(error, Exception):  # not a timeout: the call knows of it
+                    runner.cancel(handle)
+                raise
         finally:
             self.scope.dismiss(submission)
         if not got:

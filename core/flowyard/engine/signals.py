@@ -15,8 +15,8 @@ from types import FrameType
 from typing import Any
 
 from flowyard.aio import asyncio
-from flowyard.engine.interrupts import raise_in_thread
 from flowyard.exceptions import TerminationSignal
+from flowyard.process.interrupts import raise_in_thread
 
 _INTERRUPTED_EXIT_CODE = 130
 _AGAIN_SECONDS = 0.01

@@ -127,7 +127,7 @@ async def _run_task(
             if call.meter is not None:
                 call.meter.begin()
             began = perf_counter()
-            value = await Call(here, spec.fn, args, kwargs, timeout=timeout, limit=limit, kind=whose)
+            value = await Call(here, spec.fn, args, kwargs, timeout=timeout, limit=limit, kind=whose, stop=call.stop)
             seconds = perf_counter() - began
             if call.meter is not None or seconds >= WORTH_MEASURING_SECONDS:
                 _measure(call, seconds, is_timed=timeout is not None)
@@ -215,6 +215,9 @@ async def _settle_failure(
         # What the function calls ends with the flow's time too, and may be the first to say so.
         raised = Raised(error, is_timeout=True, is_stuck=raised.is_stuck)
     if not isinstance(error, Exception):
+        if call.stop is not None and call.stop.is_stopped:
+            message = "The task was cancelled while it ran."
+            return _enter(call, State(StateType.CANCELLED, message=message, state_details=details))
         scope = _scope_of(here)
         if scope is not None and scope.is_cancelling:
             data = UnpersistedResult(error)

@@ -22,6 +22,7 @@ from flowyard.context import Slot
 from flowyard.exceptions import LegacyTaskRunner, TaskRunnerAlreadyStarted, TaskRunnerNotStarted
 from flowyard.parameters.binding import CallSignature
 from flowyard.ports import Recorder
+from flowyard.process.interrupts import StopSwitch
 from flowyard.schemas.events import JournalEvent
 from flowyard.schemas.metrics import TaskMetrics
 from flowyard.schemas.runs import FlowRun, TaskRun
@@ -164,7 +165,7 @@ class Held:
 
 
 class TaskCall:
-    """One call of a task on its way to where it executes. Not changed after it is made, but for `held` and `meter`."""
+    """One call of a task on its way to where it executes. Its worker sets some of it, nobody else does."""
 
     __slots__ = (
         "arguments",
@@ -179,6 +180,7 @@ class TaskCall:
         "resubmissions",
         "shim",
         "spec",
+        "stop",
         "task_run",
         "upcalls",
         "user_context",
@@ -218,6 +220,8 @@ class TaskCall:
         """The upstreams it must find completed, those that it only waits for included; only with `locality`."""
         self.user_context = user_context
         """The context variables of whoever submitted the call, for the shim; they do not leave the process."""
+        self.stop: StopSwitch | None = None
+        """Stops the function where the call executes; set there by runners that can."""
         self.meter: Meter | None = None
         """Measures the call where it executes; set there by runners with processes, which report what it read."""
         self.cache = cache
@@ -344,6 +348,14 @@ class TaskRunner(ABC):
     def cancel_many(self, handles: Sequence[Handle]) -> list[bool]:
         """Try to stop several calls; the same as `cancel` one by one, and faster where a runner has to ask around."""
         return [self.cancel(handle) for handle in handles]
+
+    def withdraw_many(self, handles: Sequence[Handle]) -> None:
+        """Keep calls from beginning; what has begun goes on.
+
+        By default they are cancelled, where that kills nothing: for runners that stop no plain function.
+        """
+        if not self.capabilities.kill:
+            self.cancel_many(handles)
 
     def capacity(self) -> int | None:
         """Return how many calls can execute at once; None when there is no limit."""

@@ -22,7 +22,7 @@ from anyio.lowlevel import RunVar
 from flowyard.duality import in_async_main_thread as in_async_main_thread
 from flowyard.duality import run_sync as run_sync
 from flowyard.duality import sync_compatible as sync_compatible
-from flowyard.engine.interrupts import raise_in_thread
+from flowyard.process.interrupts import raise_in_thread
 from flowyard.schemas.ids import new_id
 
 P = ParamSpec("P")

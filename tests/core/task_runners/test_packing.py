@@ -67,7 +67,7 @@ def test_every_part_of_a_call_travels_or_stays_on_purpose():
     assert back.arguments == made.arguments
     # Whoever adds a part decides whether it travels.
     travels = {"arguments", "attempt", "cache", "context", "needs", "spec", "task_run"}
-    stays = {"loop", "user_context", "shim", "recorder", "held", "meter", "resubmissions", "upcalls"}
+    stays = {"loop", "user_context", "shim", "recorder", "held", "meter", "resubmissions", "stop", "upcalls"}
     assert set(TaskCall.__slots__) == travels | stays
 
 

@@ -125,6 +125,7 @@ def _execute(
         )
         complete(call)
         call.meter = meter
+        call.stop = recorder.stop
         call.upcalls = station.channel(topic)
         meter.loaded()
         outcome = _through_shim(station, call)
@@ -134,6 +135,7 @@ def _execute(
         outcome = _without_shim(run, _failed(error, run))
     except BaseException as error:  # an interrupt or exit that the shim let pass: the worker itself goes on
         outcome = _without_shim(run, crashed_state(error, now=utcnow(), details=_details(run)))
+    recorder.stop.left()  # however it ended
     try:
         outcome.metrics = meter.read()
         return _keep(station, recorder, outcome)

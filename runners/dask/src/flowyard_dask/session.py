@@ -178,17 +178,19 @@ class Session:
 
     # --- stopping ------------------------------------------------------------------------------------------------
 
-    def cancel(self, handles: Sequence[Handle | None]) -> list[bool]:
-        """Settle calls as Cancelled that have not begun; the workers are asked, so that those surely will not."""
+    def cancel(self, handles: Sequence[Handle | None], *, stops: bool) -> list[bool]:
+        """Settle calls as Cancelled that have not begun; the workers are asked, so that those surely will not.
+
+        With `stops` those that have are interrupted where they execute Python code, and their outcome says so.
+        """
         jobs: list[Job] = []
         for handle in handles:
             job = self._pending.job_of(handle)
-            if job is not None and not job.is_begun:
+            if job is not None and (stops or not job.is_begun):
                 jobs.append(job)
         sent = [(job.handle.key, job.handle.index) for job in jobs if job.handle.future is not None]
-        begun: set[tuple[str, int | None]] = set()
-        if sent:
-            begun = self._withdraw(sent)
+        begun = self._withdraw(sent, stops=stops) if sent else set[tuple[str, int | None]]()
+        begun.update((job.handle.key, job.handle.index) for job in jobs if job.is_begun)
         done: set[Handle | None] = set()
         futures: list[Any] = []
         for job in jobs:
@@ -203,7 +205,7 @@ class Session:
                 self.client.cancel(futures, force=True)
         return [handle in done for handle in handles]
 
-    def _withdraw(self, calls: list[tuple[str, int | None]]) -> set[tuple[str, int | None]]:
+    def _withdraw(self, calls: list[tuple[str, int | None]], *, stops: bool) -> set[tuple[str, int | None]]:
         """Keep calls from beginning; returns those that have begun, or may have.
 
         The scheduler may be frozen, and a worker cannot answer while code in C holds its interpreter lock.
@@ -214,7 +216,7 @@ class Session:
         try:
             answers = cast(
                 "dict[str, Any]",
-                client.sync(client._run, _withdraw, calls, on_error="ignore", callback_timeout=_ANSWER_SECONDS),
+                client.sync(client._run, _withdraw, calls, stops, on_error="ignore", callback_timeout=_ANSWER_SECONDS),
             )
         except Exception as error:  # no answer: they may have begun
             self._log.debug("Dask workers could not be asked to withdraw calls: %s", error)
@@ -261,8 +263,10 @@ class Session:
         return True
 
 
-def _withdraw(calls: list[tuple[str, int | None]], dask_worker: Any = None) -> list[tuple[str, int | None]]:
-    return station_of(dask_worker).withdraw(calls)
+def _withdraw(
+    calls: list[tuple[str, int | None]], stops: bool, dask_worker: Any = None
+) -> list[tuple[str, int | None]]:
+    return station_of(dask_worker).withdraw(calls, stops=stops)
 
 
 def _refused(call: TaskCall, error: Exception) -> Outcome:

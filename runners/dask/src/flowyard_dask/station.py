@@ -18,6 +18,7 @@ from distributed.utils import sync
 
 from flowyard.logging.configuration import setup_logging
 from flowyard.logging.prints import patch_print
+from flowyard.process.interrupts import StopSwitch
 from flowyard.schemas.events import JournalEvent, LogEmitted, TaskRunEntered
 from flowyard.schemas.runs import TaskRun
 from flowyard.settings import Settings, find_setting, get_current_settings
@@ -67,6 +68,8 @@ class CallRecorder:
         self._station = station
         self._task_run = task_run
         self.start_id = random.getrandbits(62)
+        self.stop = StopSwitch()
+        """Stops the function of the call."""
         self._lock = threading.Lock()
         self._events: list[JournalEvent] = []
         self._since = self._began = time.monotonic()
@@ -394,15 +397,19 @@ class Station:
             # At once: the next call here must not be taken for one that waits behind this one.
             self.wake(0.0)
 
-    def withdraw(self, calls: list[tuple[str, int | None]]) -> list[tuple[str, int | None]]:
-        """Keep calls from beginning here; return those that have begun."""
+    def withdraw(self, calls: list[tuple[str, int | None]], *, stops: bool) -> list[tuple[str, int | None]]:
+        """Keep calls from beginning here; return those that have begun, which are stopped where Python code can be."""
         with self._lock:
             begun = [call for call in calls if call in self._running]
+            switches = [self._running[call].stop for call in begun]
             for call in calls:
                 if call not in self._running:
                     self._withdrawn[call] = None
             while len(self._withdrawn) > 100_000:
                 self._withdrawn.popitem(last=False)
+        if stops:
+            for switch in switches:
+                switch.stop()
         return begun
 
     # --- sending ----------------------------------------------------------------------------------------------
@@ -412,8 +419,10 @@ class Station:
 
     def wake(self, seconds: float) -> None:
         """Have what waits sent, at most `seconds` from now. Mostly it is going to be: then this costs nothing."""
-        at = time.monotonic() + seconds
-        if self._wake_at is None or at < self._wake_at:
+        now = time.monotonic()
+        at = now + seconds
+        # One that is long over was given up: what stops a call, as its timeout does, can do it between these lines.
+        if self._wake_at is None or not now - 1.0 < self._wake_at <= at:
             self._wake_at = at
             self.worker.loop.add_callback(self._arm, at)
 

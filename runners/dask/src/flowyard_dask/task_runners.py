@@ -152,7 +152,12 @@ class DaskTaskRunner(TaskRunner):
     @override
     def cancel_many(self, handles: Sequence[Handle]) -> list[bool]:
         natives = [handle.native for handle in handles]
-        return self._session.cancel(natives) if self._session is not None else [False] * len(handles)
+        return self._session.cancel(natives, stops=True) if self._session is not None else [False] * len(handles)
+
+    @override
+    def withdraw_many(self, handles: Sequence[Handle]) -> None:
+        if self._session is not None:
+            self._session.cancel([handle.native for handle in handles], stops=False)
 
     @override
     def capacity(self) -> int | None:
