@@ -230,7 +230,11 @@ async def _call_task(
             scope.earlier.forget(run)
     hooks = template.on_completion if state.is_completed() else template.on_failure if state.is_failed() else ()
     if hooks:
-        await _run_task_hooks(hooks, prepared, _context_of(prepared, parameters), state)
+        # What stayed on a cluster is no parameter that a hook could look at.
+        known = (
+            {name: value for name, value in parameters.items() if name not in prepared.names} if held else parameters
+        )
+        await _run_task_hooks(hooks, prepared, _context_of(prepared, known), state)
     return state
 
 

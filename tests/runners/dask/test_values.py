@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowyard import flow, task
+from flowyard import flow, runtime, task
 from flowyard.testing.utilities import flowyard_test_harness
 from flowyard_dask import DaskTaskRunner
 from flowyard_dask.values import Values
@@ -78,3 +78,21 @@ def test_large_values_come_one_by_one(small: Any, fetched: list[Any]) -> None:
 
     assert read() == 800_000
     assert [index for _, index in fetched] == [0, 1, 2, 3]
+
+
+def test_a_hook_sees_no_parameter_whose_value_stayed_on_the_cluster(threads: Any) -> None:
+    seen: list[object] = []
+
+    def hook(task: Any, task_run: Any, state: Any) -> None:
+        seen.append((task_run.name, runtime.task_run.parameters))
+
+    @task(on_completion=[hook])
+    def add(x: int, y: int = 1) -> int:
+        return x + y
+
+    @flow(task_runner=DaskTaskRunner(cluster=threads))
+    def run() -> int:
+        return add.submit(add.submit(1)).result()
+
+    assert run() == 3
+    assert seen == [("add-0", {"x": 1, "y": 1}), ("add-1", {"y": 1})]
