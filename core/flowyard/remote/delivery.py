@@ -34,7 +34,11 @@ from flowyard.upcalls.values import pack_value, unpack_value
 
 _logger = logging.getLogger("flowyard.journal")
 _EVENTS_IN_A_BATCH = 1000
+_LARGEST_BATCH = 900_000
 _LARGEST_REQUEST = 4_000_000
+"""Before it is compressed."""
+_LARGEST_BODY = 900_000
+"""After it: proxies let no more than 1 MB through, if nobody tells them to (nginx: `client_max_body_size`)."""
 # 20 MB; what a process recorded under older ones ended long ago.
 _LEASES_REMEMBERED = 100_000
 _Key = tuple[UUID | None, int]
@@ -193,6 +197,11 @@ class Delivery(Transactions):
         if not batches:
             return
         frame = Frame(JOURNAL, compressed(self._body(list(batches))))
+        if len(frame.packed) > _LARGEST_BODY and len(batches) > 1:
+            half = len(batches) // 2
+            self._send_batches(batches[:half])
+            self._send_batches(batches[half:])
+            return
         if self.is_behind:
             self._keep(frame)
             return
@@ -394,7 +403,7 @@ def _packed(events: Sequence[JournalEvent]) -> Iterable[bytes]:
 
 def _bounded(events: Sequence[JournalEvent]) -> Iterable[bytes]:
     content = packb(encode_events(events))
-    if len(content) <= _LARGEST_REQUEST or len(events) == 1:
+    if len(content) <= _LARGEST_BATCH or len(events) == 1:
         yield content
         return
     half = len(events) // 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -266,9 +267,12 @@ class Gate:
         self._app = app
         self.is_open = True
         self.answer: tuple[int, bytes, bytes] = (503, b"text/plain", b"")
+        self.most = 10**9
+        """Larger bodies get the answer, too: so many bytes."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if self.is_open or scope["type"] != "http" or scope["path"] == "/api/health":
+        is_small = int(dict(scope.get("headers", ())).get(b"content-length", 0)) <= self.most
+        if (self.is_open and is_small) or scope["type"] != "http" or scope["path"] == "/api/health":
             await self._app(scope, receive, send)
             return
         status, kind, body = self.answer
@@ -339,6 +343,21 @@ def test_what_a_proxy_answers_in_the_place_of_the_server_loses_nothing(
     assert backend.journal.delivery.wait_until_caught_up(DEADLINE)
     backend.control.propose_flow_run_state(run.id, State(COMPLETED), lease=lease)
     assert backend.control.task_run_counts(run.id) == {("work", "Completed"): 3}
+
+
+def test_records_get_through_a_proxy_that_lets_one_megabyte_through(
+    shared_server: Any, gate: Gate, report: Callable[[str], RemoteBackend]
+) -> None:
+    backend = report(shared_server.address)
+    run, lease = begin(backend)
+    gate.most, gate.answer = 2**20, (413, b"text/html", b"<html>Request Entity Too Large</html>")
+    recorder = backend.journal.recorder(lease)
+    noise = random.Random(7)
+    for _ in range(150):  # 6 MB that nothing makes smaller, as binary data in a log
+        recorder.append(make_line(run.id, "".join(map(chr, noise.choices(range(0x4E00, 0x9F00), k=14_000)))))
+    backend.journal.flush()
+    backend.control.propose_flow_run_state(run.id, State(COMPLETED), lease=lease)
+    assert len(backend.control.read_logs(LogFilter(flow_run_id=run.id))) == 150
 
 
 def test_the_command_line_shows_what_is_kept_and_sends_it(
