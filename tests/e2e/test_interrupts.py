@@ -212,6 +212,36 @@ def test_a_signal_ends_the_run_as_crashed_and_the_process_at_once(records, tmp_p
     assert process.returncode != 0
 
 
+OUTSIDE = {
+    "sync": """
+@task
+def work():
+    ready()
+    time.sleep(60)
+work()
+""",
+    "async": """
+@task
+async def work():
+    ready()
+    await asyncio.sleep(60)
+asyncio.run(work())
+""",
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("body", OUTSIDE.values(), ids=list(OUTSIDE))
+def test_a_signal_ends_a_task_outside_of_flows_as_crashed(records, tmp_path, body, number):
+    process = start(tmp_path, body)
+    process.send_signal(number)
+    errors = finish(process)
+    [run] = records.backend().control.read_task_runs()
+    assert run.state.name == "Crashed", errors
+    assert ("KeyboardInterrupt" if number == signal.SIGINT else "TerminationSignal") in errors.splitlines()[-1]
+    assert process.returncode != 0
+
+
 def test_a_second_ctrl_c_leaves_at_once(records, tmp_path):
     process = start(
         tmp_path,

@@ -118,7 +118,7 @@ def call_task_now(
     scope = _scope_here()
     if scope is None:
         with ExitStack() as stack:
-            scope = _autonomous_scope(stack)
+            scope = _autonomous_scope(stack, None)
             prepared = PreparedCall(scope, template, parameters, wait_for)
             try:
                 state = run_blocking(call_task(prepared, None, None))
@@ -144,7 +144,7 @@ async def _task_async(
     scope = _scope_here()
     if scope is None:
         with ExitStack() as stack:
-            scope = _autonomous_scope(stack)
+            scope = _autonomous_scope(stack, asyncio.current_task())
             prepared = PreparedCall(scope, template, parameters, wait_for)
             try:
                 state = await run_async(call_task(prepared, None, None))
@@ -164,6 +164,10 @@ async def _task_async(
             scope.leave_call(prepared.run)
     try:
         return _answer(prepared, state, return_state)
+    except asyncio.CancelledError as error:
+        if scope.flow_run is None and isinstance(scope.interrupts.signal, TerminationSignal):
+            raise scope.interrupts.signal from error
+        raise
     except Exception as error:
         hide_engine(error)
         raise
@@ -302,9 +306,13 @@ def _scope_here() -> Scope | None:
     return run.scope if run is not None else None
 
 
-def _autonomous_scope(stack: ExitStack) -> Scope:
-    """Return the bookkeeping of a task outside of any flow; its records are on disk when the stack closes."""
+def _autonomous_scope(stack: ExitStack, task: asyncio.Task[Any] | None) -> Scope:
+    """Return the bookkeeping of a task outside of any flow; its records are on disk when the stack closes.
+
+    `task` executes it, if it is async.
+    """
     settings = get_current_settings()
+    interrupts = stack.enter_context(listening(task))
     backend = PROCESS.backend(settings)
     shim = LocalShim()
     runner = SequentialTaskRunner()
@@ -319,4 +327,5 @@ def _autonomous_scope(stack: ExitStack) -> Scope:
         background=PROCESS.background,
     )
     shim.scope = scope
+    scope.interrupts = interrupts
     return scope
