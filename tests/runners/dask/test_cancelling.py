@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 from flowyard.task_runners.base import TaskCall
 from flowyard.testing.runners import make_call, outcome_of
@@ -66,3 +69,45 @@ def test_what_is_withdrawn_goes_on_if_it_has_begun(runner: DaskTaskRunner, tmp_p
         runner.withdraw_many([handle])
         arrive(str(tmp_path), "release")
         assert outcome_of(handle).state.is_completed()
+
+
+_KILLED = """
+import sys
+from flowyard import flow, task
+from flowyard.testing.workloads import meet
+from flowyard_dask import DaskTaskRunner
+
+@task
+def work(name, folder):
+    meet(folder, name, "nobody")
+
+@flow(task_runner=DaskTaskRunner(address=sys.argv[1]))
+def run():
+    work.submit("alone", sys.argv[2])
+    work.map(["first", "second"], sys.argv[2], batch_size=2)
+
+run()
+"""
+
+
+def test_what_a_killed_flow_has_left_on_the_workers_is_stopped(external: Any, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(_KILLED)
+    environment = {**os.environ, "FLOWYARD_HOME": str(tmp_path / "home")}
+    flow = subprocess.Popen([sys.executable, str(script), external.address, str(tmp_path)], env=environment)
+    try:
+        await_arrival(str(tmp_path), "alone", "first")
+    finally:
+        flow.kill()
+        flow.wait()
+    client: Any
+    with Client(external.address, set_as_default=False) as client:
+        deadline = time.monotonic() + 90
+        while any(client.run(_executes).values()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert not (tmp_path / "second").exists()
+
+
+def _executes(dask_worker: Any = None) -> bool:
+    return bool(dask_worker.state.executing)

@@ -1,21 +1,26 @@
-"""The part of Flowyard in a Dask scheduler: a call whose worker is lost fails, and is not started again unseen.
+"""The part of Flowyard in a Dask scheduler: what happens to calls whose worker is lost, or whose flow is.
 
 Dask forgives lost workers by starting their tasks again elsewhere, and by computing lost values anew. For user code
 with effects that is wrong, and whoever wants it says so (`crash_retries`). So when a worker goes, the calls that it had
 begun, or may have begun, are replaced by a task that only says so, and so are the values that only it had. Calls count
 as waiting on their worker where those that are known to run there take all its threads.
+
+When the process of a flow goes, Dask forgets what waits, and lets what runs go on. Here it is stopped as well.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from dask._task_spec import Task
 from distributed import SchedulerPlugin
+from distributed.protocol.pickle import dumps  # pyright: ignore[reportUnknownVariableType]
 
 from flowyard.exceptions import WorkerLost
 from flowyard_dask.calls import lost_call, lost_value, run_call, run_chunk
-from flowyard_dask.station import PREFIX
+from flowyard_dask.station import PREFIX, station_of
 
 if TYPE_CHECKING:
     from distributed import Scheduler
@@ -36,6 +41,7 @@ class LossPlugin(SchedulerPlugin):
         """Topic -> keys of calls that have begun, as far as their workers had time to say so."""
         self._over: dict[str, None] = {}
         """Flow runs that have ended."""
+        self._stopping: set[asyncio.Task[Any]] = set()
 
     async def start(self, scheduler: Scheduler) -> None:
         """Remember the scheduler."""
@@ -55,6 +61,8 @@ class LossPlugin(SchedulerPlugin):
             message = cast("dict[str, Any]", msg)
             if message.get("action") == "remove-worker":
                 self._removed(message["worker"], message["processing-tasks"], message["lost-computed-tasks"])
+            elif message.get("action") == "remove-client":
+                self._left_alone(message["client"])
 
     def forget(self, topic: str) -> None:
         """Drop what is known of a flow run that has ended."""
@@ -83,9 +91,35 @@ class LossPlugin(SchedulerPlugin):
         for topic, keys in told.items():
             self._scheduler.log_event(topic, {"lost": keys, "worker": worker})
 
+    def _left_alone(self, client: str) -> None:
+        """Stop what only a client wanted that is leaving: before Dask has forgotten what that was."""
+        state = self._scheduler.clients.get(client)
+        if state is None:
+            return
+        running: dict[str, str] = {
+            ts.key: ts.processing_on.address
+            for ts in state.wants_what
+            if ts.processing_on is not None and len(ts.who_wants) == 1 and _topic_of(ts) is not None
+        }
+        if running:
+            message: dict[str, Any] = {
+                "op": "run",
+                "function": dumps(_give_up),
+                "args": dumps((list(running),)),
+                "kwargs": None,
+            }
+            asking = self._scheduler.broadcast(msg=message, workers=set(running.values()), on_error="ignore")
+            task = asyncio.ensure_future(asking)
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
+
     def _has_begun(self, ts: Any) -> bool:
         topic = _topic_of(ts)
         return topic is not None and ts.key in self._began.get(topic, ())
+
+
+def _give_up(keys: Sequence[str], dask_worker: Any = None) -> None:
+    station_of(dask_worker).give_up(keys)
 
 
 def _topic_of(ts: Any) -> str | None:

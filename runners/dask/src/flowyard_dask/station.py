@@ -54,6 +54,7 @@ _OUTCOME_SECONDS = 0.002
 _BUSY_SECONDS = 0.025
 """The same for outcomes: while other calls wait for this worker, they come in company."""
 _MOST_UNSENT = 5_000
+_MOST_WITHDRAWN = 100_000
 _MOST_KEPT_BYTES = 1 << 20
 """How much of what a call has reported stays with its value."""
 
@@ -313,7 +314,7 @@ class Station:
         """Return the recorder of a call that begins; None when the call was withdrawn."""
         recorder = CallRecorder(self, topic, key, index, task_run)
         with self._lock:
-            if self._withdrawn and (key, index) in self._withdrawn:
+            if self._withdrawn and ((key, index) in self._withdrawn or (key, None) in self._withdrawn):
                 return None
             self._running[key, index] = recorder
         return recorder
@@ -402,15 +403,25 @@ class Station:
         with self._lock:
             begun = [call for call in calls if call in self._running]
             switches = [self._running[call].stop for call in begun]
-            for call in calls:
-                if call not in self._running:
-                    self._withdrawn[call] = None
-            while len(self._withdrawn) > 100_000:
-                self._withdrawn.popitem(last=False)
+            self._withdraw([call for call in calls if call not in self._running])
         if stops:
             for switch in switches:
                 switch.stop()
         return begun
+
+    def give_up(self, keys: Sequence[str]) -> None:
+        """Stop all calls of Dask tasks that nobody waits for any more."""
+        gone = set(keys)
+        with self._lock:
+            self._withdraw([(key, None) for key in keys])
+            switches = [recorder.stop for (key, _), recorder in self._running.items() if key in gone]
+        for switch in switches:
+            switch.stop()
+
+    def _withdraw(self, calls: Sequence[tuple[str, int | None]]) -> None:
+        self._withdrawn.update(dict.fromkeys(calls))
+        while len(self._withdrawn) > _MOST_WITHDRAWN:
+            self._withdrawn.popitem(last=False)
 
     # --- sending ----------------------------------------------------------------------------------------------
 
