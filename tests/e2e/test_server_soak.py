@@ -52,6 +52,7 @@ class Server:
             **{name: value for name, value in os.environ.items() if not name.startswith("FLOWYARD_")},
             "FLOWYARD_HOME": str(folder / "server"),
             "FLOWYARD_API_DATABASE_CONNECTION_URL": database_url,
+            "PYTHONFAULTHANDLER": "1",
         }
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -65,9 +66,15 @@ class Server:
                 with contextlib.suppress(httpx.TransportError):
                     if client.get("/ready").status_code == 200:
                         return
-                assert self.process.poll() is None, "the server has ended"
-                assert time.monotonic() < deadline
+                assert self.process.poll() is None, f"the server has ended:\n{self.said()}"
+                if time.monotonic() > deadline:
+                    self.end(signal.SIGABRT)
+                    raise AssertionError(f"the server does not answer; this is where it was:\n{self.said()}")
                 time.sleep(0.05)
+
+    def said(self) -> str:
+        """Return what it has logged, and, where it was aborted, what its threads did."""
+        return Path(self._log.name).read_text(errors="replace")[-20_000:]
 
     def end(self, how: signal.Signals) -> int:
         """Send it a signal and return what it ended with."""
