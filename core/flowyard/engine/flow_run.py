@@ -10,25 +10,26 @@ import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from flowyard.aio import asyncio, running_loop
 from flowyard.context import FlowRunContext, RunContext, current
 from flowyard.engine.continuation import Continuation
-from flowyard.engine.dependencies import UpstreamFailed, find_dependencies, resolve
 from flowyard.engine.effects import Call, Raised, Record, SleepUntil, WaitFor
 from flowyard.engine.ending import abandon, after_tasks
 from flowyard.engine.final_state import final_state_of, unfinished_in
 from flowyard.engine.flow_template import FlowCall
 from flowyard.engine.invoke import Invoke
 from flowyard.engine.local_shim import LocalShim
-from flowyard.engine.mirrors import mirror_run, mirror_state, where_it_starts
+from flowyard.engine.mirrors import mirror_state
 from flowyard.engine.naming import render_name
-from flowyard.engine.replay import Earlier, Fingerprint, reusable_state
+from flowyard.engine.replay import Earlier
+from flowyard.engine.retry_wait import wait_for_retry
 from flowyard.engine.scope import Scope
-from flowyard.engine.task_call import run_hooks, settle_with
+from flowyard.engine.subflows import run_subflow
+from flowyard.engine.task_call import run_hooks
 from flowyard.engine.watching import WatchedRecorder
 from flowyard.exceptions import (
     Abort,
@@ -59,9 +60,6 @@ from flowyard.settings import get_current_settings
 from flowyard.task_runners.base import TaskRunner
 from flowyard.telemetry import TELEMETRY
 
-_LONGEST_SLEEP = timedelta(seconds=1)
-"""How often a flow that waits to be retried looks whether it is still wanted."""
-
 
 async def run_flow(call: FlowCall) -> State[Any]:
     """Run a flow and return its final state.
@@ -77,52 +75,14 @@ async def run_flow(call: FlowCall) -> State[Any]:
                 "`wait_for` is only for flows that are called inside a flow: this one has nothing to wait for"
             )
         return await _Run(call, call.parameters, None, None, call.continuation).to_end()
-    return await _run_subflow(call, parent.scope)
-
-
-# --- subflows ------------------------------------------------------------------------------------------------
-
-
-async def _run_subflow(call: FlowCall, parent: Scope) -> State[Any]:
-    """Run a flow as a child: a task run in the parent stands for it, and mirrors its states."""
-    if parent.is_remote:
-        raise RuntimeError(
-            f"flow {call.template.name!r} cannot start here: a worker has no state backend. "
-            "Call it from the flow, or set FLOWYARD_API_URL for the workers"
-        )
-    if parent.flow_run is None:
+    scope = parent.scope
+    if scope.flow_run is None and not scope.is_remote:  # in a task that was called outside of a flow
         return await _Run(call, call.parameters, None, None).to_end()
-    dependencies, names = find_dependencies(call.parameters, call.wait_for, parent.lineage)
-    run = mirror_run(
-        call.template.fn, call.template.name, parent, dependencies.task_inputs if dependencies is not None else {}
-    )
-    parameters = call.parameters
-    if dependencies is not None:
-        if dependencies.completions:
-            caller = current().task_run
-            await WaitFor(dependencies.completions, caller.slot if caller is not None else None)
-        try:
-            dependencies.require_ready()
-        except UpstreamFailed as failure:
-            message = f"Upstream task run '{failure.name}' did not reach a 'COMPLETED' state."
-            state = State(StateType.PENDING, name="NotReady", message=message)
-            mirror_state(parent, run, state, None)
-            parent.note(state)
-            return state
-        if names:
-            parameters = resolve(parameters, names)
-    fingerprint = Fingerprint(parameters)
-    if parent.earlier is not None and parent.log is not None:
-        reused = reusable_state(parent.earlier, run, fingerprint, parent.log)
-        if reused is not None:
-            return settle_with(parent, run, reused)
-    state = await _Run(call, parameters, parent, run, await where_it_starts(parent, run)).to_end()
-    fingerprint.keep_for_retry(parent.earlier, run, is_subflow=True)
-    parent.note(state)
-    return state
 
+    async def execute(parameters: Mapping[str, Any], mirror: TaskRun, continuation: Continuation | None) -> State[Any]:
+        return await _Run(call, parameters, scope, mirror, continuation).to_end()
 
-# --- one run ----------------------------------------------------------------------------------------------------
+    return await run_subflow(call, scope, execute)
 
 
 class _Run:
@@ -371,23 +331,8 @@ class _Run:
                 proposed.name,
             )
             if state.state_details.scheduled_time is not None:
-                await self._wait_for_retry(state.state_details.scheduled_time)
+                await wait_for_retry(self.backend.control, self.flow_run.id, state.state_details.scheduled_time)
             self.scope.begin_attempt()
-
-    async def _wait_for_retry(self, due: datetime) -> None:
-        """Sleep until the next attempt is due, or until somebody has ended the run."""
-        # A run that waits is Cancelled at once, as one that nobody executes: no command comes to its process.
-        while (now := utcnow()) < due:
-            await SleepUntil(min(due, now + _LONGEST_SLEEP))
-            if now + _LONGEST_SLEEP < due and await Record(self._is_over):
-                return
-
-    def _is_over(self) -> bool:
-        try:
-            state = self.backend.control.read_flow_run(self.flow_run.id).state
-        except BackendError:  # away for a moment: the attempt will be asked for
-            return False
-        return state is not None and state.is_final()
 
     async def _suspended(self, pause: Pause) -> State[Any]:
         """Leave the process as the flow asked: Paused, or a Failed state that says why not.

@@ -180,7 +180,12 @@ def test_what_stops_a_flow_stops_its_direct_call_too(records):
     def run():
         one()
 
-    stop = threading.Thread(target=lambda: taking.wait(90) and (time.sleep(0.1), signal.raise_signal(signal.SIGINT)))
+    def interrupt():
+        assert taking.wait(90)
+        time.sleep(0.1)  # until the call is taken, and waited for
+        signal.raise_signal(signal.SIGINT)
+
+    stop = threading.Thread(target=interrupt)
     stop.start()
     with pytest.raises(KeyboardInterrupt):
         run()
